@@ -1,0 +1,353 @@
+package component
+
+import (
+	"bufio"
+	"encoding/xml"
+	"errors"
+	"io"
+	"strings"
+
+	"mellium.im/xmpp/stream"
+)
+
+// Limits bound what one first-level element of a stream may cost. Zero means the
+// default; what is over a limit ends the stream with policy-violation (RFC 6120
+// §4.9.3.14, §13.12).
+type Limits struct {
+	Bytes    int // octets of XML; default 512 KiB, as Prosody has it
+	Depth    int // elements within elements; default 64
+	Elements int // elements in all; default 10,000
+	Attrs    int // attributes of one element; default 128
+}
+
+func (l Limits) orDefault() Limits {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&l.Bytes, 512<<10)
+	def(&l.Depth, 64)
+	def(&l.Elements, 10_000)
+	def(&l.Attrs, 128)
+	return l
+}
+
+// A Decoder reads one XML stream (RFC 6120 §4): first its header, then its
+// first-level elements. Names in the stream's content namespace are read as
+// NSClient.
+//
+// Errors are io.EOF at the end of the stream (the closing tag, or the end of the
+// input between two elements), io.ErrUnexpectedEOF when the input ends elsewhere,
+// a [StreamError] that can be sent to the other side, or the error of the reader.
+// After an error a Decoder is of no more use. It is not safe for concurrent use.
+type Decoder struct {
+	src     *source
+	d       *xml.Decoder
+	lim     Limits
+	scope   []binding
+	content string
+	root    xml.Name // of the stream's tag, as written
+	count   int
+}
+
+// NewDecoder makes a Decoder that reads from r.
+func NewDecoder(r io.Reader, lim Limits) *Decoder {
+	d := &Decoder{src: &source{r: bufio.NewReader(r)}}
+	d.SetLimits(lim)
+	d.src.left = d.lim.Bytes
+	d.d = xml.NewDecoder(d.src)
+	return d
+}
+
+// NewContentDecoder makes a Decoder for a stream whose header has been read
+// already, with content as its content namespace.
+func NewContentDecoder(r io.Reader, content string, lim Limits) *Decoder {
+	d := NewDecoder(r, lim)
+	d.content, d.root = content, xml.Name{Space: "stream", Local: "stream"}
+	d.scope = []binding{{"xml", NSXML}, {"", content}, {"stream", NSStream}}
+	return d
+}
+
+// SetLimits changes the limits, from the next element on.
+func (d *Decoder) SetLimits(lim Limits) { d.lim = lim.orDefault() }
+
+// Buffered is what has been read from the input and not yet been used.
+func (d *Decoder) Buffered() int { return d.src.r.Buffered() }
+
+// Header reads up to the stream's opening tag. The result has no nodes.
+func (d *Decoder) Header() (*Element, error) {
+	d.src.left, d.count = d.lim.Bytes, 0
+	d.scope = []binding{{"xml", NSXML}}
+	for first := true; ; first = false {
+		tok, err := d.token()
+		if err != nil {
+			return nil, err
+		}
+		switch t := tok.(type) {
+		case xml.ProcInst:
+			if t.Target != "xml" || !first {
+				return nil, streamErr(stream.RestrictedXML, "processing instruction")
+			}
+		case xml.CharData:
+			if strings.TrimLeft(string(t), " \t\r\n") != "" {
+				return nil, streamErr(stream.NotWellFormed, "text before the stream")
+			}
+		case xml.StartElement:
+			// The content namespace is the default namespace that is declared here.
+			for _, a := range t.Attr {
+				if a.Name.Space == "" && a.Name.Local == "xmlns" {
+					d.content = a.Value
+				}
+			}
+			e, root, err := d.start(t)
+			if err != nil {
+				return nil, err
+			}
+			d.root = root
+			if !e.Is(NSStream, "stream") {
+				if e.Name.Local == "stream" {
+					return nil, streamErr(stream.InvalidNamespace, "stream in "+e.Name.Space)
+				}
+				return nil, streamErr(stream.BadFormat, "no stream header")
+			}
+			return e, nil
+		default:
+			return nil, streamErr(stream.NotWellFormed, "no stream header")
+		}
+	}
+}
+
+// Next reads the next first-level element. White space between elements (RFC 6120
+// §4.6.1 keep-alives) is passed over.
+func (d *Decoder) Next() (*Element, error) {
+	if err := d.src.skipSpace(); err != nil {
+		return nil, err
+	}
+	d.src.left, d.count = d.lim.Bytes, 0
+	tok, err := d.token()
+	if err != nil {
+		return nil, err
+	}
+	switch t := tok.(type) {
+	case xml.StartElement:
+		outer := len(d.scope)
+		e, err := d.element(t, 1)
+		d.scope = d.scope[:outer]
+		return e, err
+	case xml.EndElement:
+		if t.Name != d.root {
+			return nil, streamErr(stream.NotWellFormed, "unexpected closing tag")
+		}
+		return nil, io.EOF
+	case xml.CharData:
+		return nil, streamErr(stream.BadFormat, "text between stanzas")
+	default:
+		return nil, streamErr(stream.RestrictedXML, "processing instruction")
+	}
+}
+
+func (d *Decoder) element(t xml.StartElement, depth int) (*Element, error) {
+	if depth > d.lim.Depth {
+		return nil, streamErr(stream.PolicyViolation, "nested too deeply")
+	}
+	outer := len(d.scope)
+	e, raw, err := d.start(t)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		tok, err := d.token()
+		if err != nil {
+			return nil, err
+		}
+		switch t := tok.(type) {
+		case xml.StartElement:
+			c, err := d.element(t, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			e.Nodes = append(e.Nodes, c.Node())
+		case xml.CharData:
+			// Text and CDATA sections side by side are one run.
+			if n := len(e.Nodes); n > 0 && e.Nodes[n-1].Element == nil {
+				e.Nodes[n-1].Text += string(t)
+			} else if len(t) > 0 {
+				e.Nodes = append(e.Nodes, Text(string(t)))
+			}
+		case xml.EndElement:
+			if t.Name != raw {
+				return nil, streamErr(stream.NotWellFormed, "closing tag does not match")
+			}
+			d.scope = d.scope[:outer]
+			return e, nil
+		default:
+			return nil, streamErr(stream.RestrictedXML, "processing instruction")
+		}
+	}
+}
+
+// start resolves the names of a start tag and leaves its declarations in scope.
+func (d *Decoder) start(t xml.StartElement) (*Element, xml.Name, error) {
+	if d.count++; d.count > d.lim.Elements {
+		return nil, t.Name, streamErr(stream.PolicyViolation, "too many elements")
+	}
+	if len(t.Attr) > d.lim.Attrs {
+		return nil, t.Name, streamErr(stream.PolicyViolation, "too many attributes")
+	}
+	e := &Element{Prefix: t.Name.Space}
+	if len(t.Attr) > 0 {
+		e.Attr = make([]Attr, len(t.Attr))
+	}
+	for i, a := range t.Attr {
+		e.Attr[i] = Attr{Name: a.Name, Prefix: a.Name.Space, Value: a.Value}
+		prefix, ok := declared(a.Name)
+		if !ok {
+			continue
+		}
+		switch {
+		case prefix == "xmlns",
+			(prefix == "xml") != (a.Value == NSXML),
+			a.Value == NSXMLNS,
+			prefix != "" && a.Value == "":
+			return nil, t.Name, streamErr(stream.NotWellFormed, "declaration of a reserved namespace")
+		}
+		e.Attr[i].Name = xml.Name{Space: NSXMLNS, Local: prefix}
+		d.scope = append(d.scope, binding{prefix, a.Value})
+	}
+	for i := range e.Attr {
+		a := &e.Attr[i]
+		if a.Name.Space != NSXMLNS && a.Prefix != "" {
+			space, ok := d.lookup(a.Prefix)
+			if !ok {
+				return nil, t.Name, streamErr(stream.BadNamespacePrefix, "prefix is not declared")
+			}
+			a.Name.Space = space
+		}
+		for _, b := range e.Attr[:i] {
+			if a.Name == b.Name {
+				return nil, t.Name, streamErr(stream.NotWellFormed, "attribute given twice")
+			}
+		}
+	}
+	space, ok := d.lookup(e.Prefix)
+	if !ok && e.Prefix != "" {
+		return nil, t.Name, streamErr(stream.BadNamespacePrefix, "prefix is not declared")
+	}
+	if space == d.content && space != "" {
+		space = NSClient
+	}
+	e.Name = xml.Name{Space: space, Local: t.Name.Local}
+	return e, t.Name, nil
+}
+
+// declared is the prefix that an attribute declares, if it is a declaration.
+func declared(n xml.Name) (string, bool) {
+	if n.Space == "xmlns" {
+		return n.Local, true
+	}
+	return "", n.Space == "" && n.Local == "xmlns"
+}
+
+func (d *Decoder) lookup(prefix string) (string, bool) {
+	for i := len(d.scope) - 1; i >= 0; i-- {
+		if d.scope[i].prefix == prefix {
+			return d.scope[i].space, true
+		}
+	}
+	return "", false
+}
+
+// token reads a raw token and makes errors of encoding/xml those of this package.
+func (d *Decoder) token() (xml.Token, error) {
+	tok, err := d.d.RawToken()
+	if err == nil {
+		if _, ok := tok.(xml.Directive); ok {
+			return nil, streamErr(stream.RestrictedXML, "document type declaration")
+		}
+		if _, ok := tok.(xml.Comment); ok {
+			return nil, streamErr(stream.RestrictedXML, "comment")
+		}
+		return tok, checkNames(tok)
+	}
+	if e := d.src.err; e != nil && e != io.EOF {
+		return nil, e
+	}
+	if d.src.err == io.EOF {
+		return nil, io.ErrUnexpectedEOF
+	}
+	var syntax *xml.SyntaxError
+	if errors.As(err, &syntax) {
+		if strings.HasPrefix(syntax.Msg, "invalid character entity") {
+			return nil, streamErr(stream.RestrictedXML, "entity reference")
+		}
+		return nil, streamErr(stream.NotWellFormed, syntax.Msg)
+	}
+	if strings.Contains(err.Error(), "encoding") {
+		return nil, streamErr(stream.UnsupportedEncoding, err.Error())
+	}
+	return nil, streamErr(stream.NotWellFormed, err.Error())
+}
+
+// checkNames refuses names with more than one colon, or with nothing on one side of
+// it, which encoding/xml lets pass as local names (Namespaces in XML §7).
+func checkNames(tok xml.Token) error {
+	bad := func(n xml.Name) bool { return strings.Contains(n.Local, ":") || n.Local == "" }
+	t, ok := tok.(xml.StartElement)
+	if !ok {
+		return nil
+	}
+	if bad(t.Name) {
+		return streamErr(stream.NotWellFormed, "name with a stray colon")
+	}
+	for _, a := range t.Attr {
+		if bad(a.Name) {
+			return streamErr(stream.NotWellFormed, "name with a stray colon")
+		}
+	}
+	return nil
+}
+
+// source feeds the XML scanner and stops it when an element is too long.
+type source struct {
+	r    *bufio.Reader
+	left int
+	err  error
+}
+
+// skipSpace passes over white space between elements without keeping it: over the
+// years of a quiet stream the keep-alives would add up.
+func (s *source) skipSpace() error {
+	for s.err == nil {
+		b, err := s.r.ReadByte()
+		if err != nil {
+			s.err = err
+			break
+		}
+		if b != ' ' && b != '\n' && b != '\t' && b != '\r' {
+			return s.r.UnreadByte()
+		}
+	}
+	return s.err
+}
+
+func (s *source) ReadByte() (byte, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	if s.left == 0 {
+		s.err = streamErr(stream.PolicyViolation, "stanza is too long")
+		return 0, s.err
+	}
+	b, err := s.r.ReadByte()
+	if err != nil {
+		s.err = err
+		return 0, err
+	}
+	s.left--
+	return b, nil
+}
+
+func (s *source) Read([]byte) (int, error) {
+	return 0, errors.New("component: the scanner reads bytes")
+}

@@ -1,0 +1,98 @@
+package component
+
+import (
+	"errors"
+
+	"mellium.im/xmpp/stanza"
+	"mellium.im/xmpp/stream"
+)
+
+// A StreamError is a stream error (RFC 6120 §4.9) with a reason that is for the
+// local log and never sent.
+type StreamError struct {
+	Condition stream.Error
+	Reason    string
+}
+
+// NewStreamError makes a stream error of one of the conditions in mellium's package
+// stream. It is an error, so that nil stays nil where it is returned.
+func NewStreamError(condition stream.Error, reason string) error {
+	return &StreamError{condition, reason}
+}
+
+func streamErr(c stream.Error, reason string) error { return NewStreamError(c, reason) }
+
+func (e *StreamError) Error() string {
+	if e.Reason == "" {
+		return "component: stream error " + e.Condition.Err
+	}
+	return "component: stream error " + e.Condition.Err + ": " + e.Reason
+}
+
+// Unwrap lets errors.Is compare with the conditions in mellium's package stream.
+func (e *StreamError) Unwrap() error { return e.Condition }
+
+// Element is the error as it is sent to the other side: the condition alone.
+func (e *StreamError) Element() *Element {
+	el := NewElement(NSStream, "error", NewElement(NSStreams, e.Condition.Err).Node())
+	el.Prefix = "stream"
+	return el
+}
+
+// ParseStreamError reads a stream error that was received.
+func ParseStreamError(e *Element) *StreamError {
+	se := &StreamError{Condition: stream.UndefinedCondition}
+	for _, n := range e.Nodes {
+		switch c := n.Element; {
+		case c == nil || c.Name.Space != NSStreams:
+		case c.Name.Local == "text":
+			se.Reason = c.Text()
+		default:
+			se.Condition.Err = c.Name.Local
+		}
+	}
+	return se
+}
+
+// NewError makes a stanza error (RFC 6120 §8.3). The text is for the user who gets
+// the error; leave it empty where it would cross to a peer.
+func NewError(t stanza.ErrorType, c stanza.Condition, text string) error {
+	e := stanza.Error{Type: t, Condition: c}
+	if text != "" {
+		e.Text = map[string]string{"en": text}
+	}
+	return e
+}
+
+// stanzaError is err as a stanza error: itself, or internal-server-error, since what
+// went wrong here is not for others to read.
+func stanzaError(err error) stanza.Error {
+	var se stanza.Error
+	if errors.As(err, &se) {
+		return se
+	}
+	return stanza.Error{Type: stanza.Cancel, Condition: stanza.InternalServerError}
+}
+
+func errorElement(se stanza.Error) *Element {
+	e := NewElement(NSClient, "error")
+	if se.Type != "" {
+		e.SetAttr("type", string(se.Type))
+	}
+	if se.By.String() != "" {
+		e.SetAttr("by", se.By.String())
+	}
+	condition := se.Condition
+	if condition == "" {
+		condition = stanza.UndefinedCondition
+	}
+	e.Add(NewElement(NSStanzas, string(condition)))
+	for lang, text := range se.Text {
+		t := NewElement(NSStanzas, "text", Text(text))
+		if lang != "" {
+			t.Attr = []Attr{langAttr(lang)}
+		}
+		e.Add(t)
+	}
+	return e
+}
