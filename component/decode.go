@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"mellium.im/xmpp/stream"
 )
@@ -40,11 +41,12 @@ func (l Limits) orDefault() Limits {
 // Errors are io.EOF at the end of the stream (the closing tag, or the end of the
 // input between two elements), io.ErrUnexpectedEOF when the input ends elsewhere,
 // a [StreamError] that can be sent to the other side, or the error of the reader.
-// After an error a Decoder is of no more use. It is not safe for concurrent use.
+// After an error a Decoder is of no more use. Only one goroutine may read.
 type Decoder struct {
 	src     *source
 	d       *xml.Decoder
-	lim     Limits
+	next    atomic.Pointer[Limits] // for the next element
+	lim     Limits                 // for this one
 	scope   []binding
 	content string
 	root    xml.Name // of the stream's tag, as written
@@ -55,7 +57,6 @@ type Decoder struct {
 func NewDecoder(r io.Reader, lim Limits) *Decoder {
 	d := &Decoder{src: &source{r: bufio.NewReader(r)}}
 	d.SetLimits(lim)
-	d.src.left = d.lim.Bytes
 	d.d = xml.NewDecoder(d.src)
 	return d
 }
@@ -69,17 +70,34 @@ func NewContentDecoder(r io.Reader, content string, lim Limits) *Decoder {
 	return d
 }
 
-// SetLimits changes the limits, from the next element on.
-func (d *Decoder) SetLimits(lim Limits) { d.lim = lim.orDefault() }
+// SetLimits changes the limits, from the next element on. Unlike the other methods it
+// may be called while another goroutine reads.
+func (d *Decoder) SetLimits(lim Limits) {
+	lim = lim.orDefault()
+	d.next.Store(&lim)
+}
+
+// begin starts to count what an element costs.
+func (d *Decoder) begin() {
+	d.lim = *d.next.Load()
+	d.src.left, d.count = d.lim.Bytes, 0
+}
 
 // Buffered is what has been read from the input and not yet been used.
 func (d *Decoder) Buffered() int { return d.src.r.Buffered() }
 
 // Header reads up to the stream's opening tag. The result has no nodes.
 func (d *Decoder) Header() (*Element, error) {
-	d.src.left, d.count = d.lim.Bytes, 0
+	d.begin()
 	d.scope = []binding{{"xml", NSXML}}
 	for first := true; ; first = false {
+		if markup, err := d.src.skipSpace(); err == io.EOF {
+			return nil, io.ErrUnexpectedEOF
+		} else if err != nil {
+			return nil, err
+		} else if !markup {
+			return nil, streamErr(stream.NotWellFormed, "text before the stream")
+		}
 		tok, err := d.token()
 		if err != nil {
 			return nil, err
@@ -88,10 +106,6 @@ func (d *Decoder) Header() (*Element, error) {
 		case xml.ProcInst:
 			if t.Target != "xml" || !first {
 				return nil, streamErr(stream.RestrictedXML, "processing instruction")
-			}
-		case xml.CharData:
-			if strings.TrimLeft(string(t), " \t\r\n") != "" {
-				return nil, streamErr(stream.NotWellFormed, "text before the stream")
 			}
 		case xml.StartElement:
 			// The content namespace is the default namespace that is declared here.
@@ -121,10 +135,12 @@ func (d *Decoder) Header() (*Element, error) {
 // Next reads the next first-level element. White space between elements (RFC 6120
 // §4.6.1 keep-alives) is passed over.
 func (d *Decoder) Next() (*Element, error) {
-	if err := d.src.skipSpace(); err != nil {
+	if markup, err := d.src.skipSpace(); err != nil {
 		return nil, err
+	} else if !markup {
+		return nil, streamErr(stream.BadFormat, "text between stanzas")
 	}
-	d.src.left, d.count = d.lim.Bytes, 0
+	d.begin()
 	tok, err := d.token()
 	if err != nil {
 		return nil, err
@@ -140,8 +156,6 @@ func (d *Decoder) Next() (*Element, error) {
 			return nil, streamErr(stream.NotWellFormed, "unexpected closing tag")
 		}
 		return nil, io.EOF
-	case xml.CharData:
-		return nil, streamErr(stream.BadFormat, "text between stanzas")
 	default:
 		return nil, streamErr(stream.RestrictedXML, "processing instruction")
 	}
@@ -316,8 +330,8 @@ type source struct {
 }
 
 // skipSpace passes over white space between elements without keeping it: over the
-// years of a quiet stream the keep-alives would add up.
-func (s *source) skipSpace() error {
+// years of a quiet stream the keep-alives would add up. It tells if markup follows.
+func (s *source) skipSpace() (markup bool, err error) {
 	for s.err == nil {
 		b, err := s.r.ReadByte()
 		if err != nil {
@@ -325,10 +339,10 @@ func (s *source) skipSpace() error {
 			break
 		}
 		if b != ' ' && b != '\n' && b != '\t' && b != '\r' {
-			return s.r.UnreadByte()
+			return b == '<', s.r.UnreadByte()
 		}
 	}
-	return s.err
+	return false, s.err
 }
 
 func (s *source) ReadByte() (byte, error) {

@@ -39,8 +39,14 @@ func (e *StreamError) Element() *Element {
 	return el
 }
 
+// A ReceivedError is a stream error that came from the other side, so that it is not
+// sent back as if it were ours.
+type ReceivedError struct{ *StreamError }
+
+func (e *ReceivedError) Error() string { return "received " + e.StreamError.Error() }
+
 // ParseStreamError reads a stream error that was received.
-func ParseStreamError(e *Element) *StreamError {
+func ParseStreamError(e *Element) *ReceivedError {
 	se := &StreamError{Condition: stream.UndefinedCondition}
 	for _, n := range e.Nodes {
 		switch c := n.Element; {
@@ -51,7 +57,7 @@ func ParseStreamError(e *Element) *StreamError {
 			se.Condition.Err = c.Name.Local
 		}
 	}
-	return se
+	return &ReceivedError{se}
 }
 
 // NewError makes a stanza error (RFC 6120 §8.3). The text is for the user who gets

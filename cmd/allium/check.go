@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/onionroute"
+)
+
+type checkCmd struct {
+	configFlag
+	Offline bool `help:"Do not start Tor: check only what is on this machine."`
+}
+
+// The times of a check.
+const (
+	checkTorTimeout   = 3 * time.Minute // a first start of tor on a slow line
+	checkReachTimeout = 3 * time.Minute // a new descriptor has to get around
+)
+
+// Run tests each part. A part that stands on one that failed is not tested.
+func (cmd checkCmd) Run(ctx context.Context, out output) error {
+	r := &report{w: out.stdout}
+	c, err := loadConfig(cmd.Config)
+	if !r.step("configuration "+cmd.Config, err) {
+		return r.result()
+	}
+	slog.SetDefault(quiet())
+	unlock, err := c.lock()
+	running := errors.Is(err, errRunning)
+	if running {
+		err = nil
+	} else if err == nil {
+		defer unlock()
+	}
+	r.step("state folder "+c.StateDir, err)
+	id, err := onionroute.LoadIdentity(c.identityFile())
+	if errors.Is(err, onionroute.ErrNoIdentity) && !running {
+		err = fmt.Errorf("%w (make one with: allium init)", err)
+	}
+	if !r.step("onion key "+c.identityFile(), err) {
+		return r.result()
+	}
+	if running {
+		r.note("Allium is running: its own log tells about its link to the host")
+	} else {
+		cmd.host(ctx, c, r)
+	}
+	if !cmd.Offline {
+		cmd.tor(ctx, c, id, running, r)
+	}
+	return r.result()
+}
+
+// host tests if the host takes the component, and answers.
+func (cmd checkCmd) host(ctx context.Context, c *config, r *report) {
+	conn, err := component.Connect(ctx, c.Host.Server, c.Federation.Domain, c.Federation.Secret)
+	if r.step("host at "+c.Host.Server+" takes "+c.Federation.Domain, err) {
+		io.WriteString(conn, "</stream:stream>")
+		conn.Close()
+	}
+}
+
+// tor tests if Tor gets to the network, and if this server can be reached through it
+// as others reach it.
+func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity, running bool, r *report) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	settings := c.torSettings()
+	if running {
+		// The one that runs holds the onion service: we go there as a stranger, by a
+		// tor of our own.
+		dir, err := os.MkdirTemp("", "allium-check")
+		if !r.step("temporary folder", err) {
+			return
+		}
+		defer os.RemoveAll(dir)
+		if settings.Control == "" {
+			settings.Dir = dir
+		}
+	}
+	tor := onionroute.NewTor(settings)
+	if !running {
+		g, err := onionroute.NewGateway(c.gatewaySettings(id), tor, component.NewRouter())
+		if !r.step("gateway", err) {
+			return
+		}
+		tor.Publish(id, g.Ports())
+		failed := make(chan error, 1)
+		done := make(chan struct{})
+		go func() { defer close(done); failed <- g.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		select {
+		case err := <-failed:
+			r.step("sockets in "+c.socketDir(), err)
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); tor.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	select {
+	case <-tor.Up():
+		r.step("Tor", nil)
+	case <-time.After(checkTorTimeout):
+		r.step("Tor", fmt.Errorf("not up after %v: %w (is the clock right, and does the network let tor through? tor.torrc can name bridges)", checkTorTimeout, tor.Err()))
+		return
+	case <-ctx.Done():
+		r.step("Tor", ctx.Err())
+		return
+	}
+	r.step("reachable from outside as "+id.Name(), reach(ctx, tor, id.Name()))
+}
+
+// reach connects to an onion service as a peer does, until it answers.
+func reach(ctx context.Context, tor *onionroute.Tor, onion string) error {
+	ctx, cancel := context.WithTimeout(ctx, checkReachTimeout)
+	defer cancel()
+	for {
+		err := greet(ctx, tor, onion)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		tor.Refresh(ctx, onion)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// greet opens a stream and reads the answer.
+func greet(ctx context.Context, tor *onionroute.Tor, onion string) error {
+	conn, err := tor.Dial(ctx, onion, 5269, "check")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	fmt.Fprintf(conn, "<?xml version='1.0'?><stream:stream xmlns='%s' xmlns:stream='%s' to='%s' version='1.0'>",
+		component.NSServer, component.NSStream, onion)
+	h, err := component.NewDecoder(conn, component.Limits{}).Header()
+	if err != nil {
+		return fmt.Errorf("no stream: %w", err)
+	}
+	if from := h.AttrValue("from"); from != onion {
+		return fmt.Errorf("it answers as %q", from)
+	}
+	return nil
+}
+
+// A report prints what was tested.
+type report struct {
+	w      io.Writer
+	failed bool
+}
+
+func (r *report) step(what string, err error) bool {
+	if err == nil {
+		fmt.Fprintf(r.w, "ok      %s\n", what)
+		return true
+	}
+	r.failed = true
+	fmt.Fprintf(r.w, "FAILED  %s\n        %v\n", what, err)
+	return false
+}
+
+func (r *report) note(text string) { fmt.Fprintf(r.w, "note    %s\n", text) }
+
+func (r *report) result() error {
+	if r.failed {
+		return errTold
+	}
+	return nil
+}

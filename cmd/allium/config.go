@@ -1,0 +1,248 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/onionroute"
+)
+
+// A config is what the configuration file says. Everything that is not written has a
+// default. A service is on when its section is there.
+type config struct {
+	file string
+
+	StateDir   string            `toml:"state_dir"`
+	Host       hostConfig        `toml:"host"`
+	Federation *federationConfig `toml:"federation"`
+	Tor        torConfig         `toml:"tor"`
+	Limits     limitsConfig      `toml:"limits"`
+	Log        logConfig         `toml:"log"`
+}
+
+type hostConfig struct {
+	Server  string   `toml:"server"`
+	Domains []string `toml:"domains"`
+	secretConfig
+}
+
+type federationConfig struct {
+	Domain string `toml:"domain"`
+	secretConfig
+}
+
+// A secretConfig is the shared secret of a component.
+type secretConfig struct {
+	Secret     string `toml:"secret"`
+	SecretFile string `toml:"secret_file"`
+}
+
+type torConfig struct {
+	Binary   string `toml:"binary"`
+	Torrc    string `toml:"torrc"`
+	Control  string `toml:"control"`
+	Password string `toml:"password"`
+	Sockets  string `toml:"sockets"`
+}
+
+type limitsConfig struct {
+	Stanza                int `toml:"stanza"`
+	UnauthenticatedStanza int `toml:"unauthenticated_stanza"`
+	Depth                 int `toml:"depth"`
+	Elements              int `toml:"elements"`
+	QueuePerPeer          int `toml:"queue_per_peer"`
+	QueueTotal            int `toml:"queue_total"`
+}
+
+type logConfig struct {
+	Level     string `toml:"level"`
+	Addresses bool   `toml:"addresses"`
+}
+
+// loadConfig reads and checks a configuration file. Errors name the file, the line and
+// the key.
+func loadConfig(file string) (*config, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w (make one with: allium init)", err)
+	}
+	c := &config{file: file, StateDir: "/var/lib/allium", Host: hostConfig{Server: "127.0.0.1:5347"}}
+	meta, err := toml.Decode(string(text), c)
+	if err != nil {
+		var pe toml.ParseError
+		if errors.As(err, &pe) {
+			return nil, fmt.Errorf("%s:%d: %s: %s", file, pe.Position.Line, pe.LastKey, strings.TrimPrefix(pe.Message, "toml: "))
+		}
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	var errs []error
+	for _, key := range meta.Undecoded() {
+		errs = append(errs, unknownKey(file, string(text), key))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	c.StateDir = c.absolute(c.StateDir)
+	for _, p := range []*string{&c.Tor.Torrc, &c.Tor.Sockets, &c.Host.SecretFile} {
+		*p = c.absolute(*p)
+	}
+	if c.Federation != nil {
+		c.Federation.SecretFile = c.absolute(c.Federation.SecretFile)
+	}
+	at := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s:%d: %s: %s", file, findLine(string(text), strings.Split(key, ".")), key, fmt.Sprintf(format, args...)))
+	}
+	c.check(at)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return c, c.readSecrets()
+}
+
+// absolute makes a path one that starts at the file's folder.
+func (c *config) absolute(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	abs, err := filepath.Abs(filepath.Join(filepath.Dir(c.file), path))
+	if err != nil {
+		return path
+	}
+	return abs
+}
+
+// check tells of every value that cannot be right by at.
+func (c *config) check(at func(key, format string, args ...any)) {
+	domain := func(key, d string) {
+		if j, err := jid.New("", d, ""); err != nil || j.Domainpart() != d {
+			at(key, "%q is not a domain name in lower case", d)
+		}
+	}
+	if len(c.Host.Domains) == 0 {
+		at("host.domains", "say which domains the host serves, such as domains = [\"example.org\"]")
+	}
+	for _, d := range c.Host.Domains {
+		domain("host.domains", d)
+	}
+	if c.Federation == nil {
+		at("federation", "there is no [federation] section, so there is nothing to do")
+	} else if c.Federation.Domain == "" {
+		at("federation.domain", "say which component domain the gateway has, such as domain = \"onion.example.org\"")
+	} else {
+		domain("federation.domain", c.Federation.Domain)
+		for _, d := range c.Host.Domains {
+			if d == c.Federation.Domain {
+				at("federation.domain", "%s is a domain of the host; the gateway needs one of its own", d)
+			}
+		}
+	}
+	if c.Tor.Control != "" && (c.Tor.Binary != "" || c.Tor.Torrc != "") {
+		at("tor.control", "with a running tor, tor.binary and tor.torrc have no use")
+	}
+	for key, n := range map[string]int{"stanza": c.Limits.Stanza, "unauthenticated_stanza": c.Limits.UnauthenticatedStanza,
+		"depth": c.Limits.Depth, "elements": c.Limits.Elements, "queue_per_peer": c.Limits.QueuePerPeer, "queue_total": c.Limits.QueueTotal} {
+		if n < 0 {
+			at("limits."+key, "must not be negative")
+		}
+	}
+	if n := c.Limits.UnauthenticatedStanza; n > 0 && n < 1000 || c.Limits.Stanza > 0 && c.Limits.Stanza < 10_000 {
+		at("limits", "stanza must be at least 10000 octets (RFC 6120 §13.12), and unauthenticated_stanza 1000")
+	}
+	switch c.Log.Level {
+	case "", "debug", "info", "warn", "error":
+	default:
+		at("log.level", "%q is not one of debug, info, warn, error", c.Log.Level)
+	}
+}
+
+// readSecrets finds the secret of each component: its own, or the host's.
+func (c *config) readSecrets() error {
+	for _, s := range []*secretConfig{&c.Host.secretConfig, &c.Federation.secretConfig} {
+		if s.Secret != "" {
+			if err := private(c.file, "it has secrets in it"); err != nil {
+				return err
+			}
+			continue
+		}
+		if s.SecretFile == "" {
+			continue
+		}
+		if err := private(s.SecretFile, "it is a secret"); err != nil {
+			return err
+		}
+		text, err := os.ReadFile(s.SecretFile)
+		if err != nil {
+			return fmt.Errorf("%s: secret_file: %w", c.file, err)
+		}
+		s.Secret = strings.TrimSpace(string(text))
+	}
+	if c.Federation.Secret == "" {
+		c.Federation.Secret = c.Host.Secret
+	}
+	if c.Federation.Secret == "" {
+		return fmt.Errorf("%s: host.secret: give the secret that the host's configuration has for %s, as host.secret or host.secret_file", c.file, c.Federation.Domain)
+	}
+	return nil
+}
+
+// private refuses a file that others than its owner can read.
+func private(file, why string) error {
+	st, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s can be read by others (mode %04o), and %s: chmod 600 %s", file, st.Mode().Perm(), why, file)
+	}
+	return nil
+}
+
+// identityFile is where the onion key is.
+func (c *config) identityFile() string {
+	return filepath.Join(c.StateDir, "identity", "hs_ed25519_secret_key")
+}
+
+// socketDir is where Tor finds us, and, unless it is one that runs already, we it.
+func (c *config) socketDir() string {
+	if c.Tor.Sockets != "" {
+		return c.Tor.Sockets
+	}
+	return filepath.Join(c.StateDir, "tor")
+}
+
+// stateDir makes the state folder, or refuses one that others can look into.
+func (c *config) stateDir() error {
+	if err := os.MkdirAll(filepath.Join(c.StateDir, "tor"), 0o700); err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	st, err := os.Stat(c.StateDir)
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("state_dir %s is open to others (mode %04o), and has keys in it: chmod 700 %s", c.StateDir, st.Mode().Perm(), c.StateDir)
+	}
+	return nil
+}
+
+func (c *config) torSettings() onionroute.TorConfig {
+	return onionroute.TorConfig{Dir: filepath.Join(c.StateDir, "tor"), Binary: c.Tor.Binary, Torrc: c.Tor.Torrc,
+		Control: c.Tor.Control, Password: c.Tor.Password}
+}
+
+func (c *config) gatewaySettings(id *onionroute.Identity) onionroute.Config {
+	l := c.Limits
+	return onionroute.Config{
+		Domain: c.Federation.Domain, Hosts: c.Host.Domains, Identity: id, SocketDir: c.socketDir(),
+		QueueBytes: l.QueuePerPeer, TotalBytes: l.QueueTotal,
+		Unauthenticated: component.Limits{Bytes: l.UnauthenticatedStanza, Depth: l.Depth, Elements: l.Elements},
+		Authenticated:   component.Limits{Bytes: l.Stanza, Depth: l.Depth, Elements: l.Elements},
+	}
+}

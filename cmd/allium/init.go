@@ -1,0 +1,97 @@
+package main
+
+import (
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/onionroute"
+)
+
+type initCmd struct {
+	configFlag
+	Domain   []string `required:"" placeholder:"DOMAIN" help:"A domain that the host serves; the first is the primary one."`
+	Gateway  string   `placeholder:"DOMAIN" help:"The gateway's domain (onion. and the primary domain)."`
+	Host     string   `enum:"prosody,ejabberd," default:"" help:"prosody or ejabberd, to see only its lines."`
+	Server   string   `placeholder:"HOST:PORT" help:"The host's component listener (127.0.0.1:5347; for ejabberd 127.0.0.1:8888)."`
+	StateDir string   `default:"/var/lib/allium" placeholder:"DIR" help:"The folder for keys and data (${default})."`
+}
+
+//go:embed init.toml.tmpl
+var configTemplate string
+
+//go:embed host.txt.tmpl
+var hostTemplate string
+
+// Run writes what is not there yet. It never overwrites a key or a configuration.
+func (cmd initCmd) Run(out output) error {
+	if cmd.Gateway == "" {
+		cmd.Gateway = "onion." + cmd.Domain[0]
+	}
+	if cmd.Server == "" {
+		cmd.Server = "127.0.0.1:5347"
+		if cmd.Host == "ejabberd" {
+			cmd.Server = "127.0.0.1:8888"
+		}
+	}
+	for _, d := range append([]string{cmd.Gateway}, cmd.Domain...) {
+		if j, err := jid.New("", d, ""); err != nil || j.Domainpart() != d {
+			return fmt.Errorf("%q is not a domain name in lower case", d)
+		}
+	}
+	c := &config{file: cmd.Config, StateDir: cmd.StateDir}
+	c.StateDir = c.absolute(cmd.StateDir)
+	if err := c.stateDir(); err != nil {
+		return err
+	}
+	id, err := onionroute.LoadIdentity(c.identityFile())
+	if errors.Is(err, onionroute.ErrNoIdentity) {
+		id, err = onionroute.CreateIdentity(c.identityFile())
+	}
+	if err != nil {
+		return err
+	}
+	secret := rand.Text()
+	switch old, err := loadConfig(cmd.Config); {
+	case err == nil:
+		fmt.Fprintf(out.stdout, "%s is there already, and is kept.\n\n", cmd.Config)
+		secret, cmd.Gateway, cmd.Server, cmd.Domain = old.Federation.Secret, old.Federation.Domain, old.Host.Server, old.Host.Domains
+	case errors.Is(err, os.ErrNotExist):
+		if err := cmd.write(secret); err != nil {
+			return err
+		}
+		fmt.Fprintf(out.stdout, "Wrote %s and the key in %s.\n\n", cmd.Config, c.identityFile())
+	default:
+		return err
+	}
+	port := cmd.Server[strings.LastIndexByte(cmd.Server, ':')+1:]
+	return template.Must(template.New("").Parse(hostTemplate)).Execute(out.stdout, map[string]any{
+		"Gateway": cmd.Gateway, "Secret": secret, "Port": port, "Onion": id.Name(), "Domain": cmd.Domain[0],
+		"Prosody": cmd.Host != "ejabberd", "Ejabberd": cmd.Host != "prosody", "Config": cmd.Config})
+}
+
+func (cmd initCmd) write(secret string) error {
+	if err := os.MkdirAll(filepath.Dir(cmd.Config), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(cmd.Config, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	state, err := filepath.Abs(cmd.StateDir)
+	if err == nil {
+		err = template.Must(template.New("").Parse(configTemplate)).Execute(f, map[string]any{
+			"StateDir": state, "Server": cmd.Server, "Secret": secret, "Domains": cmd.Domain, "Gateway": cmd.Gateway})
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/agnivade/levenshtein"
+)
+
+// unknownKey tells of a key that means nothing, and of one that may be meant.
+func unknownKey(file, text string, key toml.Key) error {
+	best, distance := "", len(key.String())/2+1
+	for _, known := range knownKeys(reflect.TypeFor[config](), "") {
+		// Within the right section, the section's name is no sign of likeness.
+		d := levenshtein.ComputeDistance(key.String(), known)
+		if d < distance {
+			best, distance = known, d
+		}
+	}
+	hint := ""
+	if best != "" {
+		hint = fmt.Sprintf("; is %q meant?", best)
+	}
+	return fmt.Errorf("%s:%d: unknown key %q%s", file, findLine(text, key), key.String(), hint)
+}
+
+// knownKeys lists the keys of a configuration, with those of its sections.
+func knownKeys(t reflect.Type, prefix string) (keys []string) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name := f.Tag.Get("toml")
+		ft := f.Type
+		if ft.Kind() == reflect.Pointer {
+			ft = ft.Elem()
+		}
+		switch {
+		case f.Anonymous:
+			keys = append(keys, knownKeys(ft, prefix)...)
+		case name == "":
+		case ft.Kind() == reflect.Struct:
+			keys = append(keys, prefix+name)
+			keys = append(keys, knownKeys(ft, prefix+name+".")...)
+		default:
+			keys = append(keys, prefix+name)
+		}
+	}
+	return keys
+}
+
+// findLine finds the line that a key is on, or that its section begins on, counting
+// from 1; it is 1 when neither is written. The TOML package tells lines only of what
+// it cannot read.
+func findLine(text string, key []string) int {
+	section, best := "", 1
+	want := strings.Join(key, ".")
+	for i, line := range strings.Split(text, "\n") {
+		line, _, _ = strings.Cut(strings.TrimSpace(line), "#")
+		if strings.HasPrefix(line, "[") {
+			section = strings.Trim(strings.TrimSpace(line), "[]") + "."
+			if strings.TrimSuffix(section, ".") == want {
+				return i + 1
+			}
+			if strings.HasPrefix(want, section) {
+				best = i + 1
+			}
+			continue
+		}
+		name, _, ok := strings.Cut(line, "=")
+		if ok && section+strings.Trim(strings.TrimSpace(name), `"'`) == want {
+			return i + 1
+		}
+	}
+	return best
+}

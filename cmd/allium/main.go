@@ -1,0 +1,86 @@
+// Allium gives an XMPP server an onion side. It runs beside a Prosody or an ejabberd,
+// attaches to it as an external component (XEP-0114), and federates with .onion
+// servers through Tor.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands are what can be written on the command line.
+type commands struct {
+	Init    initCmd    `cmd:"" help:"Write a configuration, make the onion key, and show what the host's configuration needs."`
+	Check   checkCmd   `cmd:"" help:"Test each part in the order in which it can fail, and say how to mend it."`
+	Run     runCmd     `cmd:"" help:"Run in the foreground, until SIGTERM."`
+	Demo    demoCmd    `cmd:"" help:"Show two people on two servers talking through a private Tor network on this machine."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// A configFlag is the flag that names the configuration file.
+type configFlag struct {
+	Config string `short:"c" default:"/etc/allium/allium.toml" placeholder:"FILE" help:"The configuration file (${default})."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := allium(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if !errors.Is(err, errTold) {
+			fmt.Fprintln(os.Stderr, "allium:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+// errTold is the error of a command that has said all about it already.
+var errTold = errors.New("failed")
+
+// allium runs one command line.
+func allium(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var c commands
+	parser, err := kong.New(&c, kong.Name("allium"), kong.UsageOnError(), kong.Writers(stdout, stderr),
+		kong.Description("The onion side of an XMPP server."),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(output{stdout, stderr}))
+	if err != nil {
+		return err
+	}
+	k, err := parser.Parse(args)
+	if err != nil {
+		return err
+	}
+	return k.Run()
+}
+
+// output is where commands write to.
+type output struct{ stdout, stderr io.Writer }
+
+type versionCmd struct{}
+
+// Run prints the version that the module has, or the commit that it was built from.
+func (versionCmd) Run(out output) error {
+	fmt.Fprintln(out.stdout, "allium", version())
+	return nil
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+			v = s.Value
+		}
+	}
+	return fmt.Sprintf("%s (%s)", v, info.GoVersion)
+}

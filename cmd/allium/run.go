@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/onionroute"
+)
+
+type runCmd struct{ configFlag }
+
+// Run runs all services that are configured, until ctx is done.
+func (cmd runCmd) Run(ctx context.Context, out output) error {
+	c, err := loadConfig(cmd.Config)
+	if err != nil {
+		return err
+	}
+	log := newLogger(out.stderr, c.Log)
+	slog.SetDefault(log)
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	id, err := onionroute.LoadIdentity(c.identityFile())
+	if errors.Is(err, onionroute.ErrNoIdentity) {
+		id, err = onionroute.CreateIdentity(c.identityFile())
+	}
+	if err != nil {
+		return err
+	}
+	log.Info("allium starts", "version", version(), "onion", id.Name())
+	h, err := newHouse(c, id)
+	if err != nil {
+		return err
+	}
+	return h.run(ctx)
+}
+
+// lock keeps a second Allium out of the state folder: two would take turns in being
+// the one that the network finds.
+func (c *config) lock() (unlock func(), err error) {
+	if err := c.stateDir(); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(c.StateDir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state_dir: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, errRunning
+	}
+	return func() { f.Close() }, nil
+}
+
+var errRunning = errors.New("another Allium runs with this state_dir; stop it first")
+
+// A house is all parts of a running Allium, wired together.
+type house struct {
+	links   []*component.Link
+	tor     *onionroute.Tor
+	gateway *onionroute.Gateway
+}
+
+func newHouse(c *config, id *onionroute.Identity) (*house, error) {
+	router := component.NewRouter()
+	h := &house{tor: onionroute.NewTor(c.torSettings())}
+	g, err := onionroute.NewGateway(c.gatewaySettings(id), h.tor, router)
+	if err != nil {
+		return nil, err
+	}
+	h.gateway = g
+	h.tor.Publish(id, g.Ports())
+	h.tor.OnUp(g.TryAgain)
+	return h, h.attach(router, c, c.Federation.Domain, c.Federation.Secret, g)
+}
+
+// attach makes a service the handler of a domain, and a link for the domain.
+func (h *house) attach(r *component.Router, c *config, domain, secret string, service component.Handler) error {
+	link, err := component.NewLink(component.LinkConfig{
+		Server: c.Host.Server, Domain: domain, Secret: secret, PingTo: c.Host.Domains[0]}, r)
+	if err != nil {
+		return err
+	}
+	r.Handle(domain, service)
+	r.Attach(domain, link)
+	h.links = append(h.links, link)
+	return nil
+}
+
+// run runs all parts. At the end they stop in the order in which data leaves the
+// house: what the host sent still goes out to peers, what they answer to the host,
+// and Tor ends last.
+func (h *house) run(ctx context.Context) error {
+	var failed error
+	ctx, fail := context.WithCancelCause(ctx)
+	stages := []*stage{newStage(), newStage(), newStage()}
+	start := func(s *stage, run func(context.Context) error) {
+		s.wg.Go(func() {
+			if err := run(s.ctx); err != nil {
+				fail(err)
+			}
+		})
+	}
+	start(stages[2], h.tor.Run)
+	start(stages[0], h.gateway.Run)
+	for _, l := range h.links {
+		start(stages[1], l.Run)
+	}
+	go h.announce(ctx)
+
+	<-ctx.Done()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		failed = err
+	}
+	slog.Info("allium stops")
+	for _, s := range stages {
+		s.stop()
+		s.wg.Wait()
+	}
+	return failed
+}
+
+// announce says when all links are up.
+func (h *house) announce(ctx context.Context) {
+	for _, l := range h.links {
+		select {
+		case <-l.Up():
+		case <-ctx.Done():
+			return
+		}
+	}
+	slog.Info("ready: attached to the host")
+}
+
+// A stage is what stops together.
+type stage struct {
+	ctx  context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+func newStage() *stage {
+	s := &stage{}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
+}

@@ -1,0 +1,172 @@
+package onionroute
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mellium.im/xmpp/stream"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// Namespaces of server-to-server streams.
+const (
+	nsDialback         = "jabber:server:dialback"          // XEP-0220
+	nsDialbackFeatures = "urn:xmpp:features:dialback"      // XEP-0220 §2.4.2
+	nsTLS              = "urn:ietf:params:xml:ns:xmpp-tls" // RFC 6120 §5
+)
+
+// A conn is a connection with one XML stream in each direction (RFC 6120 §4). One
+// goroutine reads, any may write, end or abort.
+type conn struct {
+	raw    net.Conn // below TLS; deadlines and closing are its business
+	d      *component.Decoder
+	lim    component.Limits // before anything is proven
+	secure bool             // TLS is on
+
+	opened atomic.Bool // our header was sent
+
+	mu     sync.Mutex // held while writing
+	w      net.Conn
+	closed bool // our closing tag was sent
+}
+
+func newConn(c net.Conn, lim component.Limits) *conn {
+	return &conn{raw: c, w: c, d: component.NewDecoder(c, lim), lim: lim}
+}
+
+// A header is what matters of a stream's opening tag.
+type header struct {
+	to, from, id string
+	version      bool // it is of version 1.0, so features follow
+}
+
+// writeHeader opens our stream. Attributes that are empty are left out.
+func (c *conn) writeHeader(h header) error {
+	e := component.NewElement(component.NSStream, "stream")
+	for _, a := range []struct{ name, value string }{{"from", h.from}, {"to", h.to}, {"id", h.id}, {"version", "1.0"}} {
+		if a.value != "" {
+			e.SetAttr(a.name, a.value)
+		}
+	}
+	e.Prefix = "stream"
+	tag := e.AppendXML(nil, component.NSServer)
+	tag = append(tag[:len(tag)-len("/>")],
+		" xmlns='"+component.NSServer+"' xmlns:stream='"+component.NSStream+"' xmlns:db='"+nsDialback+"' xml:lang='en'>"...)
+	c.opened.Store(true)
+	return c.write(append([]byte("<?xml version='1.0'?>"), tag...))
+}
+
+// readHeader reads the other side's opening tag.
+func (c *conn) readHeader() (header, error) {
+	e, err := c.d.Header()
+	if err != nil {
+		return header{}, err
+	}
+	var content string
+	for _, a := range e.Attr {
+		if a.Name.Space == component.NSXMLNS && a.Name.Local == "" {
+			content = a.Value
+		}
+	}
+	if content != component.NSServer {
+		return header{}, component.NewStreamError(stream.InvalidNamespace, "content namespace "+content)
+	}
+	h := header{to: e.AttrValue("to"), from: e.AttrValue("from"), id: e.AttrValue("id")}
+	version := e.AttrValue("version")
+	h.version = version != "" && version[0] != '0'
+	return h, nil
+}
+
+func (c *conn) write(p []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return c.writeLocked(p, writeTimeout)
+}
+
+func (c *conn) writeLocked(p []byte, timeout time.Duration) error {
+	c.raw.SetWriteDeadline(time.Now().Add(timeout))
+	_, err := c.w.Write(p)
+	return err
+}
+
+func (c *conn) send(e *component.Element) error {
+	return c.write(e.AppendXML(nil, component.NSServer))
+}
+
+// startTLS puts TLS under the streams, which both begin anew (RFC 6120 §5.4.3.3).
+// What came in the clear must have been used up: the rest would be read as if it had
+// come by TLS.
+func (c *conn) startTLS(wrap func(net.Conn) *tls.Conn) error {
+	if c.d.Buffered() > 0 {
+		return component.NewStreamError(stream.PolicyViolation, "data in the clear behind starttls")
+	}
+	t := wrap(c.raw)
+	if err := t.Handshake(); err != nil {
+		return fmt.Errorf("onionroute: TLS: %w", err)
+	}
+	c.mu.Lock()
+	c.w = t
+	c.mu.Unlock()
+	c.d, c.secure = component.NewDecoder(t, c.lim), true
+	c.opened.Store(false)
+	return nil
+}
+
+// end sends the error that fits to err, and the closing tag, and closes.
+func (c *conn) end(err error) {
+	c.finish(err)
+	c.raw.Close()
+}
+
+// finish ends our stream, and leaves it to the other side to close the connection.
+func (c *conn) finish(err error) error {
+	var out []byte
+	var se *component.StreamError
+	if errors.As(err, &se) {
+		out = se.Element().AppendXML(out, component.NSServer)
+	}
+	if !c.opened.Load() {
+		if se == nil {
+			return nil
+		}
+		c.writeHeader(header{id: streamID()}) // RFC 6120 §4.9.1.2
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	return c.writeLocked(append(out, "</stream:stream>"...), closeTimeout)
+}
+
+// abort closes without words.
+func (c *conn) abort() { c.raw.Close() }
+
+// streamID makes an id that cannot be guessed (RFC 6120 §4.7.3).
+func streamID() string { return rand.Text() }
+
+// isDialback tells if e is a dialback element of that name.
+func isDialback(e *component.Element, name string) bool { return e.Is(nsDialback, name) }
+
+// isStanzaName tells if the element has the name of a stanza.
+func isStanzaName(n xml.Name) bool {
+	return n.Space == component.NSClient && (n.Local == "message" || n.Local == "presence" || n.Local == "iq")
+}
+
+// isEOF tells of an end that needs no words.
+func isEOF(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}

@@ -1,0 +1,327 @@
+package onionroute
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+const nsGateway = "jabber:iq:gateway" // XEP-0100 §6
+
+// Config says what a Gateway serves.
+type Config struct {
+	Domain    string            // the gateway's component domain
+	Hosts     []string          // host.domains: who may send through it; the first is primary
+	Services  map[string]string // domain of a service here → its label before the onion name
+	Identity  *Identity
+	SocketDir string // a folder for the Unix sockets that the onion service's ports go to
+
+	QueueBytes int // octets that wait for one peer, at most; default 8 MiB
+	TotalBytes int // octets that wait for all peers, at most; default 64 MiB
+
+	// Limits of what peers send, before and after they have proved who they are.
+	// Default 10,000 octets (RFC 6120 §13.12), and 256 KiB.
+	Unauthenticated, Authenticated component.Limits
+
+	Log *slog.Logger // default slog.Default()
+}
+
+// A Gateway carries stanzas between the host's users and onion peers. It is the
+// Handler of its domain; what peers send goes out by the Sender that it was made with.
+type Gateway struct {
+	c       Config
+	m       *AddressMap
+	dialer  Dialer
+	out     component.Sender
+	service *component.Service
+	log     *slog.Logger
+	tls     *tls.Config
+	secret  secret
+	times   times
+	wg      sync.WaitGroup
+
+	queued    atomic.Int64 // octets that wait for all peers
+	verifying atomic.Int64
+
+	mu      sync.Mutex
+	ctx     context.Context // of Run
+	peers   map[string]*peer
+	inbound map[*inbound]bool
+}
+
+// NewGateway makes a Gateway that reaches peers by dialer.
+func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error) {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.QueueBytes, 8<<20)
+	def(&c.TotalBytes, 64<<20)
+	def(&c.Unauthenticated.Bytes, 10_000)
+	def(&c.Authenticated.Bytes, 256<<10)
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if len(c.Hosts) == 0 {
+		return nil, errors.New("onionroute: no domain of the host is given")
+	}
+	m := &AddressMap{Identity: c.Identity.Name(), Gateway: c.Domain, Domains: c.Hosts, Services: c.Services}
+	names := []string{m.Identity}
+	for _, label := range c.Services {
+		names = append(names, label+"."+m.Identity)
+	}
+	slices.Sort(names)
+	tls, err := serverTLS(names)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{c: c, m: m, dialer: dialer, out: out, log: c.Log, tls: tls, secret: newSecret(), times: defaultTimes,
+		peers: map[string]*peer{}, inbound: map[*inbound]bool{}}
+	g.service = component.NewService(out, component.Identity{Category: "gateway", Type: "xmpp", Name: "Onion federation"})
+	g.service.Answer(stanza.GetIQ, nsGateway, "query", g.prompt)
+	g.service.Answer(stanza.SetIQ, nsGateway, "query", g.prompted)
+	return g, nil
+}
+
+// HandleStanza takes a stanza from the host or from a service here: to the gateway
+// itself, or to somebody at a peer. It does not wait for the peer.
+func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
+	if s.To.Localpart() == "" {
+		return g.service.HandleStanza(ctx, s)
+	}
+	if !g.allowed(s.From) {
+		return component.NewError(stanza.Auth, stanza.Forbidden, "")
+	}
+	if err := s.Check(); err != nil {
+		return err
+	}
+	s.To = g.m.Canonical(s.To)
+	to, err := g.m.ToOnion(s.To)
+	if err != nil {
+		return errNoSuchServer()
+	}
+	from, err := g.m.ToOnion(s.From)
+	if err != nil {
+		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
+	}
+	it := &item{head: *s, pair: pair{from.Domainpart(), to.Domainpart()}, since: time.Now()}
+	it.head.Nodes = nil
+	s.To, s.From = to, from
+	translation(g.m.ToOnion).payload(s.Nodes)
+	it.xml = s.AppendXML(nil, component.NSServer)
+	err = g.toPeer(Base(to.Domainpart()), func(p *peer) error { return p.send(it) })
+	s.To, s.From = it.head.To, it.head.From // s goes back to the caller, who answers it
+	return err
+}
+
+// allowed tells who may send through the gateway: users of the host, services here,
+// and the gateway itself. For anybody else it would be an open relay into Tor.
+func (g *Gateway) allowed(from jid.JID) bool {
+	_, isService := g.c.Services[from.Domainpart()]
+	isGateway := from.Domainpart() == g.c.Domain && from.Localpart() == ""
+	return isService || isGateway || slices.Contains(g.c.Hosts, from.Domainpart())
+}
+
+// receive takes a stanza that a peer sent, and that its stream has proved to be from
+// that peer. What cannot be delivered is answered.
+func (g *Gateway) receive(ctx context.Context, s *component.Stanza) {
+	head := *s
+	head.Nodes = nil
+	err := g.deliver(ctx, s)
+	if err == nil {
+		return
+	}
+	r := head.Error(err)
+	if r == nil {
+		return
+	}
+	// Our own words are for our own users.
+	if e := r.Child(component.NSClient, "error"); e != nil {
+		e.Nodes = slices.DeleteFunc(e.Nodes, func(n component.Node) bool {
+			return n.Element != nil && n.Element.Is(component.NSStanzas, "text")
+		})
+	}
+	it := &item{head: *r, pair: pair{r.From.Domainpart(), r.To.Domainpart()}, since: time.Now(),
+		xml: r.AppendXML(nil, component.NSServer)}
+	it.head.Nodes = nil
+	g.toPeer(Base(it.pair.to), func(p *peer) error { return p.send(it) })
+}
+
+func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
+	if !g.m.Serves(s.To.Domainpart()) {
+		return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "")
+	}
+	if err := s.Check(); err != nil {
+		return err
+	}
+	var err error
+	if s.From, err = g.m.ToHost(s.From); err != nil {
+		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
+	}
+	if s.To, err = g.m.ToHost(s.To); err != nil {
+		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
+	}
+	_, isService := g.c.Services[s.To.Domainpart()]
+	switch {
+	case s.To.Domainpart() == g.c.Domain, isService:
+	case !slices.Contains(g.c.Hosts, s.To.Domainpart()):
+		// A stranger's address: it is not relayed into the open network.
+		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
+	case s.To.Localpart() == "" && s.IsRequest():
+		// The host itself is nobody that peers have business with.
+		return component.NewError(stanza.Cancel, stanza.ServiceUnavailable, "")
+	}
+	translation(g.m.ToHost).payload(s.Nodes)
+	return g.out.Send(ctx, s)
+}
+
+// bounce answers a stanza, of which only the head was kept, with an error.
+func (g *Gateway) bounce(head *component.Stanza, err error) {
+	r := head.Error(err)
+	if r == nil {
+		return
+	}
+	g.mu.Lock()
+	ctx := g.ctx
+	g.mu.Unlock()
+	if err := g.out.Send(context.WithoutCancel(ctx), r); err != nil {
+		g.log.Warn("an error could not be returned to its sender", "error", err)
+	}
+}
+
+// reserve takes, or with n < 0 gives back, memory for what waits.
+func (g *Gateway) reserve(n int) bool {
+	if g.queued.Add(int64(n)) > int64(g.c.TotalBytes) && n > 0 {
+		g.queued.Add(int64(-n))
+		return false
+	}
+	return true
+}
+
+func (g *Gateway) startVerify() bool {
+	if g.verifying.Add(1) > maxVerifying {
+		g.verifying.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (g *Gateway) endVerify() { g.verifying.Add(-1) }
+
+// verify asks the authoritative server for the domain that a stream says it is from.
+func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
+	err := g.toPeer(Base(ask.to), func(p *peer) (err error) {
+		answer, err = p.verify(ctx, ask)
+		return err
+	})
+	if err != nil {
+		return ask.refuse(stanza.RemoteServerTimeout)
+	}
+	return answer
+}
+
+// toPeer calls f with the peer, which it makes if there is none yet.
+func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
+	for {
+		g.mu.Lock()
+		p := g.peers[onion]
+		if p == nil {
+			if g.ctx == nil || g.ctx.Err() != nil {
+				g.mu.Unlock()
+				return errUnreachable()
+			}
+			p = &peer{g: g, onion: onion, log: g.log.With("peer", onion),
+				wake: make(chan struct{}, 1), retry: make(chan struct{}, 1)}
+			g.peers[onion] = p
+			ctx := g.ctx
+			g.wg.Go(func() { p.run(ctx) })
+		}
+		g.mu.Unlock()
+		if err := f(p); err != errGone {
+			return err
+		}
+		g.forget(p)
+	}
+}
+
+func (g *Gateway) forget(p *peer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.peers[p.onion] == p {
+		delete(g.peers, p.onion)
+	}
+}
+
+// TryAgain makes all peers that wait after a failure try again at once.
+func (g *Gateway) TryAgain() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range g.peers {
+		poke(p.retry)
+	}
+}
+
+// prompt tells a client what to ask its user for (XEP-0100 §6.3).
+func (g *Gateway) prompt(_ context.Context, s *component.Stanza) ([]*component.Element, error) {
+	if !g.allowed(s.From) {
+		return nil, component.NewError(stanza.Auth, stanza.Forbidden, "")
+	}
+	q := component.NewElement(nsGateway, "query")
+	q.Add(component.NewElement(nsGateway, "desc", component.Text("Please enter the onion address of the person you would like to contact, such as bob@….onion.")),
+		component.NewElement(nsGateway, "prompt", component.Text("Onion address")))
+	return []*component.Element{q}, nil
+}
+
+// prompted turns what the user typed into an address.
+func (g *Gateway) prompted(_ context.Context, s *component.Stanza) ([]*component.Element, error) {
+	if !g.allowed(s.From) {
+		return nil, component.NewError(stanza.Auth, stanza.Forbidden, "")
+	}
+	j, err := g.typed(s.Payload().Child(nsGateway, "prompt").Text())
+	if err != nil {
+		return nil, component.NewError(stanza.Modify, stanza.NotAcceptable, err.Error())
+	}
+	q := component.NewElement(nsGateway, "query")
+	q.Add(component.NewElement(nsGateway, "jid", component.Text(j.String())))
+	return []*component.Element{q}, nil
+}
+
+// typed reads an onion address as people type and paste it: with blanks, as xmpp: URI.
+// An address that has the gateway's form already is taken as well.
+func (g *Gateway) typed(s string) (jid.JID, error) {
+	s = strings.Join(strings.Fields(s), "")
+	if rest, ok := strings.CutPrefix(strings.ToLower(s), "xmpp:"); ok {
+		s = rest
+		if i := strings.IndexAny(s, "?#"); i >= 0 {
+			s = s[:i]
+		}
+	}
+	j, err := jid.Parse(s)
+	if err != nil {
+		return j, errors.New("This is not an address. Onion addresses look like bob@….onion.")
+	}
+	j = j.Bare()
+	if c := g.m.Canonical(j); c.Domainpart() == g.m.Gateway {
+		if _, err := g.m.ToOnion(c); err == nil {
+			return c, nil
+		}
+	}
+	host, err := g.m.ToHost(j)
+	if err != nil || host.Domainpart() != g.m.Gateway {
+		return j, fmt.Errorf("%s is not the address of somebody at another onion service. It ends in 56 letters and digits and .onion; is it complete?", j)
+	}
+	return host, nil
+}

@@ -1,0 +1,259 @@
+package onionroute
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+	"mellium.im/xmpp/stream"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// An inbound is a stream that somebody opened to us: as the receiving server of
+// XEP-0220 (§2.2.1) for their stanzas, and as the authoritative one (§2.2.2) for keys
+// of ours. Who it is, only dialback tells. One goroutine, serve, reads it.
+type inbound struct {
+	g   *Gateway
+	log *slog.Logger
+	c   *conn
+	id  string // of our response header
+
+	mu     sync.Mutex
+	proven map[string]bool // domains that dialback succeeded for
+	asking map[pair]bool   // verifications under way
+
+	since time.Time
+	known atomic.Bool // something is proven, or being verified
+}
+
+// serve runs the stream until it ends.
+func (in *inbound) serve(ctx context.Context, direct bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err := in.converse(ctx, direct)
+	var timeout net.Error
+	switch {
+	case ctx.Err() != nil:
+		err = component.NewStreamError(stream.SystemShutdown, "")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		err = component.NewStreamError(stream.ConnectionTimeout, "nothing was proven in time")
+	}
+	in.log.Debug("stream from a peer ended", "reason", err)
+	in.c.end(err)
+}
+
+func (in *inbound) converse(ctx context.Context, direct bool) error {
+	// The end of the program interrupts the reader.
+	stop := context.AfterFunc(ctx, func() { in.c.raw.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	in.c.raw.SetReadDeadline(time.Now().Add(in.g.times.header))
+	if direct {
+		if err := in.c.startTLS(in.serverTLS); err != nil {
+			return err
+		}
+	}
+	for {
+		if err := in.open(); err != nil {
+			return err
+		}
+		restart, err := in.elements(ctx)
+		if !restart {
+			return err
+		}
+	}
+}
+
+func (in *inbound) serverTLS(c net.Conn) *tls.Conn { return tls.Server(c, in.g.tls) }
+
+// open reads their header and answers with ours, and features.
+func (in *inbound) open() error {
+	h, err := in.c.readHeader()
+	if err != nil {
+		return err
+	}
+	in.id = streamID()
+	to, ours := in.ourDomain(h.to)
+	if !ours {
+		in.c.writeHeader(header{id: in.id})
+		return component.NewStreamError(stream.HostUnknown, "stream to "+h.to)
+	}
+	reply := header{from: to, id: in.id}
+	if from, err := jid.New("", h.from, ""); err == nil && IsOnion(from.Domainpart()) {
+		reply.to = from.Domainpart()
+	}
+	if err := in.c.writeHeader(reply); err != nil {
+		return err
+	}
+	if !h.version {
+		return nil
+	}
+	features := component.NewElement(component.NSStream, "features")
+	features.Prefix = "stream"
+	if !in.c.secure {
+		features.Add(component.NewElement(nsTLS, "starttls"))
+	}
+	features.Add(component.NewElement(nsDialbackFeatures, "dialback").Add(component.NewElement(nsDialbackFeatures, "errors")))
+	return in.c.send(features)
+}
+
+// ourDomain tells if peers can reach that domain here.
+func (in *inbound) ourDomain(s string) (string, bool) {
+	j, err := jid.New("", s, "")
+	if err != nil {
+		return "", false
+	}
+	return j.Domainpart(), in.g.m.Serves(j.Domainpart())
+}
+
+// elements handles what comes until the stream ends, or begins anew with TLS.
+func (in *inbound) elements(ctx context.Context) (restart bool, err error) {
+	in.c.raw.SetReadDeadline(time.Now().Add(in.g.times.auth))
+	for {
+		e, err := in.c.d.Next()
+		if err != nil {
+			return false, err
+		}
+		d := parseDialback(e)
+		switch {
+		case e.Is(component.NSStream, "error"):
+			return false, component.ParseStreamError(e)
+		case e.Is(nsTLS, "starttls"):
+			if in.c.secure || in.known.Load() {
+				in.c.send(component.NewElement(nsTLS, "failure"))
+				return false, component.NewStreamError(stream.PolicyViolation, "starttls out of place")
+			}
+			if err := in.c.send(component.NewElement(nsTLS, "proceed")); err != nil {
+				return false, err
+			}
+			if err := in.c.startTLS(in.serverTLS); err != nil {
+				return false, err
+			}
+			return true, nil
+		case isDialback(e, "result") && d.typ == "":
+			if err := in.prove(ctx, d); err != nil {
+				return false, err
+			}
+		case isDialback(e, "verify") && d.typ == "":
+			if err := in.vouch(d); err != nil {
+				return false, err
+			}
+		case isStanzaName(e.Name):
+			if err := in.stanza(ctx, e); err != nil {
+				return false, err
+			}
+		default:
+			return false, component.NewStreamError(stream.UnsupportedStanzaType, e.Name.Local)
+		}
+	}
+}
+
+// prove starts to verify that the stream comes from the domain that it says.
+func (in *inbound) prove(ctx context.Context, d dialback) error {
+	from, ferr := jid.New("", d.from, "")
+	to, ours := in.ourDomain(d.to)
+	if ferr != nil || d.key == "" {
+		return component.NewStreamError(stream.ImproperAddressing, "dialback without domain or key")
+	}
+	pr := pair{from.Domainpart(), to}
+	switch {
+	case !ours:
+		return in.c.send(d.refuse(stanza.ItemNotFound).element())
+	case !IsOnion(pr.from), in.g.m.own(pr.from):
+		// It is not looked up and not called back: nobody makes us dial but by Tor.
+		in.log.Info("refused a stream from outside of Tor, or in our own name")
+		return in.c.send(d.refuse(stanza.NotAuthorized).element())
+	}
+	in.mu.Lock()
+	busy := in.asking[pr] || len(in.asking) >= maxAsking || len(in.proven) >= maxProven
+	if !busy {
+		in.asking[pr] = true
+	}
+	in.mu.Unlock()
+	if busy || !in.g.startVerify() {
+		in.mu.Lock()
+		if !busy {
+			delete(in.asking, pr)
+		}
+		in.mu.Unlock()
+		return in.c.send(d.refuse(stanza.ResourceConstraint).element())
+	}
+	in.known.Store(true)
+	in.g.wg.Go(func() {
+		defer in.g.endVerify()
+		in.verify(ctx, d, pr)
+	})
+	return nil
+}
+
+// verify asks the authoritative server, and tells the initiating one.
+func (in *inbound) verify(ctx context.Context, d dialback, pr pair) {
+	ctx, cancel := context.WithTimeout(ctx, in.g.times.dialback)
+	defer cancel()
+	a := in.g.verify(ctx, dialback{name: "verify", from: pr.to, to: pr.from, id: in.id, key: d.key})
+	in.mu.Lock()
+	delete(in.asking, pr)
+	if a.typ == "valid" {
+		in.proven[pr.from] = true
+	}
+	proven := len(in.proven)
+	in.mu.Unlock()
+	in.log.Debug("dialback", "peer", pr.from, "result", a.typ)
+	switch a.typ {
+	case "valid":
+		in.c.d.SetLimits(in.g.c.Authenticated)
+		in.c.raw.SetReadDeadline(time.Time{})
+		in.c.send(d.answer("valid").element())
+	case "invalid":
+		in.log.Info("a stream was not from the peer that it said", "peer", pr.from)
+		in.c.send(d.answer("invalid").element())
+		if proven == 0 {
+			in.c.end(nil) // XEP-0220 §2.2.1
+		}
+	default:
+		in.known.Store(proven > 0)
+		in.c.send(d.refuse(stanza.RemoteServerNotFound).element())
+	}
+}
+
+// vouch tells if a key is one of ours (XEP-0220 §2.2.2).
+func (in *inbound) vouch(d dialback) error {
+	to, ours := in.ourDomain(d.to)
+	if d.from == "" || d.id == "" {
+		return component.NewStreamError(stream.ImproperAddressing, "dialback without domain or id")
+	}
+	if !ours {
+		return in.c.send(d.refuse(stanza.ItemNotFound).element())
+	}
+	typ := "invalid"
+	if from, err := jid.New("", d.from, ""); err == nil && in.g.secret.valid(from.Domainpart(), to, d.id, d.key) {
+		typ = "valid"
+	}
+	return in.c.send(d.answer(typ).element())
+}
+
+// stanza takes a stanza from the peer.
+func (in *inbound) stanza(ctx context.Context, e *component.Element) error {
+	s, err := component.ParseStanza(e)
+	if err != nil || s.To.Equal(jid.JID{}) || s.From.Equal(jid.JID{}) {
+		return component.NewStreamError(stream.ImproperAddressing, "stanza without proper to and from")
+	}
+	in.mu.Lock()
+	proven, any := in.proven[s.From.Domainpart()], len(in.proven) > 0
+	in.mu.Unlock()
+	if !any {
+		return component.NewStreamError(stream.NotAuthorized, "stanza before dialback")
+	}
+	if !proven {
+		return component.NewStreamError(stream.InvalidFrom, "stanza from a domain that was not proven")
+	}
+	in.g.receive(ctx, s)
+	return nil
+}

@@ -1,0 +1,355 @@
+package onionroute
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"mellium.im/xmpp/stanza"
+	"mellium.im/xmpp/stream"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// An outbound is a stream that we opened to a peer: as the initiating server of
+// XEP-0220 (§2.1.1) for our stanzas, and as the receiving one (§2.1.2) when we have a
+// key to verify.
+type outbound struct {
+	p     *peer
+	c     *conn
+	id    string // of the peer's response header
+	pairs map[pair]*outPair
+	asked map[dialback]*verification // by from, to and id
+	probe string                     // id of the verification that only asks for a sign of life
+	heard time.Time
+	wrote time.Time // when something was written that was not followed by a sign of life
+	used  time.Time
+}
+
+// An outPair is a pair of domains on a stream.
+type outPair struct {
+	valid   bool
+	asked   time.Time
+	waiting []*item
+}
+
+// connect opens a stream: it may be used for verifications, and for pairs of domains
+// that dialback succeeds for.
+func (p *peer) connect(ctx context.Context) (*outbound, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.g.times.connect)
+	defer cancel()
+	// To each peer by circuits of its own, so that peers cannot tell from these that
+	// they talk to the same machine.
+	raw, err := p.g.dialer.Dial(ctx, p.onion, portServer, p.g.m.Identity+" "+p.onion)
+	if err != nil {
+		return nil, err
+	}
+	c := newConn(raw, p.g.c.Unauthenticated)
+	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	defer stop()
+	o := &outbound{p: p, c: c, pairs: map[pair]*outPair{}, asked: map[dialback]*verification{}}
+	if err := o.negotiate(); err != nil {
+		c.end(err)
+		if ctx.Err() != nil {
+			err = fmt.Errorf("onionroute: no stream within %v: %w", p.g.times.connect, err)
+		}
+		return nil, err
+	}
+	p.log.Debug("stream to the peer", "tls", c.secure)
+	return o, nil
+}
+
+// negotiate opens the stream, with TLS if the peer has it.
+func (o *outbound) negotiate() error {
+	for {
+		if err := o.c.writeHeader(header{from: o.p.g.m.Identity, to: o.p.onion}); err != nil {
+			return err
+		}
+		h, err := o.c.readHeader()
+		if err != nil {
+			return err
+		}
+		o.id = h.id
+		if !h.version {
+			return nil // before RFC 3920 there were no features
+		}
+		features, err := o.next()
+		if err != nil {
+			return err
+		}
+		if !features.Is(component.NSStream, "features") {
+			return component.NewStreamError(stream.BadFormat, "no features")
+		}
+		if o.c.secure || features.Child(nsTLS, "starttls") == nil {
+			return nil
+		}
+		if err := o.c.send(component.NewElement(nsTLS, "starttls")); err != nil {
+			return err
+		}
+		proceed, err := o.next()
+		if err != nil {
+			return err
+		}
+		if !proceed.Is(nsTLS, "proceed") {
+			return errors.New("onionroute: the peer refused TLS")
+		}
+		if err := o.c.startTLS(clientTLS(o.p.g.tls, o.p.onion)); err != nil {
+			return err
+		}
+	}
+}
+
+// next reads an element; a stream error is an error.
+func (o *outbound) next() (*component.Element, error) {
+	e, err := o.c.d.Next()
+	if err == nil && e.Is(component.NSStream, "error") {
+		return nil, fmt.Errorf("onionroute: from the peer: %w", component.ParseStreamError(e))
+	}
+	return e, err
+}
+
+// run works until the stream or ctx ends. What was not written goes back to the
+// queue.
+func (o *outbound) run(ctx context.Context) (err error) {
+	o.heard, o.used = time.Now(), time.Now()
+	in := make(chan *component.Element)
+	ended := make(chan error, 1)
+	stop := make(chan struct{})
+	go func() {
+		for {
+			e, err := o.next()
+			if err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case in <- e:
+			case <-stop:
+				return
+			}
+		}
+	}()
+	defer func() {
+		close(stop)
+		o.c.end(err)
+		o.giveBack()
+	}()
+	tick := time.NewTicker(o.p.g.times.tick)
+	defer tick.Stop()
+	poke(o.p.wake)
+	for {
+		select {
+		case <-ctx.Done():
+			return o.finish(ended)
+		case err := <-ended:
+			return err
+		case e := <-in:
+			o.heard = time.Now()
+			if err := o.take(e); err != nil {
+				return err
+			}
+		case <-o.p.wake:
+			if err := o.work(); err != nil {
+				return err
+			}
+		case <-tick.C:
+			if err := o.check(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// work sends what is queued.
+func (o *outbound) work() error {
+	items, verifies := o.p.take()
+	for i, v := range verifies {
+		o.asked[dialback{from: v.ask.from, to: v.ask.to, id: v.ask.id}] = v
+		if err := o.c.send(v.ask.element()); err != nil {
+			for _, v := range verifies[i+1:] {
+				v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
+			}
+			o.p.putBack(items)
+			return err
+		}
+		o.wroteNow()
+	}
+	var ready []*item
+	for i, it := range items {
+		op := o.pairs[it.pair]
+		if op == nil {
+			op = &outPair{}
+			o.pairs[it.pair] = op
+		}
+		if op.valid {
+			ready = append(ready, it)
+			continue
+		}
+		op.waiting = append(op.waiting, it)
+		if op.asked.IsZero() {
+			if err := o.authorize(it.pair, op); err != nil {
+				o.p.putBack(append(ready, items[i+1:]...))
+				return err
+			}
+		}
+	}
+	return o.write(ready)
+}
+
+// authorize asks the peer to take stanzas for the pair.
+func (o *outbound) authorize(pr pair, op *outPair) error {
+	op.asked = time.Now()
+	o.wroteNow()
+	return o.c.send(dialback{name: "result", from: pr.from, to: pr.to,
+		key: o.p.g.secret.key(pr.to, pr.from, o.id)}.element())
+}
+
+// write writes items in batches. Those that were not written whole go back.
+func (o *outbound) write(items []*item) error {
+	for len(items) > 0 {
+		var batch []byte
+		n := 0
+		for n < len(items) && (n == 0 || len(batch)+len(items[n].xml) <= batchBytes) {
+			batch = append(batch, items[n].xml...)
+			n++
+		}
+		if err := o.c.write(batch); err != nil {
+			o.p.putBack(items)
+			return err
+		}
+		o.p.release(items[:n]...)
+		items = items[n:]
+		o.wroteNow()
+	}
+	return nil
+}
+
+func (o *outbound) wroteNow() {
+	o.used = time.Now()
+	if o.wrote.IsZero() {
+		o.wrote = o.used
+	}
+}
+
+// take handles an element from the peer. Without bidi (XEP-0288) these are answers to
+// dialback elements only.
+func (o *outbound) take(e *component.Element) error {
+	d := parseDialback(e)
+	switch {
+	case isDialback(e, "verify") && d.typ != "":
+		if d.id == o.probe && o.probe != "" {
+			o.probe, o.wrote = "", time.Time{}
+			return nil
+		}
+		// Only what was asked on this stream, which leads to the authoritative server
+		// and nobody else, is an answer (XEP-0220 §2.1.2).
+		k := dialback{from: d.to, to: d.from, id: d.id}
+		if v := o.asked[k]; v != nil {
+			delete(o.asked, k)
+			v.answer <- d
+			o.wrote = time.Time{}
+		}
+		return nil
+	case isDialback(e, "result") && d.typ != "":
+		op := o.pairs[pair{d.to, d.from}]
+		if op == nil || op.valid || op.asked.IsZero() {
+			return nil
+		}
+		o.wrote = time.Time{}
+		if d.typ == "valid" {
+			op.valid = true
+			o.p.log.Debug("peer takes our stanzas", "from", d.to)
+			waiting := op.waiting
+			op.waiting = nil
+			return o.write(waiting)
+		}
+		o.p.log.Info("peer does not take our stanzas", "answer", d.typ, "condition", d.condition)
+		delete(o.pairs, pair{d.to, d.from})
+		o.refuse(op, d.condition)
+		return nil
+	case isStanzaName(e.Name):
+		return component.NewStreamError(stream.NotAuthorized, "stanza on a stream that is ours alone")
+	case e.Is(component.NSStream, "features"):
+		return nil // sent again by some after dialback
+	}
+	return component.NewStreamError(stream.UnsupportedStanzaType, e.Name.Local)
+}
+
+// refuse answers the items that wait for a pair that the peer did not take: an error
+// is told as a time-out, and an invalid key as an internal error (XEP-0220 §2.1.1).
+func (o *outbound) refuse(op *outPair, c stanza.Condition) {
+	err := errUnreachable()
+	switch c {
+	case "":
+		err = component.NewError(stanza.Cancel, stanza.InternalServerError, "The server did not believe that this one is what it says it is.")
+	case stanza.ItemNotFound:
+		err = component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "There is no such service at this server.")
+	}
+	o.p.release(op.waiting...)
+	for _, it := range op.waiting {
+		o.p.g.bounce(&it.head, err)
+	}
+	op.waiting = nil
+}
+
+// check is called from time to time: a stream that does not answer any more must not
+// be taken for one that works, as Tor notices a dead circuit late or never.
+func (o *outbound) check() error {
+	now, t := time.Now(), &o.p.g.times
+	for pr, op := range o.pairs {
+		if !op.valid && !op.asked.IsZero() && now.Sub(op.asked) > t.dialback {
+			delete(o.pairs, pr)
+			o.refuse(op, stanza.RemoteServerTimeout)
+		}
+	}
+	for k, v := range o.asked {
+		if now.Sub(o.heard) > t.dialback {
+			delete(o.asked, k)
+			v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
+		}
+	}
+	switch {
+	case o.probe != "" && now.Sub(o.wrote) > t.probeAfter+t.probeTimeout:
+		return errors.New("onionroute: the peer does not answer any more")
+	case o.probe == "" && (!o.wrote.IsZero() && now.Sub(o.wrote) > t.probeAfter || now.Sub(o.heard) > t.probeIdle):
+		return o.askForLife(now)
+	case now.Sub(o.used) > t.streamIdle && len(o.asked) == 0:
+		return errors.New("onionroute: not used any more")
+	}
+	return nil
+}
+
+// askForLife asks to verify a key that is none. A server has to answer that it is
+// invalid (XEP-0220 §2.2.2), on this very stream, and in order: no other question can
+// be asked of every server on a stream that is for one direction.
+func (o *outbound) askForLife(now time.Time) error {
+	o.probe, o.wrote = streamID(), now.Add(-o.p.g.times.probeAfter)
+	return o.c.send(dialback{name: "verify", from: o.p.g.m.Identity, to: o.p.onion, id: o.probe, key: rand.Text()}.element())
+}
+
+// finish writes what is queued and closes the stream, at the end of the program.
+func (o *outbound) finish(ended <-chan error) error {
+	if err := o.work(); err != nil {
+		return err
+	}
+	if err := o.c.finish(nil); err != nil {
+		return err
+	}
+	select {
+	case <-ended: // the peer has read all of it
+	case <-time.After(closeTimeout):
+	}
+	return context.Canceled
+}
+
+// giveBack returns what was not written to the queue.
+func (o *outbound) giveBack() {
+	for _, op := range o.pairs {
+		o.p.putBack(op.waiting)
+	}
+	for _, v := range o.asked {
+		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
+	}
+}

@@ -1,0 +1,176 @@
+package onionroute
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// times are the times that a Gateway keeps.
+type times struct {
+	connect  time.Duration // Tor's rendezvous, stream header, TLS
+	header   time.Duration // until the first header is there
+	auth     time.Duration // until something is proven
+	dialback time.Duration // the peer has to find its way to us by Tor
+
+	tick         time.Duration // how often a stream is looked at
+	probeAfter   time.Duration // without an answer to what was written
+	probeTimeout time.Duration
+	probeIdle    time.Duration // of silence, to keep the circuit
+	streamIdle   time.Duration // a stream that is not used is closed
+
+	hold     time.Duration // messages wait for a peer that cannot be reached
+	peerIdle time.Duration // a peer without stream and work is forgotten
+	retryMin time.Duration
+	retryMax time.Duration
+}
+
+var defaultTimes = times{
+	connect:  75 * time.Second,
+	header:   30 * time.Second,
+	auth:     2 * time.Minute,
+	dialback: 90 * time.Second,
+
+	tick:         2 * time.Second,
+	probeAfter:   20 * time.Second,
+	probeTimeout: 30 * time.Second,
+	probeIdle:    5 * time.Minute,
+	streamIdle:   30 * time.Minute,
+
+	hold:     3 * time.Minute,
+	peerIdle: 2 * time.Minute,
+	retryMin: 2 * time.Second,
+	retryMax: time.Minute,
+}
+
+const (
+	writeTimeout = 30 * time.Second
+	closeTimeout = 3 * time.Second
+
+	batchBytes   = 64 << 10 // octets in one write
+	maxInbound   = 512      // streams from peers
+	maxAsking    = 8        // verifications under way on one stream
+	maxProven    = 32       // domains on one stream
+	maxVerifying = 64       // verifications under way on all streams
+)
+
+// Ports of an onion service.
+const (
+	portServer    = 5269 // RFC 6120 §14.7: TLS is offered
+	portServerTLS = 5270 // XEP-0368: TLS from the first octet
+)
+
+// Ports are the ports of the onion service and the Unix sockets that they go to, for
+// Tor.Publish.
+func (g *Gateway) Ports() map[int]string {
+	return map[int]string{
+		portServer:    filepath.Join(g.c.SocketDir, "s2s"),
+		portServerTLS: filepath.Join(g.c.SocketDir, "s2s-tls"),
+	}
+}
+
+// Run takes streams from peers, and keeps those to peers, until ctx is done. Then it
+// writes what is queued for peers that are connected, closes all streams, and returns
+// nil. Any other error is one of the sockets that it listens on.
+func (g *Gateway) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var listeners []net.Listener
+	for port, path := range g.Ports() {
+		l, err := listen(path)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		listeners = append(listeners, l)
+		defer os.Remove(path)
+		direct := port == portServerTLS
+		g.wg.Go(func() { g.accept(ctx, l, direct) })
+	}
+	g.mu.Lock()
+	g.ctx = ctx
+	g.mu.Unlock()
+	<-ctx.Done()
+	for _, l := range listeners {
+		l.Close()
+	}
+	g.mu.Lock() // whoever makes a peer after this sees that it is the end
+	g.mu.Unlock()
+	g.wg.Wait()
+	return nil
+}
+
+func listen(path string) (net.Listener, error) {
+	if len(path) > 107 {
+		return nil, fmt.Errorf("onionroute: %s is %d octets long, a socket's path can have 107: use a shorter state_dir", path, len(path))
+	}
+	os.Remove(path)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("onionroute: %w", err)
+	}
+	return l, nil
+}
+
+func (g *Gateway) accept(ctx context.Context, l net.Listener, direct bool) {
+	for {
+		raw, err := l.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				raw.Close()
+			}
+			return
+		}
+		if err != nil {
+			// Out of file descriptors, most likely: it passes.
+			g.log.Warn("cannot accept a stream", "error", err)
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		in := &inbound{g: g, log: g.log, c: newConn(raw, g.c.Unauthenticated),
+			proven: map[string]bool{}, asking: map[pair]bool{}, since: time.Now()}
+		if !g.admit(in) {
+			raw.Close()
+			continue
+		}
+		g.wg.Go(func() {
+			defer g.leave(in)
+			in.serve(ctx, direct)
+		})
+	}
+}
+
+// admit makes room for a new stream. When there are too many, the oldest that has not
+// even said who it is has to go, so that half-open streams cannot keep out the others.
+func (g *Gateway) admit(in *inbound) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.inbound) >= maxInbound {
+		var oldest *inbound
+		for o := range g.inbound {
+			if !o.known.Load() && (oldest == nil || o.since.Before(oldest.since)) {
+				oldest = o
+			}
+		}
+		if oldest == nil {
+			return false
+		}
+		delete(g.inbound, oldest)
+		oldest.c.abort()
+	}
+	g.inbound[in] = true
+	return true
+}
+
+func (g *Gateway) leave(in *inbound) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.inbound, in)
+}
+
+var _ component.Handler = (*Gateway)(nil)

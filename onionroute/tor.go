@@ -1,0 +1,490 @@
+package onionroute
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/textproto"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/cretz/bine/control"
+)
+
+// The times of a Tor.
+var (
+	torStartTimeout = 20 * time.Second // until the control socket answers
+	torPollInterval = 300 * time.Millisecond
+	torStopTimeout  = 5 * time.Second
+	torRetryMin     = time.Second
+	torRetryMax     = time.Minute
+	fetchTimeout    = 10 * time.Second // one HSFETCH
+)
+
+// TorConfig says which tor is used.
+type TorConfig struct {
+	// Dir is a folder for a tor of our own: its data, its sockets. The path of a
+	// Unix socket has at most 107 octets, so it must not be long.
+	Dir string
+	// Binary is the tor to start; default "tor" from PATH.
+	Binary string
+	// Torrc is a file with more configuration for it, such as bridges.
+	Torrc string
+	// Control is the control socket of a running tor, which is then used instead:
+	// unix:/path or host:port. Authentication is by cookie or none, or by Password.
+	Control  string
+	Password string
+
+	Log *slog.Logger // default slog.Default()
+}
+
+// A Tor is the one way to the network. Run starts a tor or attaches to a running one,
+// notices when it is gone, and mends that; what was published is published again.
+// All methods are safe for concurrent use.
+type Tor struct {
+	c   TorConfig
+	log *slog.Logger
+
+	mu       sync.Mutex
+	up       chan struct{} // closed while Tor is usable
+	isUp     bool
+	err      error
+	ctl      *control.Conn
+	socks    net.Addr
+	services []service
+	uploaded map[string]bool                   // onion name → a descriptor was uploaded
+	waiting  map[string]map[chan struct{}]bool // onion name → who waits for its descriptor
+	wake     []func()
+}
+
+type service struct {
+	id    *Identity
+	ports map[int]string // port → path of a Unix socket
+}
+
+// NewTor makes a Tor. It does nothing until Run.
+func NewTor(c TorConfig) *Tor {
+	if c.Binary == "" {
+		c.Binary = "tor"
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Tor{c: c, log: c.Log, up: make(chan struct{}), uploaded: map[string]bool{},
+		waiting: map[string]map[chan struct{}]bool{}}
+}
+
+// Publish makes the identity an onion service: ports are its ports, and the paths of
+// the Unix sockets that connections to them go to. Call it before Run.
+func (t *Tor) Publish(id *Identity, ports map[int]string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.services = append(t.services, service{id, ports})
+}
+
+// OnUp makes f be called each time that Tor becomes usable. Call it before Run.
+func (t *Tor) OnUp(f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wake = append(t.wake, f)
+}
+
+// Up is closed while Tor is usable. After Tor was down it is another channel.
+func (t *Tor) Up() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.up
+}
+
+// Err is nil while Tor is usable, and otherwise why it is not.
+func (t *Tor) Err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.isUp {
+		return nil
+	}
+	if t.err == nil {
+		return errors.New("onionroute: tor is not ready yet")
+	}
+	return t.err
+}
+
+// Published tells if a descriptor of the onion service has been uploaded since Tor
+// is up.
+func (t *Tor) Published(onion string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.uploaded[onion]
+}
+
+// Run keeps Tor usable until ctx is done, then ends a tor of our own, and returns
+// nil.
+func (t *Tor) Run(ctx context.Context) error {
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = torRetryMin, torRetryMax
+	told := ""
+	for {
+		began := time.Now()
+		err := t.session(ctx)
+		t.setDown(err)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(began) > torRetryMax {
+			retry.Reset()
+		}
+		wait := retry.NextBackOff()
+		if text := err.Error(); text != told {
+			told = text
+			t.log.Warn("no Tor, will keep trying", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// session is the time from the start of a tor to its end.
+func (t *Tor) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	network, addr := "unix", t.c.Control
+	if t.c.Control == "" {
+		stop, err := t.startProcess(cancel)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		addr = t.path("control")
+	} else if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		addr = path
+	} else {
+		network = "tcp"
+	}
+
+	// One connection is for commands, and holds the onion services; the other is for
+	// events, since bine cannot wait for an event and send a command on the same one.
+	ctl, err := t.control(ctx, network, addr)
+	if err != nil {
+		return err
+	}
+	defer ctl.Close()
+	events, err := t.control(ctx, network, addr)
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	if err := t.watch(ctx, events, cancel); err != nil {
+		return err
+	}
+	if t.c.Control == "" {
+		// It ends when this connection does, even if we are killed.
+		if _, err := ctl.SendRequest("TAKEOWNERSHIP"); err != nil {
+			return fmt.Errorf("onionroute: tor control: %w", err)
+		}
+	}
+	socks, err := t.findSocks(ctl)
+	if err != nil {
+		return err
+	}
+	if err := t.bootstrap(ctx, ctl); err != nil {
+		return err
+	}
+	if err := t.publish(ctl); err != nil {
+		return err
+	}
+	t.setUp(ctl, socks)
+	t.log.Info("Tor is up")
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (t *Tor) path(name string) string { return filepath.Join(t.c.Dir, name) }
+
+// startProcess starts a tor of our own. When it ends by itself, gone is called.
+func (t *Tor) startProcess(gone context.CancelCauseFunc) (stop func(), err error) {
+	if err := os.MkdirAll(t.path("data"), 0o700); err != nil {
+		return nil, fmt.Errorf("onionroute: tor's folder: %w", err)
+	}
+	if n := len(t.path("control")); n > 107 {
+		return nil, fmt.Errorf("onionroute: %s is %d octets long, a socket's path can have 107: use a shorter state_dir", t.path("control"), n)
+	}
+	os.Remove(t.path("control"))
+	torrc := t.c.Torrc
+	if torrc == "" {
+		torrc = os.DevNull
+	}
+	cmd := exec.Command(t.c.Binary, "-f", torrc, "--defaults-torrc", os.DevNull,
+		"--DataDirectory", t.path("data"),
+		"--ControlPort", "0", "--ControlSocket", t.path("control"), "--CookieAuthentication", "1",
+		"--CookieAuthFile", t.path("cookie"),
+		// The last line of defence: through this socket nothing but onion services
+		// can be reached, whatever is asked of it.
+		"--SocksPort", fmt.Sprintf("unix:%q OnionTrafficOnly IsolateSOCKSAuth ExtendedErrors", t.path("socks")),
+		"--__OwningControllerProcess", strconv.Itoa(os.Getpid()),
+		"--Log", "notice stdout", "--SafeLogging", "1", "--RunAsDaemon", "0")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us; we end it
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("onionroute: start tor: %w", err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("onionroute: start tor: %w (is the package tor installed?)", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		last := t.relayLog(out)
+		err := cmd.Wait()
+		gone(fmt.Errorf("onionroute: tor ended: %v; it last said: %s", err, last))
+		close(ended)
+	}()
+	return func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(torStopTimeout):
+			cmd.Process.Kill()
+			<-ended
+		}
+	}, nil
+}
+
+// relayLog logs what tor says, warnings as warnings, and returns the last of it.
+func (t *Tor) relayLog(r io.Reader) (last string) {
+	sc := bufio.NewScanner(r)
+	for sc.Scan() {
+		line := sc.Text()
+		i := strings.IndexByte(line, '[')
+		if i < 0 {
+			continue
+		}
+		last = line[i:]
+		level := slog.LevelDebug
+		if strings.HasPrefix(last, "[err]") {
+			level = slog.LevelWarn
+		}
+		t.log.Log(context.Background(), level, "tor", "says", last)
+	}
+	io.Copy(io.Discard, r)
+	return last
+}
+
+// control connects to the control socket, waiting for one that is not there yet.
+func (t *Tor) control(ctx context.Context, network, addr string) (*control.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, torStartTimeout)
+	defer cancel()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		if err == nil {
+			c := control.NewConn(textproto.NewConn(conn))
+			if err = c.Authenticate(t.c.Password); err == nil {
+				return c, nil
+			}
+			conn.Close()
+			if t.c.Control != "" {
+				return nil, fmt.Errorf("onionroute: authenticate to tor at %s: %w (tor.control: may this user read tor's cookie file?)", addr, err)
+			}
+		} else if t.c.Control != "" {
+			return nil, fmt.Errorf("onionroute: connect to tor: %w (tor.control: is tor running, with this control socket?)", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func getInfo(c *control.Conn, key string) (string, error) {
+	kv, err := c.GetInfo(key)
+	if err != nil {
+		return "", fmt.Errorf("onionroute: tor control: %w", err)
+	}
+	for _, e := range kv {
+		if e.Key == key {
+			return e.Val, nil
+		}
+	}
+	return "", fmt.Errorf("onionroute: tor control: no %s", key)
+}
+
+func (t *Tor) findSocks(ctl *control.Conn) (net.Addr, error) {
+	if t.c.Control == "" {
+		return &net.UnixAddr{Net: "unix", Name: t.path("socks")}, nil
+	}
+	v, err := getInfo(ctl, "net/listeners/socks")
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range strings.Fields(v) {
+		l = strings.Trim(l, `"`)
+		if path, ok := strings.CutPrefix(l, "unix:"); ok {
+			return &net.UnixAddr{Net: "unix", Name: path}, nil
+		}
+		// An address and a port: nothing is looked up.
+		host, port, err := net.SplitHostPort(l)
+		if ip := net.ParseIP(host); err == nil && ip != nil {
+			if n, err := strconv.Atoi(port); err == nil {
+				return &net.TCPAddr{IP: ip, Port: n}, nil
+			}
+		}
+	}
+	return nil, errors.New("onionroute: the running tor has no SocksPort: give it one")
+}
+
+// bootstrap waits until tor can use the network, and logs how far it is.
+func (t *Tor) bootstrap(ctx context.Context, ctl *control.Conn) error {
+	last := -1
+	for {
+		v, err := getInfo(ctl, "status/bootstrap-phase")
+		if err != nil {
+			return err
+		}
+		progress, summary := 0, ""
+		if _, rest, ok := strings.Cut(v, "PROGRESS="); ok {
+			fmt.Sscanf(rest, "%d", &progress)
+		}
+		if _, rest, ok := strings.Cut(v, `SUMMARY="`); ok {
+			summary, _, _ = strings.Cut(rest, `"`)
+		}
+		if progress != last {
+			last = progress
+			t.log.Info("Tor starts", "percent", progress, "doing", summary)
+		}
+		if progress == 100 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(torPollInterval):
+		}
+	}
+}
+
+func (t *Tor) publish(ctl *control.Conn) error {
+	t.mu.Lock()
+	services := t.services
+	t.mu.Unlock()
+	for _, s := range services {
+		req := &control.AddOnionRequest{Key: &control.ED25519Key{KeyPair: s.id.key}, Flags: []string{"DiscardPK"}}
+		for port, path := range s.ports {
+			req.Ports = append(req.Ports, control.NewKeyVal(strconv.Itoa(port), "unix:"+path))
+		}
+		resp, err := ctl.AddOnion(req)
+		if err != nil {
+			return fmt.Errorf("onionroute: publish %s: %w", s.id.Name(), err)
+		}
+		if resp.ServiceID+".onion" != s.id.Name() {
+			return fmt.Errorf("onionroute: tor published %s.onion instead of %s", resp.ServiceID, s.id.Name())
+		}
+	}
+	return nil
+}
+
+// watch reads events, and calls gone when the connection ends.
+func (t *Tor) watch(ctx context.Context, c *control.Conn, gone context.CancelCauseFunc) error {
+	ch := make(chan control.Event, 100)
+	if err := c.AddEventListener(ch, control.EventCodeHSDesc); err != nil {
+		return fmt.Errorf("onionroute: tor control: %w", err)
+	}
+	go func() {
+		err := c.HandleEvents(ctx)
+		gone(fmt.Errorf("onionroute: lost the connection to tor: %w", err))
+		close(ch)
+	}()
+	go func() {
+		for e := range ch {
+			if d, ok := e.(*control.HSDescEvent); ok {
+				t.descriptor(d.Address+".onion", d.Action)
+			}
+		}
+	}()
+	return nil
+}
+
+// descriptor takes note of what happened to the descriptor of an onion service.
+func (t *Tor) descriptor(onion, action string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch action {
+	case "UPLOADED":
+		if !t.uploaded[onion] {
+			t.uploaded[onion] = true
+			t.log.Info("onion service is published", "onion", onion)
+		}
+	case "RECEIVED":
+		for ch := range t.waiting[onion] {
+			delete(t.waiting[onion], ch)
+			close(ch)
+		}
+	}
+}
+
+func (t *Tor) setUp(ctl *control.Conn, socks net.Addr) {
+	t.mu.Lock()
+	t.isUp, t.err, t.ctl, t.socks = true, nil, ctl, socks
+	close(t.up)
+	wake := t.wake
+	t.mu.Unlock()
+	for _, f := range wake {
+		f()
+	}
+}
+
+func (t *Tor) setDown(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.isUp {
+		t.up = make(chan struct{})
+		clear(t.uploaded)
+	}
+	t.isUp, t.err, t.ctl, t.socks = false, err, nil, nil
+}
+
+// Refresh makes tor fetch the descriptor of an onion service anew, and waits for it,
+// for a while. After a failure tor may know only introduction points that are gone,
+// and find out by minutes of time-outs.
+func (t *Tor) Refresh(ctx context.Context, onion string) {
+	ch := make(chan struct{})
+	t.mu.Lock()
+	ctl := t.ctl
+	if t.waiting[onion] == nil {
+		t.waiting[onion] = map[chan struct{}]bool{}
+	}
+	t.waiting[onion][ch] = true
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.waiting[onion], ch)
+		if len(t.waiting[onion]) == 0 {
+			delete(t.waiting, onion)
+		}
+	}()
+	if ctl == nil {
+		return
+	}
+	if err := ctl.GetHiddenServiceDescriptorAsync(strings.TrimSuffix(onion, ".onion"), ""); err != nil {
+		return
+	}
+	select {
+	case <-ch:
+	case <-time.After(fetchTimeout):
+	case <-ctx.Done():
+	}
+}

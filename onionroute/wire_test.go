@@ -1,0 +1,284 @@
+package onionroute
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// A wire stands in the place of Tor between gateways in one test: it connects onion
+// names to the Unix sockets that a tor would connect them to. What is under test sees
+// the same octets; the end-to-end tests in cmd/allium have a real Tor there.
+type wire struct {
+	mu    sync.Mutex
+	ports map[string]string // onion name → socket of port 5269
+	dials []string
+	conns []net.Conn
+}
+
+func newWire() *wire { return &wire{ports: map[string]string{}} }
+
+func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.Conn, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dials = append(w.dials, onion)
+	path := w.ports[onion]
+	if path == "" {
+		return nil, &SOCKSError{socksNoDescriptor}
+	}
+	if port != portServer {
+		return nil, &SOCKSError{5}
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		w.conns = append(w.conns, c)
+	}
+	return c, err
+}
+
+func (w *wire) Refresh(context.Context, string) {}
+
+// cut closes all connections, as the end of a tor does.
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		c.Close()
+	}
+	w.conns = nil
+}
+
+func (w *wire) dialled() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.dials...)
+}
+
+// A server is a gateway under test, and what it handed to its host.
+type server struct {
+	*Gateway
+	dir  string
+	toUs chan *component.Stanza
+}
+
+func (s *server) Send(ctx context.Context, st *component.Stanza) error {
+	if st.To.Domainpart() == s.c.Domain {
+		return s.HandleStanza(ctx, st)
+	}
+	select {
+	case s.toUs <- st:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *server {
+	dir, err := os.MkdirTemp("", "gw")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	id, err := CreateIdentity(filepath.Join(dir, "key"))
+	require.NoError(t, err)
+	s := &server{dir: dir, toUs: make(chan *component.Stanza, 10_000)}
+	log := slog.New(slog.DiscardHandler)
+	if testing.Verbose() {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", domain)
+	}
+	s.Gateway, err = NewGateway(Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Log: log,
+		Services: map[string]string{"rooms." + domain: "rooms"}}, w, s)
+	require.NoError(t, err)
+	for _, f := range change {
+		f(&s.times)
+	}
+	w.mu.Lock()
+	w.ports[id.Name()] = s.Ports()[portServer]
+	w.mu.Unlock()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+		case <-time.After(20 * time.Second):
+			t.Error("gateway does not stop")
+		}
+	})
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("unix", s.Ports()[portServerTLS])
+		if err == nil {
+			c.Close()
+		}
+		c2, err2 := net.Dial("unix", s.Ports()[portServer])
+		if err2 == nil {
+			c2.Close()
+		}
+		return err == nil && err2 == nil
+	}, 5*time.Second, 5*time.Millisecond)
+	return s
+}
+
+func (s *server) receive1(t testing.TB) *component.Stanza {
+	t.Helper()
+	select {
+	case st := <-s.toUs:
+		return st
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing arrived")
+		return nil
+	}
+}
+
+func (s *server) silent(t testing.TB) {
+	t.Helper()
+	select {
+	case st := <-s.toUs:
+		t.Fatalf("arrived: %s", st)
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// A raw is the other end of a stream, with no manners but those that the test has.
+type raw struct {
+	t testing.TB
+	net.Conn
+	d *component.Decoder
+}
+
+func dialRaw(t testing.TB, s *server, port int) *raw {
+	c, err := net.Dial("unix", s.Ports()[port])
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	if port == portServerTLS {
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+	}
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	return &raw{t, c, component.NewDecoder(c, component.Limits{})}
+}
+
+func (r *raw) write(s string) {
+	_, err := io.WriteString(r, s)
+	require.NoError(r.t, err)
+}
+
+func (r *raw) open(from, to string) {
+	r.write("<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' from='" + from + "' to='" + to + "' version='1.0'>")
+}
+
+func (r *raw) header() *component.Element {
+	r.t.Helper()
+	h, err := r.d.Header()
+	require.NoError(r.t, err)
+	return h
+}
+
+func (r *raw) next() *component.Element {
+	r.t.Helper()
+	e, err := r.d.Next()
+	require.NoError(r.t, err)
+	return e
+}
+
+// greet opens a stream and reads up to the features.
+func (r *raw) greet(from, to string) {
+	r.open(from, to)
+	r.header()
+	require.True(r.t, r.next().Is(component.NSStream, "features"))
+}
+
+// fails reads up to the end of the stream, which must be by that error.
+func (r *raw) fails(condition string) {
+	r.t.Helper()
+	for {
+		e, err := r.d.Next()
+		require.NoError(r.t, err, "stream ended without "+condition)
+		if e.Is(component.NSStream, "error") {
+			require.NotNil(r.t, e.Child(component.NSStreams, condition), "%s instead of %s", e, condition)
+			require.Len(r.t, e.Nodes, 1, "an error tells nothing but its condition")
+			break
+		}
+	}
+	_, err := r.d.Next()
+	require.Equal(r.t, io.EOF, err)
+}
+
+// A rawServer is an onion service of the test's own: it answers questions of
+// dialback as the test says.
+type rawServer struct {
+	name string
+	l    net.Listener
+}
+
+func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawServer {
+	dir, err := os.MkdirTemp("", "raw")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	id, err := CreateIdentity(filepath.Join(dir, "key"))
+	require.NoError(t, err)
+	s := &rawServer{name: id.Name()}
+	s.l, err = net.Listen("unix", filepath.Join(dir, "s"))
+	require.NoError(t, err)
+	t.Cleanup(func() { s.l.Close() })
+	w.mu.Lock()
+	w.ports[s.name] = s.l.Addr().String()
+	w.mu.Unlock()
+	go func() {
+		for {
+			c, err := s.l.Accept()
+			if err != nil {
+				return
+			}
+			go s.serve(c, answer)
+		}
+	}()
+	return s
+}
+
+func (s *rawServer) serve(c net.Conn, answer func(dialback) dialback) {
+	defer c.Close()
+	d := component.NewDecoder(c, component.Limits{})
+	if _, err := d.Header(); err != nil {
+		return
+	}
+	io.WriteString(c, "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' id='x' version='1.0'><stream:features/>")
+	for {
+		e, err := d.Next()
+		if err != nil {
+			return
+		}
+		if e.Name.Space == nsDialback {
+			c.Write(answer(parseDialback(e)).element().AppendXML(nil, component.NSServer))
+		}
+	}
+}
+
+// believe says that every key is valid.
+func believe(d dialback) dialback { return d.answer("valid") }
+
+// proven opens a stream that has proved to be from the raw server.
+func (s *rawServer) proven(t testing.TB, to *server) *raw {
+	r := dialRaw(t, to, portServer)
+	r.greet(s.name, to.m.Identity)
+	r.write("<db:result from='" + s.name + "' to='" + to.m.Identity + "'>key</db:result>")
+	a := parseDialback(r.next())
+	require.Equal(t, "valid", a.typ)
+	return r
+}
+
+func message(from, to, body string) *component.Stanza {
+	s := &component.Stanza{Kind: component.Message, Type: "chat", ID: "1", From: jid.MustParse(from), To: jid.MustParse(to)}
+	return s.Add(component.NewElement(component.NSClient, "body", component.Text(body)))
+}
