@@ -57,14 +57,19 @@ func (e *Element) Is(space, local string) bool {
 	return e.Name.Local == local && e.Name.Space == space
 }
 
-// AttrValue is the value of the attribute without namespace, "" if there is none.
+// AttrValue is the value of the attribute without namespace, "" if there is none. It
+// may be called on nil.
 func (e *Element) AttrValue(local string) string {
 	v, _ := e.LookupAttr(local)
 	return v
 }
 
-// LookupAttr is the value of the attribute without namespace, and if there is one.
+// LookupAttr is the value of the attribute without namespace, and if there is one. It
+// may be called on nil.
 func (e *Element) LookupAttr(local string) (string, bool) {
+	if e == nil {
+		return "", false
+	}
 	for i := range e.Attr {
 		if a := &e.Attr[i]; a.Name.Local == local && a.Name.Space == "" {
 			return a.Value, true

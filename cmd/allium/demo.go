@@ -132,11 +132,15 @@ func (d *demo) startHost(ctx context.Context, s *side) (err error) {
 		return err
 	}
 	s.onion = id.Name()
-	if s.client, err = hosttest.Login(ctx, s.host.ClientAddr(), s.user+"@"+s.domain+"/demo", s.password); err != nil {
+	if s.client, err = hosttest.Login(ctx, s.host.ClientAddr(), s.user+"@"+s.domain, s.password); err != nil {
 		return err
 	}
 	d.later(func() { s.client.Close() })
 	d.say("Prosody for %s is up, and %s is logged in", s.domain, s.user)
+	// Only who has asked for the roster is told of approvals (RFC 6121 §3.1.6).
+	if err := s.client.SendXML("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>"); err != nil {
+		return err
+	}
 	return s.client.Send(&component.Stanza{Kind: component.Presence})
 }
 

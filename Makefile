@@ -1,0 +1,53 @@
+# make demo   see it work, on this machine
+# make test   run all tests
+# make bench  measure, beside what came before
+# Needs Go 1.26, and Debian 12 or newer (or the packages below, by other means).
+
+GO ?= go
+# The Debian packages that the demo, and that the tests and benchmarks need.
+DEMO_PACKAGES = tor prosody
+TEST_PACKAGES = $(DEMO_PACKAGES) prosody-modules lua-unbound ejabberd strace
+
+.PHONY: build demo test check bench fuzz clean demo-packages test-packages
+
+build:
+	$(GO) build -o allium ./cmd/allium
+
+demo: demo-packages build
+	./allium demo $(DEMO_FLAGS)
+
+test: test-packages check
+	$(GO) test -race -timeout 30m ./...
+
+check:
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+
+bench: test-packages
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./component ./onionroute ./cmd/allium
+
+# Each fuzz target for a while: make fuzz FUZZTIME=10m
+FUZZTIME ?= 30s
+fuzz:
+	$(GO) test -run '^$$' -fuzz FuzzElement -fuzztime $(FUZZTIME) ./component
+	$(GO) test -run '^$$' -fuzz FuzzAddressMap -fuzztime $(FUZZTIME) ./onionroute
+
+clean:
+	rm -f allium
+
+demo-packages:
+	@$(call install,$(DEMO_PACKAGES))
+
+test-packages:
+	@$(call install,$(TEST_PACKAGES))
+
+# Installs what is missing. The services of the packages are not started: the demo and
+# the tests start their own, on other ports.
+define install
+missing=; for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q ' installed$$' || missing="$$missing $$p"; done; \
+[ -z "$$missing" ] && exit 0; echo "installing$$missing"; \
+sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+$$sudo sh -ec 'policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then printf "#!/bin/sh\nexit 101\n" >$$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; fi; \
+	export DEBIAN_FRONTEND=noninteractive; apt-get -qq update; apt-get -qq install -y --no-install-recommends '"$$missing"' >/dev/null'
+endef

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component/hosttest"
+	"github.com/allium-xmpp/allium/onionroute"
+)
+
+// modOnionsNode is a server as people have it today: a Prosody with the community
+// module mod_onions, whose VirtualHost is the onion name itself, beside a tor.
+func modOnionsNode(t testing.TB) *node {
+	if n := shared.nodes["onions"]; n != nil {
+		return n
+	}
+	network := torNetwork(t)
+	dir, err := os.MkdirTemp("", "onions")
+	require.NoError(t, err)
+	atEnd(func() { os.RemoveAll(dir) })
+	service := filepath.Join(dir, "service")
+	id, err := onionroute.CreateIdentity(filepath.Join(service, "hs_ed25519_secret_key"))
+	require.NoError(t, err)
+	n := &node{dir: dir, domain: id.Name(), onion: id.Name(), user: "user-onions", pass: rand.Text(), log: filepath.Join(dir, "tor.log")}
+	n.contacts = func(of *node) string { return of.user + "@" + of.onion }
+	cert, key := certificate(t, dir, n.onion)
+	socks := freePort(t)
+	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
+		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, S2S: true, Modules: []string{"tls"},
+		HostExtra: fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key),
+		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\n", socks),
+	})
+	require.NoError(t, err)
+	atEnd(func() { n.host.Stop() })
+
+	log, err := os.Create(n.log)
+	require.NoError(t, err)
+	defer log.Close()
+	tor := exec.Command("tor", "-f", network.Torrc(), "--DataDirectory", filepath.Join(dir, "tor"), "--SocksPort", "127.0.0.1:"+socks,
+		"--HiddenServiceDir", service, "--HiddenServicePort", "5269 "+n.host.S2SAddr(), "--Log", "notice stdout",
+		"--__OwningControllerProcess", fmt.Sprint(os.Getpid()))
+	tor.Stdout, tor.Stderr = log, log
+	require.NoError(t, tor.Start())
+	n.exited = make(chan struct{})
+	go func() { tor.Wait(); close(n.exited) }()
+	atEnd(func() { tor.Process.Signal(syscall.SIGTERM); <-n.exited })
+	n.logs(t, 0, "Bootstrapped 100%", time.Minute)
+	n.login(t)
+	shared.nodes["onions"] = n
+	// Its descriptor is uploaded a moment later.
+	visitor := visitorTor(t)
+	require.NoError(t, reach(deadline(t, time.Minute), visitor, n.onion))
+	return n
+}
+
+// visitorTor is a tor for the test itself.
+func visitorTor(t testing.TB) *onionroute.Tor {
+	dir, err := os.MkdirTemp("", "visitor")
+	require.NoError(t, err)
+	tor := onionroute.NewTor(onionroute.TorConfig{Dir: dir, Torrc: torNetwork(t).Torrc(), Log: quiet()})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); tor.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended; os.RemoveAll(dir) })
+	select {
+	case <-tor.Up():
+	case <-time.After(time.Minute):
+		require.NoError(t, tor.Err())
+	}
+	return tor
+}
+
+// onionrouteName is the name of an onion service that nobody runs.
+func onionrouteName() (string, error) {
+	dir, err := os.MkdirTemp("", "key")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	id, err := onionroute.CreateIdentity(filepath.Join(dir, "key"))
+	if err != nil {
+		return "", err
+	}
+	return id.Name(), nil
+}
+
+func freePort(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	return port
+}
+
+// certificate makes a self-signed certificate, as mod_onions' users have it.
+func certificate(t testing.TB, dir string, names ...string) (certFile, keyFile string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: names, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	require.NoError(t, err)
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644))
+	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+	return certFile, keyFile
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/component/hosttest"
+	"github.com/allium-xmpp/allium/onionroute"
+	"github.com/allium-xmpp/allium/onionroute/tornet"
+)
+
+// What the end-to-end tests share, because it takes long to start: one Tor network,
+// and the nodes that tests ask for by name.
+var shared struct {
+	once  sync.Once
+	net   *tornet.Network
+	err   error
+	nodes map[string]*node
+	stop  []func()
+}
+
+func stopShared() {
+	for i := len(shared.stop) - 1; i >= 0; i-- {
+		shared.stop[i]()
+	}
+}
+
+func atEnd(f func()) { shared.stop = append(shared.stop, f) }
+
+// deadline is the time that one test may take.
+func deadline(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func torNetwork(t testing.TB) *tornet.Network {
+	shared.once.Do(func() {
+		dir, err := os.MkdirTemp("", "tornet")
+		require.NoError(t, err)
+		atEnd(func() { os.RemoveAll(dir) })
+		began := time.Now()
+		if shared.net, shared.err = tornet.Start(deadline(t, 3*time.Minute), dir, tornet.Options{}); shared.err == nil {
+			t.Logf("Tor network up after %v", time.Since(began).Round(time.Second))
+			atEnd(func() { shared.net.Close() })
+		}
+	})
+	require.NoError(t, shared.err)
+	return shared.net
+}
+
+// A node is a server with one user who is logged in.
+type node struct {
+	dir, domain string
+	user, pass  string
+	host        *hosttest.Host
+	onion       string
+	allium      *exec.Cmd // nil where the server needs none
+	exited      chan struct{}
+	log, trace  string
+	client      *hosttest.Client
+	config      string
+	contacts    func(of *node) string // how this node's user writes another's address
+}
+
+// alliumNode is the node of that name: a host of that kind with an Allium, which runs
+// under strace.
+func alliumNode(t testing.TB, name, kind string) *node {
+	if n := shared.nodes[name]; n != nil {
+		return n
+	}
+	net := torNetwork(t)
+	dir, err := os.MkdirTemp("", name)
+	require.NoError(t, err)
+	atEnd(func() { os.RemoveAll(dir) })
+	n := &node{dir: dir, domain: name + ".example", user: "user-" + name, pass: rand.Text()}
+	gateway, secret := "onion."+n.domain, rand.Text()
+	start := map[string]func(context.Context, string, hosttest.Config) (*hosttest.Host, error){
+		"prosody": hosttest.StartProsody, "ejabberd": hosttest.StartEjabberd}[kind]
+	n.host, err = start(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
+		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{gateway: secret}})
+	require.NoError(t, err)
+	atEnd(func() { n.host.Stop() })
+	n.config = filepath.Join(dir, "allium.toml")
+	require.NoError(t, os.WriteFile(n.config, fmt.Appendf(nil, `
+state_dir = "state"
+[host]
+server = %q
+secret = %q
+domains = [%q]
+[federation]
+domain = %q
+[tor]
+torrc = %q
+[log]
+level = "debug"
+addresses = true
+`, n.host.ComponentAddr(), secret, n.domain, gateway, net.Torrc()), 0o600))
+	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
+	require.NoError(t, err)
+	n.onion = id.Name()
+	n.contacts = func(of *node) string { return of.user + `\40` + of.onion + "@" + gateway }
+	n.log, n.trace = filepath.Join(dir, "allium.log"), filepath.Join(dir, "strace")
+	n.startAllium(t)
+	atEnd(n.stopAllium)
+	n.login(t)
+	if shared.nodes == nil {
+		shared.nodes = map[string]*node{}
+	}
+	shared.nodes[name] = n
+	return n
+}
+
+func (n *node) account() string { return n.user + "@" + n.domain }
+
+// startAllium starts the program as an admin does, and waits until it says that it is
+// ready and its onion service is published.
+func (n *node) startAllium(t testing.TB) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(t, err)
+	defer log.Close()
+	from, err := log.Seek(0, 2)
+	require.NoError(t, err)
+	// -D: the program is our child, and not strace.
+	n.allium = exec.Command("strace", "-D", "-f", "--seccomp-bpf", "-q", "-s", "200", "-A", "-o", n.trace,
+		"-e", "trace=connect,sendto,sendmsg,sendmmsg,execve,clone,clone3,fork,vfork", self, "run", "--config", n.config)
+	n.allium.Stdout, n.allium.Stderr = log, log
+	require.NoError(t, n.allium.Start(), "the package strace is needed")
+	cmd, exited := n.allium, make(chan struct{})
+	n.exited = exited
+	go func() { cmd.Wait(); close(exited) }()
+	n.logs(t, from, "ready: attached", time.Minute)
+	n.logs(t, from, "onion service is published", time.Minute)
+}
+
+func (n *node) stopAllium() {
+	if n.allium == nil {
+		return
+	}
+	n.allium.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-n.exited:
+	case <-time.After(20 * time.Second):
+		n.allium.Process.Kill()
+		<-n.exited
+	}
+}
+
+// logs waits until the log, from an offset on, has the text.
+func (n *node) logs(t testing.TB, from int64, text string, within time.Duration) {
+	t.Helper()
+	var log []byte
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		log, _ = os.ReadFile(n.log)
+		if bytes.Contains(log[min(from, int64(len(log))):], []byte(text)) {
+			return
+		}
+		select {
+		case <-n.exited:
+			t.Fatalf("%s: allium ended:\n%s", n.domain, log[from:])
+		default:
+		}
+	}
+	t.Fatalf("%s: no %q in the log:\n%s", n.domain, text, log[from:])
+}
+
+// logged is where the log ends now.
+func (n *node) logged() int64 {
+	st, err := os.Stat(n.log)
+	if err != nil {
+		return 0
+	}
+	return st.Size()
+}
+
+func (n *node) login(t testing.TB) {
+	t.Helper()
+	var err error
+	n.client, err = hosttest.Login(deadline(t, 20*time.Second), n.host.ClientAddr(), n.account(), n.pass)
+	require.NoError(t, err)
+	// Only who has asked for the roster is told of approvals (RFC 6121 §3.1.6).
+	require.NoError(t, n.client.SendXML("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>"))
+	require.NoError(t, n.client.Send(&component.Stanza{Kind: component.Presence}))
+}
+
+// to makes a stanza for the user of another node.
+func (n *node) to(t testing.TB, other *node, kind component.Kind, typ string, payload ...*component.Element) *component.Stanza {
+	j, err := jid.Parse(n.contacts(other))
+	require.NoError(t, err)
+	s := &component.Stanza{Kind: kind, Type: typ, ID: rand.Text(), To: j}
+	return s.Add(payload...)
+}
+
+func (n *node) send(t testing.TB, s *component.Stanza) *component.Stanza {
+	t.Helper()
+	require.NoError(t, n.client.Send(s))
+	return s
+}
+
+// expect waits for a stanza from the other node's user.
+func (n *node) expect(t testing.TB, ctx context.Context, what string, other *node, match func(*component.Stanza) bool) *component.Stanza {
+	t.Helper()
+	from := jid.MustParse(n.contacts(other))
+	s, err := n.client.Expect(ctx, what, func(s *component.Stanza) bool { return s.From.Bare().Equal(from) && match(s) })
+	if err != nil {
+		for _, f := range []string{n.log, n.host.LogFile(), other.log, other.host.LogFile()} {
+			log, _ := os.ReadFile(f)
+			lines := strings.Split(string(log), "\n")
+			t.Logf("%s ends:\n%s", f, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+		}
+	}
+	require.NoError(t, err)
+	return s
+}
+
+func body(text string) *component.Element {
+	return component.NewElement(component.NSClient, "body", component.Text(text))
+}
+
+func is(kind component.Kind, typ string) func(*component.Stanza) bool {
+	return func(s *component.Stanza) bool { return s.Kind == kind && s.Type == typ }
+}
+
+// says sends one message, and waits until it has arrived.
+func says(t testing.TB, ctx context.Context, from, to *node, text string) {
+	t.Helper()
+	m := from.send(t, from.to(t, to, component.Message, "chat", body(text)))
+	got := to.expect(t, ctx, "message "+text, from, func(s *component.Stanza) bool { return s.ID == m.ID })
+	require.Equal(t, text, got.Body(), got)
+}
+
+// A lockedBuffer takes what several goroutines write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -1,0 +1,9 @@
+-- What Prosody needs for Allium: copy to /etc/prosody/conf.d/allium.cfg.lua,
+-- put in your own domain and secret, and reload Prosody.
+
+-- The gateway. Allium attaches with this secret (host.secret in allium.toml).
+Component "onion.example.org"
+    component_secret = "change-me"
+    -- When Allium reconnects before Prosody has noticed that the old connection
+    -- is dead, the new one wins.
+    component_conflict_resolve = "kick_old"
