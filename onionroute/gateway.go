@@ -83,7 +83,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	for _, label := range c.Services {
 		names = append(names, label+"."+m.Identity)
 	}
-	slices.Sort(names)
+	slices.Sort(names[1:])
 	tls, err := serverTLS(names)
 	if err != nil {
 		return nil, err
@@ -244,7 +244,7 @@ func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
 				return errUnreachable()
 			}
 			p = &peer{g: g, onion: onion, log: g.log.With("peer", onion),
-				wake: make(chan struct{}, 1), retry: make(chan struct{}, 1)}
+				patience: g.times.dial, wake: make(chan struct{}, 1), retry: make(chan struct{}, 1)}
 			g.peers[onion] = p
 			ctx := g.ctx
 			g.wg.Go(func() { p.run(ctx) })

@@ -22,11 +22,17 @@ type outbound struct {
 	id    string // of the peer's response header
 	pairs map[pair]*outPair
 	asked map[dialback]*verification // by from, to and id
-	probe string                     // id of the verification that only asks for a sign of life
 	heard time.Time
-	wrote time.Time // when something was written that was not followed by a sign of life
 	used  time.Time
+
+	unacked []*item // written, and not known to have been read by the peer
+	probe   string  // id of a verification that only asks for an answer; see ask
+	probed  time.Time
+	covers  int // so many of unacked were written before it
 }
+
+// errUnused ends a stream that nobody needs.
+var errUnused = errors.New("onionroute: not used any more")
 
 // An outPair is a pair of domains on a stream.
 type outPair struct {
@@ -38,14 +44,17 @@ type outPair struct {
 // connect opens a stream: it may be used for verifications, and for pairs of domains
 // that dialback succeeds for.
 func (p *peer) connect(ctx context.Context) (*outbound, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.g.times.connect)
-	defer cancel()
+	dialing, cancel := context.WithTimeout(ctx, p.patience)
 	// To each peer by circuits of its own, so that peers cannot tell from these that
 	// they talk to the same machine.
-	raw, err := p.g.dialer.Dial(ctx, p.onion, portServer, p.g.m.Identity+" "+p.onion)
+	raw, err := p.g.dialer.Dial(dialing, p.onion, portServer, p.g.m.Identity+" "+p.onion)
+	cancel()
 	if err != nil {
+		p.patience = min(2*p.patience, p.g.times.dialMax)
 		return nil, err
 	}
+	ctx, cancel = context.WithTimeout(ctx, p.g.times.negotiate)
+	defer cancel()
 	c := newConn(raw, p.g.c.Unauthenticated)
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
@@ -53,10 +62,11 @@ func (p *peer) connect(ctx context.Context) (*outbound, error) {
 	if err := o.negotiate(); err != nil {
 		c.end(err)
 		if ctx.Err() != nil {
-			err = fmt.Errorf("onionroute: no stream within %v: %w", p.g.times.connect, err)
+			err = fmt.Errorf("onionroute: no stream within %v: %w", p.g.times.negotiate, err)
 		}
 		return nil, err
 	}
+	p.patience = p.g.times.redial
 	p.log.Debug("stream to the peer", "tls", c.secure)
 	return o, nil
 }
@@ -174,7 +184,7 @@ func (o *outbound) work() error {
 			o.p.putBack(items)
 			return err
 		}
-		o.wroteNow()
+		o.used = time.Now()
 	}
 	var ready []*item
 	for i, it := range items {
@@ -201,12 +211,13 @@ func (o *outbound) work() error {
 // authorize asks the peer to take stanzas for the pair.
 func (o *outbound) authorize(pr pair, op *outPair) error {
 	op.asked = time.Now()
-	o.wroteNow()
+	o.used = op.asked
 	return o.c.send(dialback{name: "result", from: pr.from, to: pr.to,
 		key: o.p.g.secret.key(pr.to, pr.from, o.id)}.element())
 }
 
-// write writes items in batches. Those that were not written whole go back.
+// write writes items in batches, and asks if they have arrived. Those that were not
+// written go back.
 func (o *outbound) write(items []*item) error {
 	for len(items) > 0 {
 		var batch []byte
@@ -219,18 +230,34 @@ func (o *outbound) write(items []*item) error {
 			o.p.putBack(items)
 			return err
 		}
-		o.p.release(items[:n]...)
+		o.unacked = append(o.unacked, items[:n]...)
 		items = items[n:]
-		o.wroteNow()
+		o.used = time.Now()
+	}
+	if o.probe == "" && len(o.unacked) > 0 {
+		return o.ask()
 	}
 	return nil
 }
 
-func (o *outbound) wroteNow() {
-	o.used = time.Now()
-	if o.wrote.IsZero() {
-		o.wrote = o.used
+// ask asks the peer to verify a key that is none. A server has to answer that it is
+// invalid (XEP-0220 §2.2.2), on this very stream, and handles what comes by a stream
+// in order: so the answer says that all that was written before has arrived. No other
+// question can be asked of every server on a stream that is for one direction.
+func (o *outbound) ask() error {
+	o.probe, o.probed, o.covers = streamID(), time.Now(), len(o.unacked)
+	return o.c.send(dialback{name: "verify", from: o.p.g.m.Identity, to: o.p.onion, id: o.probe, key: rand.Text()}.element())
+}
+
+// answered takes note that what the probe covers has arrived.
+func (o *outbound) answered() error {
+	o.p.release(o.unacked[:o.covers]...)
+	o.unacked = append(o.unacked[:0:0], o.unacked[o.covers:]...)
+	o.probe = ""
+	if len(o.unacked) > 0 {
+		return o.ask()
 	}
+	return nil
 }
 
 // take handles an element from the peer. Without bidi (XEP-0288) these are answers to
@@ -240,8 +267,7 @@ func (o *outbound) take(e *component.Element) error {
 	switch {
 	case isDialback(e, "verify") && d.typ != "":
 		if d.id == o.probe && o.probe != "" {
-			o.probe, o.wrote = "", time.Time{}
-			return nil
+			return o.answered()
 		}
 		// Only what was asked on this stream, which leads to the authoritative server
 		// and nobody else, is an answer (XEP-0220 §2.1.2).
@@ -249,7 +275,6 @@ func (o *outbound) take(e *component.Element) error {
 		if v := o.asked[k]; v != nil {
 			delete(o.asked, k)
 			v.answer <- d
-			o.wrote = time.Time{}
 		}
 		return nil
 	case isDialback(e, "result") && d.typ != "":
@@ -257,7 +282,6 @@ func (o *outbound) take(e *component.Element) error {
 		if op == nil || op.valid || op.asked.IsZero() {
 			return nil
 		}
-		o.wrote = time.Time{}
 		if d.typ == "valid" {
 			op.valid = true
 			o.p.log.Debug("peer takes our stanzas", "from", d.to)
@@ -311,22 +335,14 @@ func (o *outbound) check() error {
 		}
 	}
 	switch {
-	case o.probe != "" && now.Sub(o.wrote) > t.probeAfter+t.probeTimeout:
+	case o.probe != "" && now.Sub(o.probed) > t.probe:
 		return errors.New("onionroute: the peer does not answer any more")
-	case o.probe == "" && (!o.wrote.IsZero() && now.Sub(o.wrote) > t.probeAfter || now.Sub(o.heard) > t.probeIdle):
-		return o.askForLife(now)
-	case now.Sub(o.used) > t.streamIdle && len(o.asked) == 0:
-		return errors.New("onionroute: not used any more")
+	case o.probe == "" && now.Sub(o.heard) > t.quiet:
+		return o.ask()
+	case now.Sub(o.used) > t.streamIdle && len(o.asked) == 0 && len(o.unacked) == 0:
+		return errUnused
 	}
 	return nil
-}
-
-// askForLife asks to verify a key that is none. A server has to answer that it is
-// invalid (XEP-0220 §2.2.2), on this very stream, and in order: no other question can
-// be asked of every server on a stream that is for one direction.
-func (o *outbound) askForLife(now time.Time) error {
-	o.probe, o.wrote = streamID(), now.Add(-o.p.g.times.probeAfter)
-	return o.c.send(dialback{name: "verify", from: o.p.g.m.Identity, to: o.p.onion, id: o.probe, key: rand.Text()}.element())
 }
 
 // finish writes what is queued and closes the stream, at the end of the program.
@@ -339,15 +355,34 @@ func (o *outbound) finish(ended <-chan error) error {
 	}
 	select {
 	case <-ended: // the peer has read all of it
+		o.p.release(o.unacked...)
+		o.unacked = nil
 	case <-time.After(closeTimeout):
 	}
 	return context.Canceled
 }
 
-// giveBack returns what was not written to the queue.
+// giveBack returns to the queue what was not written, and what may not have arrived
+// and is worth to arrive twice rather than not at all. Requests whose answer may be
+// lost are answered here.
 func (o *outbound) giveBack() {
 	for _, op := range o.pairs {
 		o.p.putBack(op.waiting)
+	}
+	var again, lost []*item
+	for _, it := range o.unacked {
+		if keeps(&it.head) {
+			again = append(again, it)
+		} else {
+			lost = append(lost, it)
+		}
+	}
+	o.p.putBack(again)
+	o.p.release(lost...)
+	for _, it := range lost {
+		if it.head.Kind == component.IQ {
+			o.p.g.bounce(&it.head, errUnreachable())
+		}
 	}
 	for _, v := range o.asked {
 		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)

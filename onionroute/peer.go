@@ -22,6 +22,8 @@ type peer struct {
 	wake  chan struct{} // has a token when there is work
 	retry chan struct{} // has a token when there is reason to try again at once
 
+	patience time.Duration // with Tor, for one attempt; run's own
+
 	mu       sync.Mutex
 	queue    []*item
 	bytes    int // of the items that are here or in the stream
@@ -159,6 +161,7 @@ func (p *peer) run(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.RandomizationFactor = p.g.times.retryMin, p.g.times.retryMax, 0.3
 	for p.hasWork(ctx) {
+		p.log.Debug("connecting to the peer")
 		st, err := p.connect(ctx)
 		if err == nil {
 			p.setDown(nil)
@@ -174,9 +177,10 @@ func (p *peer) run(ctx context.Context) {
 			case <-time.After(pause.NextBackOff()):
 			case <-p.retry:
 			}
-			if ctx.Err() == nil && !errors.Is(err, ErrTorDown) {
-				p.g.dialer.Refresh(ctx, p.onion)
-			}
+		}
+		if ctx.Err() == nil && !errors.Is(err, ErrTorDown) && !errors.Is(err, errUnused) {
+			found := p.g.dialer.Refresh(ctx, p.onion)
+			p.log.Debug("asked Tor for the peer's descriptor", "found", found)
 		}
 		if ctx.Err() != nil {
 			break

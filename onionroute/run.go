@@ -13,16 +13,20 @@ import (
 
 // times are the times that a Gateway keeps.
 type times struct {
-	connect  time.Duration // Tor's rendezvous, stream header, TLS
-	header   time.Duration // until the first header is there
-	auth     time.Duration // until something is proven
-	dialback time.Duration // the peer has to find its way to us by Tor
+	// Tor may know only introduction points that are gone, and tries them for minutes.
+	// So a peer that was there before is given up soon, to look anew for where it is,
+	// and then given more time.
+	dial, redial, dialMax time.Duration
 
-	tick         time.Duration // how often a stream is looked at
-	probeAfter   time.Duration // without an answer to what was written
-	probeTimeout time.Duration
-	probeIdle    time.Duration // of silence, to keep the circuit
-	streamIdle   time.Duration // a stream that is not used is closed
+	negotiate time.Duration // stream header, TLS
+	header    time.Duration // until the first header is there
+	auth      time.Duration // until something is proven
+	dialback  time.Duration // the peer has to find its way to us by Tor
+
+	tick       time.Duration // how often a stream is looked at
+	probe      time.Duration // a peer that does not answer is gone; Tor tells late or never
+	quiet      time.Duration // of silence, until a peer is asked if it is there
+	streamIdle time.Duration // a stream that is not used is closed
 
 	hold     time.Duration // messages wait for a peer that cannot be reached
 	peerIdle time.Duration // a peer without stream and work is forgotten
@@ -31,16 +35,17 @@ type times struct {
 }
 
 var defaultTimes = times{
-	connect:  75 * time.Second,
-	header:   30 * time.Second,
-	auth:     2 * time.Minute,
-	dialback: 90 * time.Second,
+	dial: 30 * time.Second, redial: 10 * time.Second, dialMax: 2 * time.Minute,
 
-	tick:         2 * time.Second,
-	probeAfter:   20 * time.Second,
-	probeTimeout: 30 * time.Second,
-	probeIdle:    5 * time.Minute,
-	streamIdle:   30 * time.Minute,
+	negotiate: time.Minute,
+	header:    30 * time.Second,
+	auth:      2 * time.Minute,
+	dialback:  90 * time.Second,
+
+	tick:       2 * time.Second,
+	probe:      40 * time.Second,
+	quiet:      5 * time.Minute,
+	streamIdle: 30 * time.Minute,
 
 	hold:     3 * time.Minute,
 	peerIdle: 2 * time.Minute,

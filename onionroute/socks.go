@@ -16,8 +16,8 @@ type Dialer interface {
 	// Dial connects to a port of an onion service. Connections with different
 	// isolation share no circuit.
 	Dial(ctx context.Context, onion string, port int, isolation string) (net.Conn, error)
-	// Refresh forgets what is known of where the onion service is.
-	Refresh(ctx context.Context, onion string)
+	// Refresh looks anew for where the onion service is, and tells if it was found.
+	Refresh(ctx context.Context, onion string) bool
 }
 
 // A SOCKSError is why Tor did not connect to an onion service: a reply code of SOCKS

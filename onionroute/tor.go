@@ -457,9 +457,9 @@ func (t *Tor) setDown(err error) {
 }
 
 // Refresh makes tor fetch the descriptor of an onion service anew, and waits for it,
-// for a while. After a failure tor may know only introduction points that are gone,
+// for a while. It tells if there is one. After a failure tor may know only introduction points that are gone,
 // and find out by minutes of time-outs.
-func (t *Tor) Refresh(ctx context.Context, onion string) {
+func (t *Tor) Refresh(ctx context.Context, onion string) bool {
 	ch := make(chan struct{})
 	t.mu.Lock()
 	ctl := t.ctl
@@ -477,14 +477,17 @@ func (t *Tor) Refresh(ctx context.Context, onion string) {
 		}
 	}()
 	if ctl == nil {
-		return
+		return false
 	}
 	if err := ctl.GetHiddenServiceDescriptorAsync(strings.TrimSuffix(onion, ".onion"), ""); err != nil {
-		return
+		t.log.Debug("tor does not fetch a descriptor", "error", err)
+		return false
 	}
 	select {
 	case <-ch:
+		return true
 	case <-time.After(fetchTimeout):
 	case <-ctx.Done():
 	}
+	return false
 }

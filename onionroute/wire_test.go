@@ -48,7 +48,7 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.
 	return c, err
 }
 
-func (w *wire) Refresh(context.Context, string) {}
+func (w *wire) Refresh(context.Context, string) bool { return true }
 
 // cut closes all connections, as the end of a tor does.
 func (w *wire) cut() {
@@ -220,6 +220,7 @@ func (r *raw) fails(condition string) {
 type rawServer struct {
 	name string
 	l    net.Listener
+	got  chan string // bodies of messages, if it is not nil
 }
 
 func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawServer {
@@ -258,6 +259,9 @@ func (s *rawServer) serve(c net.Conn, answer func(dialback) dialback) {
 		e, err := d.Next()
 		if err != nil {
 			return
+		}
+		if s.got != nil && isStanzaName(e.Name) {
+			s.got <- e.Child(component.NSClient, "body").Text()
 		}
 		if e.Name.Space == nsDialback {
 			c.Write(answer(parseDialback(e)).element().AppendXML(nil, component.NSServer))

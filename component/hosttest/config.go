@@ -24,8 +24,8 @@ type Config struct {
 	// shared secret.
 	Components map[string]string
 	// S2S makes the server listen for other servers on Host.S2SAddr and
-	// allows connections to other servers. Encryption is not required. Even
-	// then names are looked up in /etc/hosts only, unless Extra says otherwise.
+	// allows connections to other servers. Encryption is not required. Names
+	// of other servers are looked up in /etc/hosts only.
 	S2S bool
 	// Extra is appended to the options of the server.
 	//

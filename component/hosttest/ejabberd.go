@@ -25,8 +25,8 @@ var ejabberdBoot string
 var ejabberdTemplate = template.Must(template.New("ejabberd.yml").
 	Funcs(template.FuncMap{"yaml": yamlString}).Parse(ejabberdConfig))
 
-// ejabberdInetrc keeps the Erlang VM from DNS: it reads /etc/hosts only, and no
-// resolv.conf.
+// ejabberdInetrc keeps the resolver of the Erlang VM from DNS: it reads
+// /etc/hosts only, and no resolv.conf.
 const ejabberdInetrc = `{lookup, [file]}.
 {resolv_conf, ""}.
 `

@@ -135,7 +135,11 @@ func (h *Host) start(ctx context.Context) error {
 	h.logStart = fileSize(h.logFile)
 	cmd := exec.Command(h.argv[0], h.argv[1:]...)
 	cmd.Dir = h.dir
-	cmd.Env = append(os.Environ(), h.env...)
+	// No tries are left to the resolver of the C library: it reads /etc/hosts,
+	// but sends no DNS query. ejabberd would use it to look up the name of the
+	// machine, and of other servers.
+	cmd.Env = append(os.Environ(), "RES_OPTIONS=attempts:0")
+	cmd.Env = append(cmd.Env, h.env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	p, err := spawn(cmd)
 	if err != nil {

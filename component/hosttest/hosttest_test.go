@@ -142,13 +142,27 @@ func TestSideBySide(t *testing.T) {
 
 func TestWithoutComponents(t *testing.T) {
 	eachServer(t, func(t *testing.T, kind string, start startFunc) {
-		h, err := start(t.Context(), t.TempDir(), Config{Domains: []string{"a.test"}, S2S: true})
+		h, err := start(t.Context(), t.TempDir(), Config{Domains: []string{"a.test"}})
+		require.NoError(t, err)
+		assert.Empty(t, h.ComponentAddr())
+		assert.NoError(t, h.Stop())
+	})
+}
+
+func TestS2S(t *testing.T) {
+	eachServer(t, func(t *testing.T, kind string, start startFunc) {
+		c := testConfig()
+		c.S2S = true
+		h, err := start(t.Context(), t.TempDir(), c)
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, h.Stop()) })
-		assert.Empty(t, h.ComponentAddr())
 		s := open(t, h.S2SAddr(), `<stream:stream xmlns="jabber:server" xmlns:stream="http://etherx.jabber.org/streams"`+
 			` xmlns:db="jabber:server:dialback" from="peer.test" to="a.test" version="1.0">`)
 		assert.Contains(t, s.until("</stream:features>"), "dialback")
+		// An unknown name fails fast, because no DNS server is asked.
+		one := joinComponent(t, h.ComponentAddr(), "one.a.test", c.Components["one.a.test"])
+		one.send(`<message from="x@one.a.test" to="y@elsewhere.example"><body>far</body></message>`)
+		assert.Contains(t, one.until("</message>"), "remote-server-not-found")
 	})
 }
 
