@@ -339,7 +339,7 @@ func explain(err error) error {
 	hint := ""
 	switch {
 	case errors.Is(err, stream.NotAuthorized):
-		hint = "wrong secret: it must be the one in the host's configuration for this domain"
+		hint = "wrong secret, or, with ejabberd, a domain that the host has no component for: both must be as in the host's configuration"
 	case errors.Is(err, stream.HostUnknown), errors.Is(err, stream.HostGone):
 		hint = "the host has no component of this domain: add it to the host's configuration and reload the host"
 	case errors.Is(err, stream.Conflict):

@@ -152,7 +152,7 @@ func (o *outbound) run(ctx context.Context) (err error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return o.finish(ended)
+			return o.finish(in, ended)
 		case err := <-ended:
 			return err
 		case e := <-in:
@@ -346,20 +346,24 @@ func (o *outbound) check() error {
 }
 
 // finish writes what is queued and closes the stream, at the end of the program.
-func (o *outbound) finish(ended <-chan error) error {
+func (o *outbound) finish(in <-chan *component.Element, ended <-chan error) error {
 	if err := o.work(); err != nil {
 		return err
 	}
 	if err := o.c.finish(nil); err != nil {
 		return err
 	}
-	select {
-	case <-ended: // the peer has read all of it
-		o.p.release(o.unacked...)
-		o.unacked = nil
-	case <-time.After(closeTimeout):
+	for timeout := time.After(closeTimeout); ; {
+		select {
+		case <-in: // the end of the stream says more
+		case <-ended: // the peer has read all of it
+			o.p.release(o.unacked...)
+			o.unacked = nil
+			return context.Canceled
+		case <-timeout:
+			return context.Canceled
+		}
 	}
-	return context.Canceled
 }
 
 // giveBack returns to the queue what was not written, and what may not have arrived

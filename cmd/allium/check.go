@@ -77,7 +77,8 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 		// The one that runs holds the onion service: we go there as a stranger, by a
 		// tor of our own.
 		dir, err := os.MkdirTemp("", "allium-check")
-		if !r.step("temporary folder", err) {
+		if err != nil {
+			r.step("temporary folder", err)
 			return
 		}
 		defer os.RemoveAll(dir)
@@ -88,7 +89,8 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 	tor := onionroute.NewTor(settings)
 	if !running {
 		g, err := onionroute.NewGateway(c.gatewaySettings(id), tor, component.NewRouter())
-		if !r.step("gateway", err) {
+		if err != nil {
+			r.step("gateway", err)
 			return
 		}
 		tor.Publish(id, g.Ports())
@@ -123,8 +125,12 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 func reach(ctx context.Context, tor *onionroute.Tor, onion string) error {
 	ctx, cancel := context.WithTimeout(ctx, checkReachTimeout)
 	defer cancel()
-	for {
-		err := greet(ctx, tor, onion)
+	// Each try gets more time than the last: Tor may be on the way to where the
+	// service no longer is.
+	for patience := 10 * time.Second; ; patience *= 2 {
+		try, cancel := context.WithTimeout(ctx, patience)
+		err := greet(try, tor, onion)
+		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err
 		}

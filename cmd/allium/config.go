@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -66,6 +67,8 @@ type logConfig struct {
 	Addresses bool   `toml:"addresses"`
 }
 
+var typeError = regexp.MustCompile(`^toml: line (\d+) \(last key "([^"]+)"\): (.*)`)
+
 // loadConfig reads and checks a configuration file. Errors name the file, the line and
 // the key.
 func loadConfig(file string) (*config, error) {
@@ -79,6 +82,10 @@ func loadConfig(file string) (*config, error) {
 		var pe toml.ParseError
 		if errors.As(err, &pe) {
 			return nil, fmt.Errorf("%s:%d: %s: %s", file, pe.Position.Line, pe.LastKey, strings.TrimPrefix(pe.Message, "toml: "))
+		}
+		// A value of the wrong type is told in words only.
+		if m := typeError.FindStringSubmatch(err.Error()); m != nil {
+			return nil, fmt.Errorf("%s:%s: %s: %s", file, m[1], m[2], m[3])
 		}
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}

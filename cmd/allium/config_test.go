@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const minimal = `state_dir = "state"
+[host]
+secret = "s"
+domains = ["example.org"]
+[federation]
+domain = "onion.example.org"
+`
+
+func writeConfig(t *testing.T, text string) string {
+	file := filepath.Join(t.TempDir(), "allium.toml")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+func TestConfigDefaults(t *testing.T) {
+	file := writeConfig(t, minimal)
+	c, err := loadConfig(file)
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.1:5347", c.Host.Server)
+	assert.Equal(t, "s", c.Federation.Secret)
+	assert.Equal(t, filepath.Join(filepath.Dir(file), "state"), c.StateDir)
+}
+
+// Errors name the file, the line and the key, and for a misspelt key the one that is
+// meant.
+func TestConfigErrors(t *testing.T) {
+	for _, c := range []struct{ from, to, want string }{
+		{"secret = \"s\"", "secert = \"s\"", `:3: unknown key "host.secert"; is "host.secret" meant?`},
+		{"[federation]", "[federaton]", `:5: unknown key "federaton"; is "federation" meant?`},
+		{"state_dir", "statedir", `:1: unknown key "statedir"; is "state_dir" meant?`},
+		{"[host]", "[host]\nserver = 5347", ":3: host.server: incompatible types"},
+		{"[host]", "[host]\nserver = ", ":3: host.server: "},
+		{`domains = ["example.org"]`, "", ":2: host.domains: say which domains the host serves"},
+		{`"example.org"`, `"Example.org"`, `:4: host.domains: "Example.org" is not a domain name in lower case`},
+		{`"onion.example.org"`, `"example.org"`, ":6: federation.domain: example.org is a domain of the host"},
+		{`secret = "s"`, "", "host.secret: give the secret"},
+		{"[federation]", "[log]\nlevel = \"loud\"\n[federation]", `:6: log.level: "loud" is not one of`},
+		{"[federation]", "[limits]\nstanza = 1\n[federation]", ":5: limits: stanza must be at least 10000"},
+		{"[federation]", "[tor]\ncontrol = \"unix:/x\"\ntorrc = \"x\"\n[federation]", ":6: tor.control: with a running tor"},
+		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
+	} {
+		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))
+		_, err := loadConfig(file)
+		if assert.Error(t, err, c.to) {
+			assert.Contains(t, err.Error(), c.want)
+			assert.Contains(t, err.Error(), file)
+		}
+	}
+	_, err := loadConfig(filepath.Join(t.TempDir(), "none.toml"))
+	assert.ErrorContains(t, err, "allium init")
+}
+
+// Secrets that others can read are refused, wherever they are.
+func TestSecretsOfOthers(t *testing.T) {
+	file := writeConfig(t, minimal)
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
+		require.NoError(t, os.Chmod(file, mode))
+		_, err := loadConfig(file)
+		assert.ErrorContains(t, err, "chmod 600", mode)
+	}
+	file = writeConfig(t, strings.Replace(minimal, `secret = "s"`, `secret_file = "secret"`, 1))
+	require.NoError(t, os.Chmod(file, 0o644))
+	secret := filepath.Join(filepath.Dir(file), "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("in a file\n"), 0o600))
+	c, err := loadConfig(file)
+	require.NoError(t, err)
+	assert.Equal(t, "in a file", c.Federation.Secret)
+	require.NoError(t, os.Chmod(secret, 0o644))
+	_, err = loadConfig(file)
+	assert.ErrorContains(t, err, "chmod 600")
+
+	require.NoError(t, os.Chmod(secret, 0o600))
+	require.NoError(t, c.stateDir())
+	require.NoError(t, os.Chmod(c.StateDir, 0o750))
+	assert.ErrorContains(t, c.stateDir(), "chmod 700")
+}
+
+// init makes what is missing, in modes that others cannot read, and keeps what is
+// there.
+func TestInit(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "allium.toml")
+	args := []string{"init", "--config", file, "--state-dir", filepath.Join(dir, "state"), "--domain", "example.org", "--domain", "example.net"}
+	first, err := runAllium(context.Background(), args...)
+	require.NoError(t, err)
+	c, err := loadConfig(file)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"example.org", "example.net"}, c.Host.Domains)
+	assert.Equal(t, "onion.example.org", c.Federation.Domain)
+	assert.Contains(t, first, c.Federation.Secret)
+	assert.Contains(t, first, `Component "onion.example.org"`)
+	assert.Contains(t, first, `module: ejabberd_service`)
+	for path, mode := range map[string]os.FileMode{file: 0o600, c.StateDir: 0o700, filepath.Dir(c.identityFile()): 0o700, c.identityFile(): 0o600} {
+		st, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, mode, st.Mode().Perm(), path)
+	}
+	key, err := os.ReadFile(c.identityFile())
+	require.NoError(t, err)
+	second, err := runAllium(context.Background(), args...)
+	require.NoError(t, err)
+	assert.Equal(t, first[strings.Index(first, "Your onion name"):], second[strings.Index(second, "Your onion name"):])
+	again, err := os.ReadFile(c.identityFile())
+	require.NoError(t, err)
+	assert.Equal(t, key, again)
+}
+
+// The settings that init writes commented out are the defaults, under names that
+// exist.
+func TestInitTemplate(t *testing.T) {
+	var lines []string
+	for _, l := range strings.Split(configTemplate, "\n") {
+		if rest, ok := strings.CutPrefix(l, "#"); ok && (strings.HasPrefix(rest, "[") || strings.Contains(rest, " = ") && !strings.HasPrefix(rest, " ")) {
+			l = rest
+		}
+		lines = append(lines, l)
+	}
+	text := strings.NewReplacer(`{{printf "%q" .StateDir}}`, `"/s"`, `{{printf "%q" .Server}}`, `"127.0.0.1:5347"`, `{{printf "%q" .Secret}}`, `"s"`,
+		`{{range $i, $d := .Domains}}{{if $i}}, {{end}}{{printf "%q" $d}}{{end}}`, `"example.org"`, `{{printf "%q" .Gateway}}`, `"onion.example.org"`,
+		`control = "unix:/run/tor/control"`, "").Replace(strings.Join(lines, "\n"))
+	_, err := loadConfig(writeConfig(t, text))
+	require.NoError(t, err, text)
+}
+
+// At info level the log names no peer and no user, unless the admin wants it.
+func TestLogAddresses(t *testing.T) {
+	for _, addresses := range []bool{false, true} {
+		b := &bytes.Buffer{}
+		log := newLogger(b, logConfig{Addresses: addresses})
+		log.Info("x", "peer", "secret.onion")
+		log.With("peer", "secret.onion").Info("y")
+		log.Info("z", slog.Group("g", "user", "alice@example.org"))
+		assert.Equal(t, addresses, strings.Contains(b.String(), "secret.onion"), b)
+		assert.Equal(t, addresses, strings.Contains(b.String(), "alice"), b)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	out, err := runAllium(context.Background(), "version")
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(out, "allium "), fmt.Sprintf("%q", out))
+}

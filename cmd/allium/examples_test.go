@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/component/hosttest"
+)
+
+func example(t *testing.T, name string) string {
+	text, err := os.ReadFile(filepath.Join("../../examples", name))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// Every example is loaded by the program that it is for.
+func TestExampleConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("s"), 0o600))
+	files, err := filepath.Glob("../../examples/*.toml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, f := range files {
+		file := writeConfig(t, strings.ReplaceAll(example(t, filepath.Base(f)), "/etc/allium/secret", secret))
+		_, err = loadConfig(file)
+		assert.NoError(t, err, f)
+	}
+}
+
+func TestExampleProsody(t *testing.T) {
+	h, err := hosttest.StartProsody(deadline(t, time.Minute), t.TempDir(), hosttest.Config{Domains: []string{"example.org"},
+		Components: map[string]string{"other.example.org": "x"}, HostExtra: "\n" + example(t, "prosody/allium.cfg.lua")})
+	require.NoError(t, err)
+	defer h.Stop()
+	attachExample(t, h.ComponentAddr())
+}
+
+func TestExampleEjabberd(t *testing.T) {
+	// The example is a file to merge; here it is the one that ejabberd includes.
+	dir := t.TempDir()
+	port := freePort(t)
+	file := filepath.Join(dir, "allium.yml")
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(example(t, "ejabberd/allium.yml"), "8888", port)), 0o644))
+	h, err := hosttest.StartEjabberd(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{Domains: []string{"example.org"},
+		S2S: true, Extra: "include_config_file:\n  " + file + ":\n    allow_only: [listen, acl, access_rules, s2s_access]\n"})
+	require.NoError(t, err)
+	defer h.Stop()
+	attachExample(t, "127.0.0.1:"+port)
+}
+
+// attachExample attaches with what the examples say.
+func attachExample(t *testing.T, server string) {
+	var err error
+	for range 50 {
+		var conn interface{ Close() error }
+		if conn, err = component.Connect(context.Background(), server, "onion.example.org", "change-me"); err == nil {
+			conn.Close()
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	require.NoError(t, err)
+}
+
+// What init prints for Prosody is taken by Prosody, and check finds all in order.
+func TestInitAndCheck(t *testing.T) {
+	dir, err := os.MkdirTemp("", "init")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "allium.toml")
+	printed, err := runAllium(t.Context(), "init", "--config", file, "--state-dir", filepath.Join(dir, "state"), "--domain", "example.org", "--host", "prosody")
+	require.NoError(t, err)
+	from := strings.Index(printed, "Component")
+	lines := printed[from : from+strings.Index(printed[from:], "\n\n")]
+	h, err := hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{Domains: []string{"example.org"},
+		Components: map[string]string{"other.example.org": "x"}, HostExtra: "\n" + lines})
+	require.NoError(t, err)
+	defer h.Stop()
+	change := func(from, to string) {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Contains(t, string(text), from)
+		require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o600))
+	}
+	change(`"127.0.0.1:5347"`, `"`+h.ComponentAddr()+`"`)
+	change("#[tor]", "[tor]\ntorrc = \""+torNetwork(t).Torrc()+"\"")
+	out, err := runAllium(deadline(t, 3*time.Minute), "check", "--config", file)
+	require.NoError(t, err, out)
+	assert.Equal(t, 6, strings.Count(out, "ok  "), out)
+
+	change("secret = \"", "secret = \"not")
+	out, err = runAllium(deadline(t, time.Minute), "check", "--config", file, "--offline")
+	assert.Error(t, err)
+	assert.Contains(t, out, "wrong secret")
+	require.NoError(t, os.Chmod(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"), 0o644))
+	out, err = runAllium(deadline(t, time.Minute), "check", "--config", file, "--offline")
+	assert.Error(t, err)
+	assert.Contains(t, out, "chmod 600")
+}
+
+// A second Allium with the same state folder does not start, and check beside a
+// running one goes there as a stranger.
+func TestBesideRunning(t *testing.T) {
+	a := alliumNode(t, "alpha", "prosody")
+	_, err := runAllium(deadline(t, time.Minute), "run", "--config", a.config)
+	assert.ErrorIs(t, err, errRunning)
+	out, err := runAllium(deadline(t, 3*time.Minute), "check", "--config", a.config)
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "ok      reachable from outside as "+a.onion)
+}
+
+func TestExampleUnit(t *testing.T) {
+	out, err := exec.Command("systemd-analyze", "verify", "--man=no", unit(t)).CombinedOutput()
+	assert.NoError(t, err, string(out))
+	assert.Empty(t, string(out))
+}
+
+// unit is the example unit with a program that is there.
+func unit(t *testing.T) string {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "allium.service")
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(example(t, "allium.service"), "/usr/local/bin/allium", self)), 0o644))
+	return file
+}
+
+// The demo shows what it says, and leaves nothing behind.
+func TestDemo(t *testing.T) {
+	out, err := runAllium(deadline(t, 4*time.Minute), "demo")
+	require.NoError(t, err, out)
+	for _, want := range []string{"Tor network is up", "alpha.example is published and reachable", "beta.example is published and reachable",
+		"alice asked to see bob, who agreed", "bob sees alice on-line", `alice → bob: "Hello through Tor!"`, `bob → alice: "Hello back!"`} {
+		assert.Contains(t, out, want)
+	}
+}
