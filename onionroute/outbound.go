@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"mellium.im/xmpp/stanza"
@@ -28,8 +30,12 @@ type outbound struct {
 	unacked []*item // written, and not known to have been read by the peer
 	probe   string  // id of a verification that only asks for an answer; see ask
 	probed  time.Time
-	covers  int // so many of unacked were written before it
+	covers  int           // so many of unacked were written before it
+	slowest time.Duration // answer to a probe
 }
+
+// errSilent ends a stream whose peer does not answer any more.
+var errSilent = errors.New("onionroute: the peer does not answer any more")
 
 // errUnused ends a stream that nobody needs.
 var errUnused = errors.New("onionroute: not used any more")
@@ -37,7 +43,8 @@ var errUnused = errors.New("onionroute: not used any more")
 // An outPair is a pair of domains on a stream.
 type outPair struct {
 	valid   bool
-	asked   time.Time
+	asked   time.Time // zero: it has not been asked for, or is to be asked for again
+	again   time.Time // not before this
 	waiting []*item
 }
 
@@ -47,9 +54,10 @@ func (p *peer) connect(ctx context.Context) (*outbound, error) {
 	dialing, cancel := context.WithTimeout(ctx, p.patience)
 	// To each peer by circuits of its own, so that peers cannot tell from these that
 	// they talk to the same machine.
-	raw, err := p.g.dialer.Dial(dialing, p.onion, portServer, p.g.m.Identity+" "+p.onion)
+	raw, err := p.g.dialer.Dial(dialing, p.onion, portServer, fmt.Sprintf("%s %s %d", p.g.m.Identity, p.onion, p.failures))
 	cancel()
 	if err != nil {
+		p.failures++ // and not by a circuit that is on its way to where the peer was
 		p.patience = min(2*p.patience, p.g.times.dialMax)
 		return nil, err
 	}
@@ -177,11 +185,9 @@ func (o *outbound) work() error {
 	items, verifies := o.p.take()
 	for i, v := range verifies {
 		o.asked[dialback{from: v.ask.from, to: v.ask.to, id: v.ask.id}] = v
+		v.sent = time.Now()
 		if err := o.c.send(v.ask.element()); err != nil {
-			for _, v := range verifies[i+1:] {
-				v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
-			}
-			o.p.putBack(items)
+			o.p.putBack(items, verifies[i+1:]...)
 			return err
 		}
 		o.used = time.Now()
@@ -198,7 +204,7 @@ func (o *outbound) work() error {
 			continue
 		}
 		op.waiting = append(op.waiting, it)
-		if op.asked.IsZero() {
+		if op.asked.IsZero() && op.again.IsZero() {
 			if err := o.authorize(it.pair, op); err != nil {
 				o.p.putBack(append(ready, items[i+1:]...))
 				return err
@@ -253,7 +259,7 @@ func (o *outbound) ask() error {
 func (o *outbound) answered() error {
 	o.p.release(o.unacked[:o.covers]...)
 	o.unacked = append(o.unacked[:0:0], o.unacked[o.covers:]...)
-	o.probe = ""
+	o.probe, o.slowest = "", max(o.slowest, time.Since(o.probed))
 	if len(o.unacked) > 0 {
 		return o.ask()
 	}
@@ -290,8 +296,7 @@ func (o *outbound) take(e *component.Element) error {
 			return o.write(waiting)
 		}
 		o.p.log.Info("peer does not take our stanzas", "answer", d.typ, "condition", d.condition)
-		delete(o.pairs, pair{d.to, d.from})
-		o.refuse(op, d.condition)
+		o.refused(pair{d.to, d.from}, op, d)
 		return nil
 	case isStanzaName(e.Name):
 		return component.NewStreamError(stream.NotAuthorized, "stanza on a stream that is ours alone")
@@ -301,21 +306,35 @@ func (o *outbound) take(e *component.Element) error {
 	return component.NewStreamError(stream.UnsupportedStanzaType, e.Name.Local)
 }
 
-// refuse answers the items that wait for a pair that the peer did not take: an error
-// is told as a time-out, and an invalid key as an internal error (XEP-0220 §2.1.1).
-func (o *outbound) refuse(op *outPair, c stanza.Condition) {
-	err := errUnreachable()
-	switch c {
-	case "":
+// refused handles an answer other than valid. That the peer could not ask us, because
+// it did not find its way back by Tor, can be another time.
+func (o *outbound) refused(pr pair, op *outPair, d dialback) {
+	err, passes := errUnreachable(), false
+	switch {
+	case d.typ != "error":
 		err = component.NewError(stanza.Cancel, stanza.InternalServerError, "The server did not believe that this one is what it says it is.")
-	case stanza.ItemNotFound:
+	case d.condition == stanza.ItemNotFound:
 		err = component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "There is no such service at this server.")
+	case d.condition == stanza.Forbidden, d.condition == stanza.NotAuthorized, d.condition == stanza.PolicyViolation:
+	default:
+		passes = true
 	}
-	o.p.release(op.waiting...)
+	var keep, bounce []*item
 	for _, it := range op.waiting {
+		if passes && keeps(&it.head) && time.Since(it.since) < o.p.g.times.hold {
+			keep = append(keep, it)
+		} else {
+			bounce = append(bounce, it)
+		}
+	}
+	o.p.release(bounce...)
+	for _, it := range bounce {
 		o.p.g.bounce(&it.head, err)
 	}
-	op.waiting = nil
+	op.waiting, op.asked, op.again = keep, time.Time{}, time.Now().Add(o.p.g.times.retryMin)
+	if len(keep) == 0 {
+		delete(o.pairs, pr)
+	}
 }
 
 // check is called from time to time: a stream that does not answer any more must not
@@ -323,20 +342,28 @@ func (o *outbound) refuse(op *outPair, c stanza.Condition) {
 func (o *outbound) check() error {
 	now, t := time.Now(), &o.p.g.times
 	for pr, op := range o.pairs {
-		if !op.valid && !op.asked.IsZero() && now.Sub(op.asked) > t.dialback {
-			delete(o.pairs, pr)
-			o.refuse(op, stanza.RemoteServerTimeout)
+		switch {
+		case op.valid:
+		case !op.asked.IsZero() && now.Sub(op.asked) > t.dialback:
+			o.refused(pr, op, dialback{typ: "error", condition: stanza.RemoteServerTimeout})
+		case op.asked.IsZero() && now.After(op.again):
+			if err := o.authorize(pr, op); err != nil {
+				return err
+			}
 		}
 	}
-	for k, v := range o.asked {
-		if now.Sub(o.heard) > t.dialback {
-			delete(o.asked, k)
-			v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
+	late := now.Add(-t.answerMax)
+	if o.slowest > 0 {
+		late = now.Add(-min(max(10*o.slowest, t.answerMin), t.answerMax))
+	}
+	for _, v := range o.asked {
+		if v.sent.Before(late) {
+			return errSilent
 		}
 	}
 	switch {
-	case o.probe != "" && now.Sub(o.probed) > t.probe:
-		return errors.New("onionroute: the peer does not answer any more")
+	case o.probe != "" && o.probed.Before(late):
+		return errSilent
 	case o.probe == "" && now.Sub(o.heard) > t.quiet:
 		return o.ask()
 	case now.Sub(o.used) > t.streamIdle && len(o.asked) == 0 && len(o.unacked) == 0:
@@ -388,7 +415,5 @@ func (o *outbound) giveBack() {
 			o.p.g.bounce(&it.head, errUnreachable())
 		}
 	}
-	for _, v := range o.asked {
-		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
-	}
+	o.p.putBack(nil, slices.Collect(maps.Values(o.asked))...)
 }

@@ -23,6 +23,7 @@ type peer struct {
 	retry chan struct{} // has a token when there is reason to try again at once
 
 	patience time.Duration // with Tor, for one attempt; run's own
+	failures int           // of Tor to connect; run's own
 
 	mu       sync.Mutex
 	queue    []*item
@@ -46,7 +47,9 @@ type item struct {
 // A verification is a question to the authoritative server (XEP-0220 §2.1.2).
 type verification struct {
 	ask    dialback
-	answer chan dialback // has room for one
+	done   <-chan struct{} // closed when nobody waits for the answer any more
+	answer chan dialback   // has room for one
+	sent   time.Time     // the outbound stream's own
 }
 
 // errGone tells that a peer must be looked up anew.
@@ -116,10 +119,18 @@ func (p *peer) release(items ...*item) {
 	p.g.reserve(-n)
 }
 
-// putBack returns items that were not written to the front of the queue.
-func (p *peer) putBack(items []*item) {
+// putBack returns what was not written to the front of the queue, and questions that
+// were not answered.
+func (p *peer) putBack(items []*item, verifies ...*verification) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, v := range verifies {
+		select {
+		case <-v.done:
+		default:
+			p.verifies = append(p.verifies, v)
+		}
+	}
 	p.queue = append(append([]*item(nil), items...), p.queue...)
 }
 
@@ -135,7 +146,7 @@ func (p *peer) take() ([]*item, []*verification) {
 // verify asks the authoritative server at the peer. The answer is of type error when
 // there is none.
 func (p *peer) verify(ctx context.Context, ask dialback) (dialback, error) {
-	v := &verification{ask: ask, answer: make(chan dialback, 1)}
+	v := &verification{ask: ask, done: ctx.Done(), answer: make(chan dialback, 1)}
 	p.mu.Lock()
 	if p.gone {
 		p.mu.Unlock()
@@ -188,7 +199,11 @@ func (p *peer) run(ctx context.Context) {
 	}
 	p.mu.Lock()
 	p.gone = true
+	verifies := p.verifies
 	p.mu.Unlock()
+	for _, v := range verifies {
+		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
+	}
 	p.bounce(errUnreachable(), func(*item) bool { return true })
 	p.g.forget(p)
 }

@@ -23,8 +23,11 @@ type times struct {
 	auth      time.Duration // until something is proven
 	dialback  time.Duration // the peer has to find its way to us by Tor
 
-	tick       time.Duration // how often a stream is looked at
-	probe      time.Duration // a peer that does not answer is gone; Tor tells late or never
+	tick time.Duration // how often a stream is looked at
+	// A peer that does not answer is gone; Tor tells late or never. It is given ten
+	// times what it took at the slowest, within these bounds.
+	answerMin, answerMax time.Duration
+
 	quiet      time.Duration // of silence, until a peer is asked if it is there
 	streamIdle time.Duration // a stream that is not used is closed
 
@@ -42,8 +45,9 @@ var defaultTimes = times{
 	auth:      2 * time.Minute,
 	dialback:  90 * time.Second,
 
-	tick:       2 * time.Second,
-	probe:      40 * time.Second,
+	tick:      2 * time.Second,
+	answerMin: 12 * time.Second, answerMax: 45 * time.Second,
+
 	quiet:      5 * time.Minute,
 	streamIdle: 30 * time.Minute,
 

@@ -236,7 +236,9 @@ func TestSpoofing(t *testing.T) {
 // Only the holder of an onion key is asked if a stream is from it.
 func TestDialback(t *testing.T) {
 	w := newWire()
-	a := startServer(t, w, "a.example", func(s *times) { s.dialback, s.tick = 300*time.Millisecond, 50*time.Millisecond })
+	a := startServer(t, w, "a.example", func(s *times) {
+		s.dialback, s.answerMax, s.tick = time.Second, 300*time.Millisecond, 50*time.Millisecond
+	})
 	honest := startRawServer(t, w, func(d dialback) dialback { return d.answer("invalid") })
 	// A server that answers for names that it does not own.
 	liar := startRawServer(t, w, func(d dialback) dialback {
@@ -368,7 +370,7 @@ func TestNeverFinishes(t *testing.T) {
 func TestSilentPeer(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example", func(s *times) {
-		s.tick, s.probe, s.retryMin = 20*time.Millisecond, 200*time.Millisecond, 10*time.Millisecond
+		s.tick, s.answerMin, s.answerMax, s.retryMin = 20*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond, 10*time.Millisecond
 	})
 	var deaf atomic.Bool
 	got := make(chan string, 10)
@@ -392,4 +394,30 @@ func TestSilentPeer(t *testing.T) {
 	deaf.Store(false)
 	require.Equal(t, "2", <-got)
 	require.Eventually(t, func() bool { return a.queued.Load() == 0 }, 5*time.Second, 10*time.Millisecond)
+}
+
+// A peer that could not ask us who we are, because it did not find its way to us, is
+// asked again: the message waits. One that does not want it is not.
+func TestDialbackAgain(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example", func(s *times) { s.tick, s.retryMin = 20*time.Millisecond, 50*time.Millisecond })
+	var refusals atomic.Int32
+	condition := stanza.RemoteServerNotFound
+	x := startRawServer(t, w, func(d dialback) dialback {
+		if d.name == "result" && refusals.Add(-1) >= 0 {
+			return d.refuse(condition)
+		}
+		return d.answer(map[string]string{"result": "valid", "verify": "invalid"}[d.name])
+	})
+	x.got = make(chan string, 10)
+	refusals.Store(3)
+	to := `bob\40` + x.name + "@onion.a.example"
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", to, "hi")))
+	require.Equal(t, "hi", <-x.got)
+	a.silent(t)
+
+	condition = stanza.ItemNotFound
+	refusals.Store(1)
+	require.NoError(t, a.HandleStanza(context.Background(), message("room@rooms.a.example", to, "hi")))
+	assert.Equal(t, stanza.RemoteServerNotFound, a.receive1(t).StanzaError().Condition)
 }

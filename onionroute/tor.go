@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ var (
 	torStopTimeout  = 5 * time.Second
 	torRetryMin     = time.Second
 	torRetryMax     = time.Minute
+	publishTimeout  = 20 * time.Second // first upload of a descriptor; it goes on without
 	fetchTimeout    = 10 * time.Second // one HSFETCH
 )
 
@@ -203,7 +205,7 @@ func (t *Tor) session(ctx context.Context) error {
 	if err := t.bootstrap(ctx, ctl); err != nil {
 		return err
 	}
-	if err := t.publish(ctl); err != nil {
+	if err := t.publish(ctx, ctl); err != nil {
 		return err
 	}
 	t.setUp(ctl, socks)
@@ -376,7 +378,10 @@ func (t *Tor) bootstrap(ctx context.Context, ctl *control.Conn) error {
 	}
 }
 
-func (t *Tor) publish(ctl *control.Conn) error {
+// publish makes the onion services, and waits a while for their descriptors to be
+// uploaded: peers that we connect to before would look for us in vain, or where we
+// were before.
+func (t *Tor) publish(ctx context.Context, ctl *control.Conn) error {
 	t.mu.Lock()
 	services := t.services
 	t.mu.Unlock()
@@ -393,7 +398,13 @@ func (t *Tor) publish(ctl *control.Conn) error {
 			return fmt.Errorf("onionroute: tor published %s.onion instead of %s", resp.ServiceID, s.id.Name())
 		}
 	}
-	return nil
+	for end := time.Now().Add(publishTimeout); time.Now().Before(end) && ctx.Err() == nil; {
+		if !slices.ContainsFunc(services, func(s service) bool { return !t.Published(s.id.Name()) }) {
+			break
+		}
+		time.Sleep(torPollInterval / 3)
+	}
+	return context.Cause(ctx)
 }
 
 // watch reads events, and calls gone when the connection ends.
@@ -451,8 +462,8 @@ func (t *Tor) setDown(err error) {
 	defer t.mu.Unlock()
 	if t.isUp {
 		t.up = make(chan struct{})
-		clear(t.uploaded)
 	}
+	clear(t.uploaded)
 	t.isUp, t.err, t.ctl, t.socks = false, err, nil, nil
 }
 
