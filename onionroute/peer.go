@@ -49,7 +49,7 @@ type verification struct {
 	ask    dialback
 	done   <-chan struct{} // closed when nobody waits for the answer any more
 	answer chan dialback   // has room for one
-	sent   time.Time     // the outbound stream's own
+	sent   time.Time       // the outbound stream's own
 }
 
 // errGone tells that a peer must be looked up anew.

@@ -37,14 +37,14 @@ func TestProsodyAndEjabberd(t *testing.T) {
 
 // The same with a server that has no Allium, but the module that came before it.
 func TestModOnions(t *testing.T) {
-	a, d := alliumNode(t, "alpha", "prosody"), modOnionsNode(t)
+	a, d := alliumNode(t, "alpha", "prosody"), modOnionsNode(t, "onions")
 	acquaint(t, a, d)
 	converse(t, a, d)
 	thousand(t, a, d)
 }
 
 // acquaint makes the users subscribe to each other's presence.
-func acquaint(t *testing.T, a, b *node) {
+func acquaint(t testing.TB, a, b *node) {
 	ctx := deadline(t, 90*time.Second)
 	for _, p := range [][2]*node{{a, b}, {b, a}} {
 		from, to := p[0], p[1]

@@ -25,18 +25,18 @@ import (
 
 // modOnionsNode is a server as people have it today: a Prosody with the community
 // module mod_onions, whose VirtualHost is the onion name itself, beside a tor.
-func modOnionsNode(t testing.TB) *node {
-	if n := shared.nodes["onions"]; n != nil {
+func modOnionsNode(t testing.TB, name string) *node {
+	if n := shared.nodes[name]; n != nil {
 		return n
 	}
 	network := torNetwork(t)
-	dir, err := os.MkdirTemp("", "onions")
+	dir, err := os.MkdirTemp("", name)
 	require.NoError(t, err)
 	atEnd(func() { os.RemoveAll(dir) })
 	service := filepath.Join(dir, "service")
 	id, err := onionroute.CreateIdentity(filepath.Join(service, "hs_ed25519_secret_key"))
 	require.NoError(t, err)
-	n := &node{dir: dir, domain: id.Name(), onion: id.Name(), user: "user-onions", pass: rand.Text(), log: filepath.Join(dir, "tor.log")}
+	n := &node{dir: dir, domain: id.Name(), onion: id.Name(), user: "user-" + name, pass: rand.Text(), log: filepath.Join(dir, "tor.log")}
 	n.contacts = func(of *node) string { return of.user + "@" + of.onion }
 	cert, key := certificate(t, dir, n.onion)
 	socks := freePort(t)
@@ -61,7 +61,10 @@ func modOnionsNode(t testing.TB) *node {
 	atEnd(func() { tor.Process.Signal(syscall.SIGTERM); <-n.exited })
 	n.logs(t, 0, "Bootstrapped 100%", time.Minute)
 	n.login(t)
-	shared.nodes["onions"] = n
+	if shared.nodes == nil {
+		shared.nodes = map[string]*node{}
+	}
+	shared.nodes[name] = n
 	// Its descriptor is uploaded a moment later.
 	visitor := visitorTor(t)
 	require.NoError(t, reach(deadline(t, time.Minute), visitor, n.onion))

@@ -78,7 +78,7 @@ type node struct {
 }
 
 // alliumNode is the node of that name: a host of that kind with an Allium, which runs
-// under strace.
+// under strace in tests.
 func alliumNode(t testing.TB, name, kind string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
@@ -107,14 +107,17 @@ domain = %q
 [tor]
 torrc = %q
 [log]
-level = "debug"
+level = %q
 addresses = true
-`, n.host.ComponentAddr(), secret, n.domain, gateway, net.Torrc()), 0o600))
+`, n.host.ComponentAddr(), secret, n.domain, gateway, net.Torrc(), map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
 	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
 	n.onion = id.Name()
 	n.contacts = func(of *node) string { return of.user + `\40` + of.onion + "@" + gateway }
-	n.log, n.trace = filepath.Join(dir, "allium.log"), filepath.Join(dir, "strace")
+	n.log = filepath.Join(dir, "allium.log")
+	if !testingB(t) {
+		n.trace = filepath.Join(dir, "strace")
+	}
 	n.startAllium(t)
 	atEnd(n.stopAllium)
 	n.login(t)
@@ -123,6 +126,12 @@ addresses = true
 	}
 	shared.nodes[name] = n
 	return n
+}
+
+// testingB tells of a benchmark.
+func testingB(t testing.TB) bool {
+	_, ok := t.(*testing.B)
+	return ok
 }
 
 func (n *node) account() string { return n.user + "@" + n.domain }
@@ -137,9 +146,13 @@ func (n *node) startAllium(t testing.TB) {
 	defer log.Close()
 	from, err := log.Seek(0, 2)
 	require.NoError(t, err)
-	// -D: the program is our child, and not strace.
-	n.allium = exec.Command("strace", "-D", "-f", "--seccomp-bpf", "-q", "-s", "200", "-A", "-o", n.trace,
-		"-e", "trace=connect,sendto,sendmsg,sendmmsg,execve,clone,clone3,fork,vfork", self, "run", "--config", n.config)
+	args := []string{self, "run", "--config", n.config}
+	if n.trace != "" {
+		// -D: the program is our child, and not strace.
+		args = append([]string{"strace", "-D", "-f", "--seccomp-bpf", "-q", "-s", "200", "-A", "-o", n.trace,
+			"-e", "trace=connect,sendto,sendmsg,sendmmsg,execve,clone,clone3,fork,vfork"}, args...)
+	}
+	n.allium = exec.Command(args[0], args[1:]...)
 	n.allium.Stdout, n.allium.Stderr = log, log
 	require.NoError(t, n.allium.Start(), "the package strace is needed")
 	cmd, exited := n.allium, make(chan struct{})

@@ -1,0 +1,80 @@
+package onionroute
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// message500 is a chat message of about 500 octets, as today's clients send them.
+func message500(b *testing.B, to string) func() *component.Stanza {
+	m := message("alice@a.example/phone", to, strings.Repeat("x", 140))
+	m.Add(component.NewElement("http://jabber.org/protocol/chatstates", "active"), component.NewElement("urn:xmpp:receipts", "request"),
+		component.NewElement("urn:xmpp:sid:0", "origin-id").With("id", "7c1f1d7a"))
+	xml := string(m.AppendXML(nil, component.NSAccept))
+	b.SetBytes(int64(len(xml)))
+	return func() *component.Stanza {
+		e, err := component.NewContentDecoder(strings.NewReader(xml), component.NSAccept, component.Limits{}).Next()
+		require.NoError(b, err)
+		s, err := component.ParseStanza(e)
+		require.NoError(b, err)
+		return s
+	}
+}
+
+// The addresses of a message and of its payload, without parsing and serialising.
+func BenchmarkTranslate(b *testing.B) {
+	m := testMap()
+	s := message500(b, `bob\40`+testX+"@onion.example.org")()
+	s.From = name("alice@example.org/phone")
+	b.ReportAllocs()
+	for b.Loop() {
+		from, err := m.ToOnion(s.From)
+		require.NoError(b, err)
+		to, err := m.ToOnion(s.To)
+		require.NoError(b, err)
+		translation(m.ToOnion).payload(s.Nodes)
+		_, _ = from, to
+	}
+}
+
+// From the router into the queue of a peer: parsed before, translated, serialised.
+func BenchmarkRoute(b *testing.B) {
+	w := newWire()
+	a := startServer(b, w, "a.example")
+	x := startRawServer(b, w, func(d dialback) dialback {
+		return d.answer(map[string]string{"result": "valid", "verify": "invalid"}[d.name])
+	})
+	make := message500(b, `bob\40`+x.name+"@onion.a.example")
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		s := make()
+		b.StartTimer()
+		for a.HandleStanza(context.Background(), s) != nil {
+			s = make() // its queue is full: the peer is behind
+		}
+	}
+}
+
+// From one gateway through a stream to the other, both sides and all of XML included.
+func BenchmarkBetweenGateways(b *testing.B) {
+	_, from, to, bob, _ := two(b)
+	make := message500(b, bob)
+	b.ReportAllocs()
+	done := 0
+	for b.Loop() {
+		require.NoError(b, from.HandleStanza(context.Background(), make()))
+		for len(to.toUs) > 5000 {
+			<-to.toUs
+			done++
+		}
+	}
+	for ; done < b.N; done++ {
+		to.receive1(b)
+	}
+}
