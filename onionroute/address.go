@@ -135,12 +135,22 @@ var escaped = regexp.MustCompile(`\\((?:5c)*)40`)
 
 // escape makes room for one \40 that means what it says: each one that is in the
 // local part already is escaped once more (XEP-0106 §4.2), \40 to \5c40.
-func escape(local string) string { return escaped.ReplaceAllString(local, `\5c${1}40`) }
+func escape(local string) string {
+	if !strings.Contains(local, "40") {
+		return local
+	}
+	return escaped.ReplaceAllString(local, `\5c${1}40`)
+}
 
 var escapedTwice = regexp.MustCompile(`\\5c((?:5c)*)40`)
 
 // unescape undoes escape.
-func unescape(local string) string { return escapedTwice.ReplaceAllString(local, `\${1}40`) }
+func unescape(local string) string {
+	if !strings.Contains(local, "40") {
+		return local
+	}
+	return escapedTwice.ReplaceAllString(local, `\${1}40`)
+}
 
 // isEscaped tells if escape could have made s.
 func isEscaped(s string) bool { return escape(unescape(s)) == s }
@@ -157,19 +167,36 @@ func isOnionName(domain string) bool {
 	return domain == "onion" || strings.HasSuffix(domain, ".onion")
 }
 
-// onionDomain is the form of the name of a v3 onion service, or of a name below it.
-var onionDomain = regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*([a-z2-7]{56})\.onion$`)
-
 // IsOnion tells if the domain is the name of a v3 onion service, or a name below it:
 // 56 characters with the right version and checksum (Tor rend-spec-v3 §6). Names
 // below it are of ASCII letters, digits and hyphens, and not internationalised.
 func IsOnion(domain string) bool {
-	part := onionDomain.FindStringSubmatch(domain)
-	if part == nil || strings.HasPrefix(domain, "xn--") || strings.Contains(domain, ".xn--") {
+	name, ok := strings.CutSuffix(domain, ".onion")
+	if !ok {
 		return false
 	}
-	_, err := torutil.PublicKeyFromV3OnionServiceID(part[1])
+	below, id, found := cutLast(name, ".")
+	if !found {
+		below, id = "", name
+	} else if !isHostname(below) {
+		return false
+	}
+	if len(id) != 56 || strings.ContainsFunc(id, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '2' || c > '7') }) {
+		return false
+	}
+	_, err := torutil.PublicKeyFromV3OnionServiceID(id)
 	return err == nil
+}
+
+// isHostname tells of labels of letters, digits and hyphens, in lower case.
+func isHostname(s string) bool {
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.HasPrefix(label, "xn--") ||
+			strings.ContainsFunc(label, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' }) {
+			return false
+		}
+	}
+	return true
 }
 
 // Base is the name of the onion service that a domain is at: X.onion for X.onion and
