@@ -206,6 +206,7 @@ func FuzzElement(f *testing.F) {
 	f.Add(`<message><x:a xmlns:x="urn:x" x:b="1" b="2"><x:c/><d xmlns=""/>&#13;<![CDATA[<]]></x:a></message>`)
 	f.Add(`<a:b xmlns:a="jabber:server" xmlns="urn:x"><c a:d=""/><a:e xml:lang="x"/></a:b>`)
 	f.Add(`<a xmlns:b="urn:b" b:c="1"><b:d xmlns:b="urn:e" b:f=""/></a>`)
+	f.Add(`<iq id="1" type="get" to="a@b/c" from="d" xml:lang="de" xmlns:e="urn:e" e:f="g"><e:h/></iq>`)
 	f.Add(`<stream:error><x xmlns="urn:ietf:params:xml:ns:xmpp-streams"/></stream:error>`)
 	f.Fuzz(func(t *testing.T, in string) {
 		d := NewContentDecoder(strings.NewReader(in), NSServer, Limits{Bytes: 64 << 10})
@@ -220,6 +221,15 @@ func FuzzElement(f *testing.F) {
 		out := e.AppendXML(nil, NSServer)
 		again := parse(t, NSServer, string(out))
 		require.Equal(t, string(out), string(again.AppendXML(nil, NSServer)))
+		if s, err := ParseStanza(again); err == nil {
+			xml := s.AppendXML(nil, NSServer)
+			s2, err := ParseStanza(parse(t, NSServer, string(xml)))
+			require.NoError(t, err)
+			require.Equal(t, string(xml), string(s2.AppendXML(nil, NSServer)))
+			// An attribute with a prefix for jabber:server is the only thing that can
+			// look different: its declaration is made anew.
+			require.Equal(t, len(canonical(t, out, NSServer)), len(canonical(t, xml, NSServer)))
+		}
 		first := in[:len(in)-len(rest(d, in))]
 		require.Equal(t, canonical(t, []byte(strings.TrimLeft(first, " \t\r\n")), NSServer), canonical(t, out, NSServer))
 	})

@@ -261,7 +261,8 @@ func TestZConnections(t *testing.T) {
 		for _, call := range ownCalls(string(text)) {
 			kind := "other"
 			switch {
-			case strings.Contains(call, `sa_family=AF_UNIX, sun_path="`+n.dir+`/state/tor/`):
+			case strings.Contains(call, `sa_family=AF_UNIX, sun_path="`+n.dir+`/state/tor/`),
+				strings.Contains(call, `sa_family=AF_UNIX, sun_path="`+n.dir+`/tor/`):
 				kind = "tor"
 			case strings.Contains(call, "sin_port=htons("+n.host.ComponentAddr()[len("127.0.0.1:"):]+`), sin_addr=inet_addr("127.0.0.1")`):
 				kind = "host"

@@ -96,6 +96,10 @@ func alliumNode(t testing.TB, name, kind string) *node {
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
 	n.config = filepath.Join(dir, "allium.toml")
+	tor := fmt.Sprintf("torrc = %q", net.Torrc())
+	if kind == "ejabberd" { // here, it uses a tor that runs already
+		tor = fmt.Sprintf("control = %q", "unix:"+n.runTor(t, net))
+	}
 	require.NoError(t, os.WriteFile(n.config, fmt.Appendf(nil, `
 state_dir = "state"
 [host]
@@ -105,11 +109,11 @@ domains = [%q]
 [federation]
 domain = %q
 [tor]
-torrc = %q
+%s
 [log]
 level = %q
 addresses = true
-`, n.host.ComponentAddr(), secret, n.domain, gateway, net.Torrc(), map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
+`, n.host.ComponentAddr(), secret, n.domain, gateway, tor, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
 	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
 	n.onion = id.Name()
@@ -135,6 +139,21 @@ func testingB(t testing.TB) bool {
 }
 
 func (n *node) account() string { return n.user + "@" + n.domain }
+
+// runTor runs a tor as a distribution does, and gives the path of its control socket.
+func (n *node) runTor(t testing.TB, net *tornet.Network) string {
+	dir := filepath.Join(n.dir, "tor")
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	cmd := exec.Command("tor", "-f", net.Torrc(), "--DataDirectory", filepath.Join(dir, "data"), "--ControlPort", "0",
+		"--ControlSocket", filepath.Join(dir, "control"), "--CookieAuthentication", "1",
+		"--SocksPort", "unix:"+filepath.Join(dir, "socks"), "--__OwningControllerProcess", fmt.Sprint(os.Getpid()))
+	require.NoError(t, cmd.Start())
+	exited := make(chan struct{})
+	go func() { cmd.Wait(); close(exited) }()
+	atEnd(func() { cmd.Process.Signal(syscall.SIGTERM); <-exited })
+	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "control")); return err == nil }, 20*time.Second, 10*time.Millisecond)
+	return filepath.Join(dir, "control")
+}
 
 // startAllium starts the program as an admin does, and waits until it says that it is
 // ready and its onion service is published.
