@@ -189,7 +189,7 @@ func (t *Tor) session(ctx context.Context) error {
 		return err
 	}
 	defer events.Close()
-	if err := t.watch(ctx, events, cancel); err != nil {
+	if err := t.watch(events, cancel); err != nil {
 		return err
 	}
 	if t.c.Control == "" {
@@ -408,13 +408,17 @@ func (t *Tor) publish(ctx context.Context, ctl *control.Conn) error {
 }
 
 // watch reads events, and calls gone when the connection ends.
-func (t *Tor) watch(ctx context.Context, c *control.Conn, gone context.CancelCauseFunc) error {
+func (t *Tor) watch(c *control.Conn, gone context.CancelCauseFunc) error {
 	ch := make(chan control.Event, 100)
 	if err := c.AddEventListener(ch, control.EventCodeHSDesc); err != nil {
 		return fmt.Errorf("onionroute: tor control: %w", err)
 	}
 	go func() {
-		err := c.HandleEvents(ctx)
+		// Not HandleEvents: its goroutine goes on when it has returned.
+		var err error
+		for err == nil {
+			err = c.HandleNextEvent()
+		}
 		gone(fmt.Errorf("onionroute: lost the connection to tor: %w", err))
 		close(ch)
 	}()
