@@ -83,6 +83,10 @@ func (t *Tor) Dial(ctx context.Context, onion string, port int, isolation string
 
 // socksError finds the reply code, which golang.org/x/net tells only as text.
 func socksError(err error) error {
+	// Not the operation, which names the peer.
+	for op := new(net.OpError); errors.As(err, &op); {
+		err = op.Err
+	}
 	text := err.Error()
 	if _, n, ok := strings.Cut(text, "unknown code: "); ok {
 		if code, aerr := strconv.ParseUint(n, 10, 8); aerr == nil {

@@ -173,6 +173,7 @@ func (n *node) startAllium(t testing.TB) {
 	}
 	n.allium = exec.Command(args[0], args[1:]...)
 	n.allium.Stdout, n.allium.Stderr = log, log
+	n.allium.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // should the tests end by a panic
 	require.NoError(t, n.allium.Start(), "the package strace is needed")
 	cmd, exited := n.allium, make(chan struct{})
 	n.exited = exited
