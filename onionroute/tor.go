@@ -31,6 +31,7 @@ var (
 	torRetryMin     = time.Second
 	torRetryMax     = time.Minute
 	publishTimeout  = 20 * time.Second // first upload of a descriptor; it goes on without
+	commandTimeout  = 10 * time.Second
 	fetchTimeout    = 10 * time.Second // one HSFETCH
 )
 
@@ -62,7 +63,7 @@ type Tor struct {
 	up       chan struct{} // closed while Tor is usable
 	isUp     bool
 	err      error
-	ctl      *control.Conn
+	ctl      *controlConn
 	socks    net.Addr
 	services []service
 	uploaded map[string]bool                   // onion name → a descriptor was uploaded
@@ -139,9 +140,13 @@ func (t *Tor) Run(ctx context.Context) error {
 	for {
 		began := time.Now()
 		err := t.session(ctx)
+		wasUp := t.Err() == nil
 		t.setDown(err)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if wasUp {
+			told = ""
 		}
 		if time.Since(began) > torRetryMax {
 			retry.Reset()
@@ -183,19 +188,17 @@ func (t *Tor) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer ctl.Close()
 	events, err := t.control(ctx, network, addr)
 	if err != nil {
 		return err
 	}
-	defer events.Close()
 	if err := t.watch(events, cancel); err != nil {
 		return err
 	}
 	if t.c.Control == "" {
 		// It ends when this connection does, even if we are killed.
-		if _, err := ctl.SendRequest("TAKEOWNERSHIP"); err != nil {
-			return fmt.Errorf("onionroute: tor control: %w", err)
+		if err := ctl.do(func(c *control.Conn) error { _, err := c.SendRequest("TAKEOWNERSHIP"); return err }); err != nil {
+			return err
 		}
 	}
 	socks, err := t.findSocks(ctl)
@@ -285,18 +288,40 @@ func (t *Tor) relayLog(r io.Reader) (last string) {
 	return last
 }
 
-// control connects to the control socket, waiting for one that is not there yet.
-func (t *Tor) control(ctx context.Context, network, addr string) (*control.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, torStartTimeout)
+// A controlConn is a connection to tor's control port. It is closed with the session
+// that made it: whatever waits for a tor that hangs then fails.
+type controlConn struct {
+	raw net.Conn
+	mu  sync.Mutex // bine's Conn mixes up answers to commands from several goroutines
+	c   *control.Conn
+}
+
+// do runs one command, within a time limit.
+func (cc *controlConn) do(f func(*control.Conn) error) error {
+	cc.mu.Lock()
+	defer cc.mu.Unlock()
+	cc.raw.SetDeadline(time.Now().Add(commandTimeout))
+	defer cc.raw.SetDeadline(time.Time{})
+	if err := f(cc.c); err != nil {
+		return fmt.Errorf("onionroute: tor control: %w", err)
+	}
+	return nil
+}
+
+// control connects to the control socket, waiting for one that is not there yet. The
+// connection ends with ctx.
+func (t *Tor) control(ctx context.Context, network, addr string) (*controlConn, error) {
+	wait, cancel := context.WithTimeout(ctx, torStartTimeout)
 	defer cancel()
 	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		raw, err := (&net.Dialer{}).DialContext(wait, network, addr)
 		if err == nil {
-			c := control.NewConn(textproto.NewConn(conn))
-			if err = c.Authenticate(t.c.Password); err == nil {
-				return c, nil
+			cc := &controlConn{raw: raw, c: control.NewConn(textproto.NewConn(raw))}
+			if err = cc.do(func(c *control.Conn) error { return c.Authenticate(t.c.Password) }); err == nil {
+				context.AfterFunc(ctx, func() { raw.Close() })
+				return cc, nil
 			}
-			conn.Close()
+			raw.Close()
 			if t.c.Control != "" {
 				return nil, fmt.Errorf("onionroute: authenticate to tor at %s: %w (tor.control: may this user read tor's cookie file?)", addr, err)
 			}
@@ -304,31 +329,31 @@ func (t *Tor) control(ctx context.Context, network, addr string) (*control.Conn,
 			return nil, fmt.Errorf("onionroute: connect to tor: %w (tor.control: is tor running, with this control socket?)", err)
 		}
 		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		case <-wait.Done():
+			return nil, context.Cause(wait)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-func getInfo(c *control.Conn, key string) (string, error) {
-	kv, err := c.GetInfo(key)
-	if err != nil {
-		return "", fmt.Errorf("onionroute: tor control: %w", err)
-	}
-	for _, e := range kv {
-		if e.Key == key {
-			return e.Val, nil
+func (cc *controlConn) getInfo(key string) (value string, err error) {
+	err = cc.do(func(c *control.Conn) error {
+		kv, err := c.GetInfo(key)
+		for _, e := range kv {
+			if e.Key == key {
+				value = e.Val
+			}
 		}
-	}
-	return "", fmt.Errorf("onionroute: tor control: no %s", key)
+		return err
+	})
+	return value, err
 }
 
-func (t *Tor) findSocks(ctl *control.Conn) (net.Addr, error) {
+func (t *Tor) findSocks(ctl *controlConn) (net.Addr, error) {
 	if t.c.Control == "" {
 		return &net.UnixAddr{Net: "unix", Name: t.path("socks")}, nil
 	}
-	v, err := getInfo(ctl, "net/listeners/socks")
+	v, err := ctl.getInfo("net/listeners/socks")
 	if err != nil {
 		return nil, err
 	}
@@ -349,10 +374,10 @@ func (t *Tor) findSocks(ctl *control.Conn) (net.Addr, error) {
 }
 
 // bootstrap waits until tor can use the network, and logs how far it is.
-func (t *Tor) bootstrap(ctx context.Context, ctl *control.Conn) error {
+func (t *Tor) bootstrap(ctx context.Context, ctl *controlConn) error {
 	last := -1
 	for {
-		v, err := getInfo(ctl, "status/bootstrap-phase")
+		v, err := ctl.getInfo("status/bootstrap-phase")
 		if err != nil {
 			return err
 		}
@@ -381,7 +406,7 @@ func (t *Tor) bootstrap(ctx context.Context, ctl *control.Conn) error {
 // publish makes the onion services, and waits a while for their descriptors to be
 // uploaded: peers that we connect to before would look for us in vain, or where we
 // were before.
-func (t *Tor) publish(ctx context.Context, ctl *control.Conn) error {
+func (t *Tor) publish(ctx context.Context, ctl *controlConn) error {
 	t.mu.Lock()
 	services := t.services
 	t.mu.Unlock()
@@ -390,8 +415,8 @@ func (t *Tor) publish(ctx context.Context, ctl *control.Conn) error {
 		for port, path := range s.ports {
 			req.Ports = append(req.Ports, control.NewKeyVal(strconv.Itoa(port), "unix:"+path))
 		}
-		resp, err := ctl.AddOnion(req)
-		if err != nil {
+		var resp *control.AddOnionResponse
+		if err := ctl.do(func(c *control.Conn) (err error) { resp, err = c.AddOnion(req); return err }); err != nil {
 			return fmt.Errorf("onionroute: publish %s: %w", s.id.Name(), err)
 		}
 		if resp.ServiceID+".onion" != s.id.Name() {
@@ -408,16 +433,16 @@ func (t *Tor) publish(ctx context.Context, ctl *control.Conn) error {
 }
 
 // watch reads events, and calls gone when the connection ends.
-func (t *Tor) watch(c *control.Conn, gone context.CancelCauseFunc) error {
+func (t *Tor) watch(cc *controlConn, gone context.CancelCauseFunc) error {
 	ch := make(chan control.Event, 100)
-	if err := c.AddEventListener(ch, control.EventCodeHSDesc); err != nil {
-		return fmt.Errorf("onionroute: tor control: %w", err)
+	if err := cc.do(func(c *control.Conn) error { return c.AddEventListener(ch, control.EventCodeHSDesc) }); err != nil {
+		return err
 	}
 	go func() {
 		// Not HandleEvents: its goroutine goes on when it has returned.
 		var err error
 		for err == nil {
-			err = c.HandleNextEvent()
+			err = cc.c.HandleNextEvent()
 		}
 		gone(fmt.Errorf("onionroute: lost the connection to tor: %w", err))
 		close(ch)
@@ -450,7 +475,7 @@ func (t *Tor) descriptor(onion, action string) {
 	}
 }
 
-func (t *Tor) setUp(ctl *control.Conn, socks net.Addr) {
+func (t *Tor) setUp(ctl *controlConn, socks net.Addr) {
 	t.mu.Lock()
 	t.isUp, t.err, t.ctl, t.socks = true, nil, ctl, socks
 	close(t.up)
@@ -494,7 +519,9 @@ func (t *Tor) Refresh(ctx context.Context, onion string) bool {
 	if ctl == nil {
 		return false
 	}
-	if err := ctl.GetHiddenServiceDescriptorAsync(strings.TrimSuffix(onion, ".onion"), ""); err != nil {
+	if err := ctl.do(func(c *control.Conn) error {
+		return c.GetHiddenServiceDescriptorAsync(strings.TrimSuffix(onion, ".onion"), "")
+	}); err != nil {
 		t.log.Debug("tor does not fetch a descriptor", "error", err)
 		return false
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/onionroute"
 )
 
 const minimal = `state_dir = "state"
@@ -119,6 +121,22 @@ func TestInit(t *testing.T) {
 	again, err := os.ReadFile(c.identityFile())
 	require.NoError(t, err)
 	assert.Equal(t, key, again)
+	// With a configuration that is there, its folder counts.
+	other := filepath.Join(dir, "other")
+	third, err := runAllium(context.Background(), "init", "--config", file, "--state-dir", other, "--domain", "other.example")
+	require.NoError(t, err)
+	assert.Equal(t, second, third)
+	assert.NoDirExists(t, other)
+	// A folder that is given as people give it, from where they are.
+	t.Chdir(dir)
+	fourth, err := runAllium(context.Background(), "init", "--config", "conf/a.toml", "--state-dir", "here", "--domain", "example.org")
+	require.NoError(t, err)
+	c, err = loadConfig("conf/a.toml")
+	require.NoError(t, err)
+	id, err := onionroute.LoadIdentity(c.identityFile())
+	require.NoError(t, err)
+	assert.Contains(t, fourth, id.Name())
+	assert.Equal(t, filepath.Join(dir, "here"), c.StateDir)
 }
 
 // The settings that init writes commented out are the defaults, under names that

@@ -46,8 +46,22 @@ func (cmd initCmd) Run(out output) error {
 			return fmt.Errorf("%q is not a domain name in lower case", d)
 		}
 	}
-	c := &config{file: cmd.Config, StateDir: cmd.StateDir}
-	c.StateDir = c.absolute(cmd.StateDir)
+	// A configuration that is there already says where its key is, and all else.
+	c, err := loadConfig(cmd.Config)
+	isNew := errors.Is(err, os.ErrNotExist)
+	if err != nil && !isNew {
+		return err
+	}
+	secret := rand.Text()
+	if isNew {
+		state, err := filepath.Abs(cmd.StateDir)
+		if err != nil {
+			return err
+		}
+		c = &config{file: cmd.Config, StateDir: state}
+	} else {
+		secret, cmd.Gateway, cmd.Server, cmd.Domain = c.Federation.Secret, c.Federation.Domain, c.Host.Server, c.Host.Domains
+	}
 	if err := c.stateDir(); err != nil {
 		return err
 	}
@@ -58,18 +72,13 @@ func (cmd initCmd) Run(out output) error {
 	if err != nil {
 		return err
 	}
-	secret := rand.Text()
-	switch old, err := loadConfig(cmd.Config); {
-	case err == nil:
-		fmt.Fprintf(out.stdout, "%s is there already, and is kept.\n\n", cmd.Config)
-		secret, cmd.Gateway, cmd.Server, cmd.Domain = old.Federation.Secret, old.Federation.Domain, old.Host.Server, old.Host.Domains
-	case errors.Is(err, os.ErrNotExist):
-		if err := cmd.write(secret); err != nil {
+	if isNew {
+		if err := cmd.write(c.StateDir, secret); err != nil {
 			return err
 		}
 		fmt.Fprintf(out.stdout, "Wrote %s and the key in %s.\n\n", cmd.Config, c.identityFile())
-	default:
-		return err
+	} else {
+		fmt.Fprintf(out.stdout, "%s is there already, and is kept.\n\n", cmd.Config)
 	}
 	port := cmd.Server[strings.LastIndexByte(cmd.Server, ':')+1:]
 	return template.Must(template.New("").Parse(hostTemplate)).Execute(out.stdout, map[string]any{
@@ -77,7 +86,7 @@ func (cmd initCmd) Run(out output) error {
 		"Prosody": cmd.Host != "ejabberd", "Ejabberd": cmd.Host != "prosody", "Config": cmd.Config})
 }
 
-func (cmd initCmd) write(secret string) error {
+func (cmd initCmd) write(state, secret string) error {
 	if err := os.MkdirAll(filepath.Dir(cmd.Config), 0o755); err != nil {
 		return err
 	}
@@ -85,11 +94,8 @@ func (cmd initCmd) write(secret string) error {
 	if err != nil {
 		return err
 	}
-	state, err := filepath.Abs(cmd.StateDir)
-	if err == nil {
-		err = template.Must(template.New("").Parse(configTemplate)).Execute(f, map[string]any{
-			"StateDir": state, "Server": cmd.Server, "Secret": secret, "Domains": cmd.Domain, "Gateway": cmd.Gateway})
-	}
+	err = template.Must(template.New("").Parse(configTemplate)).Execute(f, map[string]any{
+		"StateDir": state, "Server": cmd.Server, "Secret": secret, "Domains": cmd.Domain, "Gateway": cmd.Gateway})
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
