@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -12,14 +13,16 @@ import (
 )
 
 // Limits bound what one first-level element of a stream may cost. Zero means the
-// default; what is over a limit ends the stream with policy-violation (RFC 6120
-// §4.9.3.14, §13.12).
+// default.
 type Limits struct {
 	Bytes    int // octets of XML; default 512 KiB, as Prosody has it
 	Depth    int // elements within elements; default 64
 	Elements int // elements in all; default 10,000
 	Attrs    int // attributes of one element; default 128
 }
+
+// maxDeclared bounds the namespace declarations in scope.
+const maxDeclared = 256
 
 func (l Limits) orDefault() Limits {
 	def := func(v *int, d int) {
@@ -41,7 +44,10 @@ func (l Limits) orDefault() Limits {
 // Errors are io.EOF at the end of the stream (the closing tag, or the end of the
 // input between two elements), io.ErrUnexpectedEOF when the input ends elsewhere,
 // a [StreamError] that can be sent to the other side, or the error of the reader.
-// After an error a Decoder is of no more use. Only one goroutine may read.
+// After an error a Decoder is of no more use, with one exception: an [OversizeError]
+// comes with the element's name and addresses, and the next element can be read. What
+// is longer than Limits.Bytes is an error of the first kind, policy-violation (RFC 6120
+// §4.9.3.14, §13.12). Only one goroutine may read.
 type Decoder struct {
 	src     *source
 	d       *xml.Decoder
@@ -51,6 +57,7 @@ type Decoder struct {
 	content string
 	root    xml.Name // of the stream's tag, as written
 	count   int
+	over    string // which limit this element is over
 }
 
 // NewDecoder makes a Decoder that reads from r.
@@ -80,7 +87,7 @@ func (d *Decoder) SetLimits(lim Limits) {
 // begin starts to count what an element costs.
 func (d *Decoder) begin() {
 	d.lim = *d.next.Load()
-	d.src.left, d.count = d.lim.Bytes, 0
+	d.src.left, d.count, d.over = d.lim.Bytes, 0, ""
 }
 
 // Buffered is what has been read from the input and not yet been used.
@@ -119,6 +126,9 @@ func (d *Decoder) Header() (*Element, error) {
 				return nil, err
 			}
 			d.root = root
+			if d.over != "" {
+				return nil, streamErr(stream.PolicyViolation, d.over)
+			}
 			if !e.Is(NSStream, "stream") {
 				if e.Name.Local == "stream" {
 					return nil, streamErr(stream.InvalidNamespace, "stream in "+e.Name.Space)
@@ -150,6 +160,10 @@ func (d *Decoder) Next() (*Element, error) {
 		outer := len(d.scope)
 		e, err := d.element(t, 1)
 		d.scope = d.scope[:outer]
+		if err == nil && d.over != "" {
+			e.Nodes = nil
+			err = &OversizeError{StreamError{stream.PolicyViolation, d.over}}
+		}
 		return e, err
 	case xml.EndElement:
 		if t.Name != d.root {
@@ -161,14 +175,27 @@ func (d *Decoder) Next() (*Element, error) {
 	}
 }
 
+// element reads up to the end of an element. Of one that is over a limit, only what
+// says what it is and whose is kept.
 func (d *Decoder) element(t xml.StartElement, depth int) (*Element, error) {
-	if depth > d.lim.Depth {
-		return nil, streamErr(stream.PolicyViolation, "nested too deeply")
-	}
 	outer := len(d.scope)
 	e, raw, err := d.start(t)
 	if err != nil {
 		return nil, err
+	}
+	if depth > d.lim.Depth {
+		d.over = "nested too deeply"
+	}
+	if d.over != "" {
+		d.scope = d.scope[:outer]
+		return e, d.skip()
+	}
+	var text []byte
+	flush := func() {
+		if len(text) > 0 {
+			e.Nodes = append(e.Nodes, Text(string(text)))
+			text = text[:0]
+		}
 	}
 	for {
 		tok, err := d.token()
@@ -177,22 +204,23 @@ func (d *Decoder) element(t xml.StartElement, depth int) (*Element, error) {
 		}
 		switch t := tok.(type) {
 		case xml.StartElement:
+			flush()
 			c, err := d.element(t, depth+1)
 			if err != nil {
 				return nil, err
 			}
+			if d.over != "" {
+				d.scope = d.scope[:outer]
+				return e, d.skip()
+			}
 			e.Nodes = append(e.Nodes, c.Node())
 		case xml.CharData:
-			// Text and CDATA sections side by side are one run.
-			if n := len(e.Nodes); n > 0 && e.Nodes[n-1].Element == nil {
-				e.Nodes[n-1].Text += string(t)
-			} else if len(t) > 0 {
-				e.Nodes = append(e.Nodes, Text(string(t)))
-			}
+			text = append(text, t...) // text and CDATA sections side by side are one run
 		case xml.EndElement:
 			if t.Name != raw {
 				return nil, streamErr(stream.NotWellFormed, "closing tag does not match")
 			}
+			flush()
 			d.scope = d.scope[:outer]
 			return e, nil
 		default:
@@ -201,13 +229,38 @@ func (d *Decoder) element(t xml.StartElement, depth int) (*Element, error) {
 	}
 }
 
+// skip reads up to the end of the element whose start tag was read, and keeps nothing.
+func (d *Decoder) skip() error {
+	for depth := 1; depth > 0; {
+		tok, err := d.token()
+		if err != nil {
+			return err
+		}
+		switch tok.(type) {
+		case xml.StartElement:
+			depth++
+		case xml.EndElement:
+			depth--
+		}
+	}
+	return nil
+}
+
 // start resolves the names of a start tag and leaves its declarations in scope.
 func (d *Decoder) start(t xml.StartElement) (*Element, xml.Name, error) {
-	if d.count++; d.count > d.lim.Elements {
-		return nil, t.Name, streamErr(stream.PolicyViolation, "too many elements")
+	switch d.count++; {
+	case d.count > d.lim.Elements:
+		d.over = "too many elements"
+	case len(t.Attr) > d.lim.Attrs:
+		d.over = "too many attributes"
+	case len(d.scope) > maxDeclared:
+		d.over = "too many namespace declarations"
 	}
-	if len(t.Attr) > d.lim.Attrs {
-		return nil, t.Name, streamErr(stream.PolicyViolation, "too many attributes")
+	if d.over != "" {
+		t.Attr = slices.DeleteFunc(t.Attr, func(a xml.Attr) bool {
+			return a.Name.Space != "" || !slices.Contains([]string{"to", "from", "id", "type", "xmlns"}, a.Name.Local)
+		})
+		t.Attr = t.Attr[:min(len(t.Attr), 5)]
 	}
 	e := &Element{Prefix: t.Name.Space}
 	if len(t.Attr) > 0 {

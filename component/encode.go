@@ -115,7 +115,10 @@ func (w *writer) attrPrefix(a *Attr, e *Element) string {
 	}
 	for i := len(w.scope) - 1; i >= 0; i-- {
 		b := w.scope[i]
-		if have, _ := w.lookup(b.prefix); b.prefix != "" && b.space == a.Name.Space && have == b.space {
+		if b.prefix == "" || b.space != a.Name.Space {
+			continue
+		}
+		if have, _ := w.lookup(b.prefix); have == b.space {
 			return b.prefix
 		}
 	}

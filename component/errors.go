@@ -39,6 +39,13 @@ func (e *StreamError) Element() *Element {
 	return el
 }
 
+// An OversizeError tells of an element that is over a limit, other than its length.
+// The stream can go on; a side that does not want that sends the StreamError.
+type OversizeError struct{ StreamError }
+
+// Unwrap lets errors.As find the StreamError.
+func (e *OversizeError) Unwrap() error { return &e.StreamError }
+
 // A ReceivedError is a stream error that came from the other side, so that it is not
 // sent back as if it were ours.
 type ReceivedError struct{ *StreamError }

@@ -229,6 +229,10 @@ func (l *Link) read(ctx context.Context, conn net.Conn) error {
 		if err == io.EOF {
 			return errors.New("component: the host closed the connection")
 		}
+		if over := new(OversizeError); errors.As(err, &over) {
+			l.refuse(ctx, e, NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too large: "+over.Reason+"."))
+			continue
+		}
 		if err != nil {
 			var se *StreamError
 			if errors.As(err, &se) {
@@ -260,9 +264,20 @@ func (l *Link) take(ctx context.Context, e *Element) {
 	} else {
 		err = l.h.HandleStanza(ctx, s)
 	}
-	if err == nil {
-		return
+	if err != nil {
+		l.answer(ctx, s, err)
 	}
+}
+
+// refuse answers an element that is not handled.
+func (l *Link) refuse(ctx context.Context, e *Element, err error) {
+	if s, perr := ParseStanza(e); perr == nil {
+		l.answer(ctx, s, err)
+	}
+}
+
+// answer answers a stanza from the host with an error.
+func (l *Link) answer(ctx context.Context, s *Stanza, err error) {
 	if r := s.Error(err); r != nil {
 		if r.From.Equal(jid.JID{}) {
 			r.From = l.addr

@@ -245,6 +245,27 @@ func (s *Stanza) StanzaError() stanza.Error {
 	return se
 }
 
+// Exceeds tells if the stanza's nodes are over limits, other than Bytes, that the other
+// side of a stream may have.
+func (s *Stanza) Exceeds(l Limits) bool {
+	l = l.orDefault()
+	elements := 1
+	var walk func(nodes []Node, depth int) bool
+	walk = func(nodes []Node, depth int) bool {
+		for _, n := range nodes {
+			if n.Element == nil {
+				continue
+			}
+			elements++
+			if depth > l.Depth || elements > l.Elements || len(n.Element.Attr) > l.Attrs || walk(n.Element.Nodes, depth+1) {
+				return true
+			}
+		}
+		return false
+	}
+	return walk(s.Nodes, 2)
+}
+
 func langAttr(lang string) Attr {
 	return Attr{Name: xml.Name{Space: NSXML, Local: "lang"}, Prefix: "xml", Value: lang}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -69,7 +70,7 @@ func TestDecodeErrors(t *testing.T) {
 	deep := strings.Repeat("<a>", 100)
 	for _, c := range []struct {
 		in   string
-		want stream.Error
+		want error
 	}{
 		{`<message><body></message>`, stream.NotWellFormed},
 		{`<message a="1" a="2"/>`, stream.NotWellFormed},
@@ -93,8 +94,7 @@ func TestDecodeErrors(t *testing.T) {
 		{`<?php x ?>`, stream.RestrictedXML},
 		{`<message><?php x ?></message>`, stream.RestrictedXML},
 		{`text<message/>`, stream.BadFormat},
-		{deep, stream.PolicyViolation},
-		{`<message>` + strings.Repeat("<a/>", 20_000) + `</message>`, stream.PolicyViolation},
+		{deep, io.ErrUnexpectedEOF},
 		{`<message>` + strings.Repeat("x", 600<<10) + `</message>`, stream.PolicyViolation},
 		{`<message a="` + strings.Repeat("x", 600<<10), stream.PolicyViolation},
 		{`<!DOCTYPE ` + strings.Repeat("x", 600<<10), stream.PolicyViolation},
@@ -103,12 +103,48 @@ func TestDecodeErrors(t *testing.T) {
 		_, err := NewContentDecoder(strings.NewReader(c.in), NSServer, Limits{}).Next()
 		assert.ErrorIs(t, err, c.want, "%.60q: %v", c.in, err)
 	}
-	attrs := &strings.Builder{}
-	for i := range 200 {
-		attrs.WriteString(" a" + strings.Repeat("a", i) + "=''")
+}
+
+// An element that is over a limit costs no more than the limit, and not the stream.
+func TestOversize(t *testing.T) {
+	attrs, declared := &strings.Builder{}, &strings.Builder{}
+	for i := range 400 {
+		fmt.Fprintf(attrs, " a%d=''", i)
 	}
-	_, err := NewContentDecoder(strings.NewReader("<message"+attrs.String()+"/>"), NSServer, Limits{}).Next()
-	assert.ErrorIs(t, err, stream.PolicyViolation)
+	for i := range 50 {
+		declared.WriteString("<a")
+		for j := range 10 {
+			fmt.Fprintf(declared, " xmlns:a%dx%d='urn:x'", i, j)
+		}
+		declared.WriteString(">")
+	}
+	for _, in := range []string{
+		"<message to='a@b' from='c@d'>" + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + "</message>",
+		"<message to='a@b' from='c@d'>" + strings.Repeat("<a/>", 20_000) + "</message>",
+		"<message" + attrs.String() + " to='a@b' from='c@d'/>",
+		"<message to='a@b' from='c@d'><a" + attrs.String() + "/></message>",
+		"<message to='a@b' from='c@d'>" + declared.String() + strings.Repeat("</a>", 50) + "</message>",
+	} {
+		d := NewContentDecoder(strings.NewReader(in+"<presence/>"), NSServer, Limits{})
+		e, err := d.Next()
+		var over *OversizeError
+		require.ErrorAs(t, err, &over, "%.80s", in)
+		assert.ErrorIs(t, err, stream.PolicyViolation)
+		assert.Equal(t, "<message to='a@b' from='c@d'/>", e.String())
+		e, err = d.Next()
+		require.NoError(t, err)
+		assert.True(t, e.Is(NSClient, "presence"))
+	}
+}
+
+// Nor does it take long to write what many declarations were made for.
+func TestManyDeclarations(t *testing.T) {
+	in := "<message xmlns:q='urn:q'>" + strings.Repeat("<a xmlns:a='u' xmlns:b='u' xmlns:c='u' xmlns:d='u'>", 60) +
+		strings.Repeat("<l q:a=''/>", 9000) + strings.Repeat("</a>", 60) + "</message>"
+	e := parse(t, NSServer, in)
+	e.Attr = nil
+	out := e.AppendXML(nil, NSServer)
+	assert.Contains(t, string(out), "<l xmlns:q='urn:q' q:a=''/>")
 }
 
 func TestStream(t *testing.T) {

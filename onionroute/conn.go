@@ -37,6 +37,8 @@ type conn struct {
 	mu     sync.Mutex // held while writing
 	w      net.Conn
 	closed bool // our closing tag was sent
+
+	last atomic.Int64 // no write lasts longer than until then, Unix nanoseconds; 0: it may
 }
 
 func newConn(c net.Conn, lim component.Limits) *conn {
@@ -96,7 +98,11 @@ func (c *conn) write(p []byte) error {
 }
 
 func (c *conn) writeLocked(p []byte, timeout time.Duration) error {
-	c.raw.SetWriteDeadline(time.Now().Add(timeout))
+	deadline := time.Now().Add(timeout)
+	if last := c.last.Load(); last != 0 && deadline.After(time.Unix(0, last)) {
+		deadline = time.Unix(0, last)
+	}
+	c.raw.SetWriteDeadline(deadline)
 	_, err := c.w.Write(p)
 	return err
 }
@@ -150,6 +156,12 @@ func (c *conn) finish(err error) error {
 	}
 	c.closed = true
 	return c.writeLocked(append(out, "</stream:stream>"...), closeTimeout)
+}
+
+// hurry makes all writes, also one that is under way, end by a certain time.
+func (c *conn) hurry(last time.Time) {
+	c.last.Store(last.UnixNano())
+	c.raw.SetWriteDeadline(last)
 }
 
 // abort closes without words.

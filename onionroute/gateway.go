@@ -52,13 +52,15 @@ type Gateway struct {
 	times   times
 	wg      sync.WaitGroup
 
-	queued    atomic.Int64 // octets that wait for all peers
-	verifying atomic.Int64
+	queued    atomic.Int64  // cost of what waits for all peers
+	dialing   chan struct{} // a place for each peer that is being connected to
+	strangers chan struct{} // the same for those that nobody here has written to
 
-	mu      sync.Mutex
-	ctx     context.Context // of Run
-	peers   map[string]*peer
-	inbound map[*inbound]bool
+	mu        sync.Mutex
+	ctx       context.Context // of Run
+	peers     map[string]*peer
+	inbound   map[*inbound]bool
+	verifying map[string]int // base → verifications under way
 }
 
 // NewGateway makes a Gateway that reaches peers by dialer.
@@ -89,7 +91,8 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 		return nil, err
 	}
 	g := &Gateway{c: c, m: m, dialer: dialer, out: out, log: c.Log, tls: tls, secret: newSecret(), times: defaultTimes,
-		peers: map[string]*peer{}, inbound: map[*inbound]bool{}}
+		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
+		peers: map[string]*peer{}, inbound: map[*inbound]bool{}, verifying: map[string]int{}}
 	g.service = component.NewService(out, component.Identity{Category: "gateway", Type: "xmpp", Name: "Onion federation"})
 	g.service.Answer(stanza.GetIQ, nsGateway, "query", g.prompt)
 	g.service.Answer(stanza.SetIQ, nsGateway, "query", g.prompted)
@@ -108,6 +111,9 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
+	if s.Exceeds(component.Limits{}) {
+		return errTooLarge()
+	}
 	s.To = g.m.Canonical(s.To)
 	to, err := g.m.ToOnion(s.To)
 	if err != nil {
@@ -122,9 +128,13 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	s.To, s.From = to, from
 	translation(g.m.ToOnion).payload(s.Nodes)
 	it.xml = s.AppendXML(nil, component.NSServer)
-	err = g.toPeer(Base(to.Domainpart()), func(p *peer) error { return p.send(it) })
-	s.To, s.From = it.head.To, it.head.From // s goes back to the caller, who answers it
-	return err
+	s.To, s.From = it.head.To, it.head.From // s goes back to the caller if there is an error
+	if len(it.xml) > maxStanza {
+		return errTooLarge()
+	}
+	// An answer is caused by the peer, and not by who gives it.
+	it.answer = s.Kind == component.IQ && !s.IsRequest() || s.Type == "error"
+	return g.toPeer(Base(it.pair.to), func(p *peer) error { return p.send(it) })
 }
 
 // allowed tells who may send through the gateway: users of the host, services here,
@@ -140,30 +150,29 @@ func (g *Gateway) allowed(from jid.JID) bool {
 func (g *Gateway) receive(ctx context.Context, s *component.Stanza) {
 	head := *s
 	head.Nodes = nil
-	err := g.deliver(ctx, s)
-	if err == nil {
-		return
+	if err := g.deliver(ctx, s); err != nil {
+		g.answer(&head, err)
 	}
-	r := head.Error(err)
+}
+
+// answer answers a peer's stanza with an error. Our own words are for our own users.
+func (g *Gateway) answer(s *component.Stanza, err error) {
+	r := s.Error(err)
 	if r == nil {
 		return
 	}
-	// Our own words are for our own users.
 	if e := r.Child(component.NSClient, "error"); e != nil {
 		e.Nodes = slices.DeleteFunc(e.Nodes, func(n component.Node) bool {
 			return n.Element != nil && n.Element.Is(component.NSStanzas, "text")
 		})
 	}
 	it := &item{head: *r, pair: pair{r.From.Domainpart(), r.To.Domainpart()}, since: time.Now(),
-		xml: r.AppendXML(nil, component.NSServer)}
+		xml: r.AppendXML(nil, component.NSServer), answer: true}
 	it.head.Nodes = nil
 	g.toPeer(Base(it.pair.to), func(p *peer) error { return p.send(it) })
 }
 
 func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
-	if !g.m.Serves(s.To.Domainpart()) {
-		return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "")
-	}
 	if err := s.Check(); err != nil {
 		return err
 	}
@@ -211,16 +220,6 @@ func (g *Gateway) reserve(n int) bool {
 	return true
 }
 
-func (g *Gateway) startVerify() bool {
-	if g.verifying.Add(1) > maxVerifying {
-		g.verifying.Add(-1)
-		return false
-	}
-	return true
-}
-
-func (g *Gateway) endVerify() { g.verifying.Add(-1) }
-
 // verify asks the authoritative server for the domain that a stream says it is from.
 func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
 	err := g.toPeer(Base(ask.to), func(p *peer) (err error) {
@@ -242,6 +241,10 @@ func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
 			if g.ctx == nil || g.ctx.Err() != nil {
 				g.mu.Unlock()
 				return errUnreachable()
+			}
+			if len(g.peers) >= maxPeers {
+				g.mu.Unlock()
+				return errTooMuch()
 			}
 			p = &peer{g: g, onion: onion, log: g.log.With("peer", onion),
 				patience: g.times.dial, wake: make(chan struct{}, 1), retry: make(chan struct{}, 1)}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -30,8 +29,12 @@ type inbound struct {
 	proven map[string]bool // domains that dialback succeeded for
 	asking map[pair]bool   // verifications under way
 
+	dialback bool // something was asked to be proven; the reader's own
+
+	// Guarded by Gateway.mu:
 	since time.Time
-	known atomic.Bool // something is proven, or being verified
+	base  string // of the peer that proved to be at the other end
+	known bool   // something is proven, or being verified
 }
 
 // serve runs the stream until it ends.
@@ -44,7 +47,7 @@ func (in *inbound) serve(ctx context.Context, direct bool) {
 	case ctx.Err() != nil:
 		err = component.NewStreamError(stream.SystemShutdown, "")
 	case errors.As(err, &timeout) && timeout.Timeout():
-		err = component.NewStreamError(stream.ConnectionTimeout, "nothing was proven in time")
+		err = component.NewStreamError(stream.ConnectionTimeout, "silent for too long")
 	}
 	in.log.Debug("stream from a peer ended", "reason", err)
 	in.c.end(err)
@@ -54,7 +57,7 @@ func (in *inbound) converse(ctx context.Context, direct bool) error {
 	// The end of the program interrupts the reader.
 	stop := context.AfterFunc(ctx, func() { in.c.raw.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	in.c.raw.SetReadDeadline(time.Now().Add(in.g.times.header))
+	in.patience(ctx, in.g.times.header)
 	if direct {
 		if err := in.c.startTLS(in.serverTLS); err != nil {
 			return err
@@ -115,18 +118,28 @@ func (in *inbound) ourDomain(s string) (string, bool) {
 
 // elements handles what comes until the stream ends, or begins anew with TLS.
 func (in *inbound) elements(ctx context.Context) (restart bool, err error) {
-	in.c.raw.SetReadDeadline(time.Now().Add(in.g.times.auth))
+	in.patience(ctx, in.g.times.auth)
 	for {
 		e, err := in.c.d.Next()
+		over := new(component.OversizeError)
+		if errors.As(err, &over) && in.isProven(domainOf(e.AttrValue("from"))) {
+			if s, err := component.ParseStanza(e); err == nil && in.g.m.Serves(s.To.Domainpart()) {
+				in.g.answer(s, component.NewError(stanza.Modify, stanza.PolicyViolation, ""))
+			}
+			continue
+		}
 		if err != nil {
 			return false, err
+		}
+		if in.isProven("") {
+			in.patience(ctx, in.g.times.silence)
 		}
 		d := parseDialback(e)
 		switch {
 		case e.Is(component.NSStream, "error"):
 			return false, component.ParseStreamError(e)
 		case e.Is(nsTLS, "starttls"):
-			if in.c.secure || in.known.Load() {
+			if in.c.secure || in.dialback {
 				in.c.send(component.NewElement(nsTLS, "failure"))
 				return false, component.NewStreamError(stream.PolicyViolation, "starttls out of place")
 			}
@@ -171,35 +184,33 @@ func (in *inbound) prove(ctx context.Context, d dialback) error {
 		in.log.Info("refused a stream from outside of Tor, or in our own name")
 		return in.c.send(d.refuse(stanza.NotAuthorized).element())
 	}
+	in.dialback = true
 	in.mu.Lock()
-	busy := in.asking[pr] || len(in.asking) >= maxAsking || len(in.proven) >= maxProven
+	busy := in.asking[pr] || len(in.asking) >= maxAsking || len(in.proven) >= maxProven || !in.g.startVerify(in, Base(pr.from))
 	if !busy {
 		in.asking[pr] = true
 	}
 	in.mu.Unlock()
-	if busy || !in.g.startVerify() {
-		in.mu.Lock()
-		if !busy {
-			delete(in.asking, pr)
-		}
-		in.mu.Unlock()
+	if busy {
 		return in.c.send(d.refuse(stanza.ResourceConstraint).element())
 	}
-	in.known.Store(true)
 	in.g.wg.Go(func() {
-		defer in.g.endVerify()
 		in.verify(ctx, d, pr)
+		in.mu.Lock()
+		delete(in.asking, pr)
+		known := len(in.asking)+len(in.proven) > 0
+		in.mu.Unlock()
+		in.g.endVerify(in, Base(pr.from), known)
 	})
 	return nil
 }
 
 // verify asks the authoritative server, and tells the initiating one.
 func (in *inbound) verify(ctx context.Context, d dialback, pr pair) {
-	ctx, cancel := context.WithTimeout(ctx, in.g.times.dialback)
+	asking, cancel := context.WithTimeout(ctx, in.g.times.dialback)
 	defer cancel()
-	a := in.g.verify(ctx, dialback{name: "verify", from: pr.to, to: pr.from, id: in.id, key: d.key})
+	a := in.g.verify(asking, dialback{name: "verify", from: pr.to, to: pr.from, id: in.id, key: d.key})
 	in.mu.Lock()
-	delete(in.asking, pr)
 	if a.typ == "valid" {
 		in.proven[pr.from] = true
 	}
@@ -209,7 +220,8 @@ func (in *inbound) verify(ctx context.Context, d dialback, pr pair) {
 	switch a.typ {
 	case "valid":
 		in.c.d.SetLimits(in.g.c.Authenticated)
-		in.c.raw.SetReadDeadline(time.Time{})
+		in.patience(ctx, in.g.times.silence)
+		in.g.claim(in, Base(pr.from))
 		in.c.send(d.answer("valid").element())
 	case "invalid":
 		in.log.Info("a stream was not from the peer that it said", "peer", pr.from)
@@ -218,9 +230,32 @@ func (in *inbound) verify(ctx context.Context, d dialback, pr pair) {
 			in.c.end(nil) // XEP-0220 §2.2.1
 		}
 	default:
-		in.known.Store(proven > 0)
 		in.c.send(d.refuse(stanza.RemoteServerNotFound).element())
 	}
+}
+
+// patience is how long the other side may be silent from now on. The end of the
+// program is not put off by it.
+func (in *inbound) patience(ctx context.Context, d time.Duration) {
+	in.c.raw.SetReadDeadline(time.Now().Add(d))
+	if ctx.Err() != nil {
+		in.c.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// isProven tells if the stream is from that domain; "" is any.
+func (in *inbound) isProven(domain string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.proven[domain] || domain == "" && len(in.proven) > 0
+}
+
+func domainOf(address string) string {
+	j, err := jid.Parse(address)
+	if err != nil {
+		return "-" // no domain
+	}
+	return j.Domainpart()
 }
 
 // vouch tells if a key is one of ours (XEP-0220 §2.2.2).
@@ -245,14 +280,14 @@ func (in *inbound) stanza(ctx context.Context, e *component.Element) error {
 	if err != nil || s.To.Equal(jid.JID{}) || s.From.Equal(jid.JID{}) {
 		return component.NewStreamError(stream.ImproperAddressing, "stanza without proper to and from")
 	}
-	in.mu.Lock()
-	proven, any := in.proven[s.From.Domainpart()], len(in.proven) > 0
-	in.mu.Unlock()
-	if !any {
+	if !in.isProven("") {
 		return component.NewStreamError(stream.NotAuthorized, "stanza before dialback")
 	}
-	if !proven {
+	if !in.isProven(s.From.Domainpart()) {
 		return component.NewStreamError(stream.InvalidFrom, "stanza from a domain that was not proven")
+	}
+	if !in.g.m.Serves(s.To.Domainpart()) {
+		return component.NewStreamError(stream.HostUnknown, "stanza to a domain that is not here")
 	}
 	in.g.receive(ctx, s)
 	return nil

@@ -27,9 +27,12 @@ type outbound struct {
 	heard time.Time
 	used  time.Time
 
+	useful  bool    // a question was answered, or a stanza taken
+	ready   []*item // to be written
 	unacked []*item // written, and not known to have been read by the peer
 	probe   string  // id of a verification that only asks for an answer; see ask
 	probed  time.Time
+	wrote   time.Time     // when the last write was done
 	covers  int           // so many of unacked were written before it
 	slowest time.Duration // answer to a probe
 }
@@ -154,17 +157,24 @@ func (o *outbound) run(ctx context.Context) (err error) {
 		o.c.end(err)
 		o.giveBack()
 	}()
+	// At the end, whatever is being written has to hurry.
+	defer context.AfterFunc(ctx, func() { o.c.hurry(time.Now().Add(closeTimeout)) })()
 	tick := time.NewTicker(o.p.g.times.tick)
 	defer tick.Stop()
+	now := make(chan struct{})
+	close(now)
 	poke(o.p.wake)
 	for {
+		var writable chan struct{}
+		if len(o.ready) > 0 {
+			writable = now
+		}
 		select {
 		case <-ctx.Done():
 			return o.finish(in, ended)
 		case err := <-ended:
 			return err
 		case e := <-in:
-			o.heard = time.Now()
 			if err := o.take(e); err != nil {
 				return err
 			}
@@ -172,9 +182,20 @@ func (o *outbound) run(ctx context.Context) (err error) {
 			if err := o.work(); err != nil {
 				return err
 			}
-		case <-tick.C:
-			if err := o.check(); err != nil {
+		case <-writable:
+			if err := o.write(); err != nil {
 				return err
+			}
+		case <-tick.C:
+			select {
+			case e := <-in: // what has come counts before what has not
+				if err := o.take(e); err != nil {
+					return err
+				}
+			default:
+				if err := o.check(); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -192,7 +213,6 @@ func (o *outbound) work() error {
 		}
 		o.used = time.Now()
 	}
-	var ready []*item
 	for i, it := range items {
 		op := o.pairs[it.pair]
 		if op == nil {
@@ -200,18 +220,18 @@ func (o *outbound) work() error {
 			o.pairs[it.pair] = op
 		}
 		if op.valid {
-			ready = append(ready, it)
+			o.ready = append(o.ready, it)
 			continue
 		}
 		op.waiting = append(op.waiting, it)
 		if op.asked.IsZero() && op.again.IsZero() {
 			if err := o.authorize(it.pair, op); err != nil {
-				o.p.putBack(append(ready, items[i+1:]...))
+				o.p.putBack(items[i+1:])
 				return err
 			}
 		}
 	}
-	return o.write(ready)
+	return nil
 }
 
 // authorize asks the peer to take stanzas for the pair.
@@ -222,25 +242,22 @@ func (o *outbound) authorize(pr pair, op *outPair) error {
 		key: o.p.g.secret.key(pr.to, pr.from, o.id)}.element())
 }
 
-// write writes items in batches, and asks if they have arrived. Those that were not
-// written go back.
-func (o *outbound) write(items []*item) error {
-	for len(items) > 0 {
-		var batch []byte
-		n := 0
-		for n < len(items) && (n == 0 || len(batch)+len(items[n].xml) <= batchBytes) {
-			batch = append(batch, items[n].xml...)
-			n++
-		}
-		if err := o.c.write(batch); err != nil {
-			o.p.putBack(items)
-			return err
-		}
-		o.unacked = append(o.unacked, items[:n]...)
-		items = items[n:]
-		o.used = time.Now()
+// write writes a batch of what is ready, and asks if it has arrived.
+func (o *outbound) write() error {
+	var batch []byte
+	n := 0
+	for n < len(o.ready) && (n == 0 || len(batch)+len(o.ready[n].xml) <= batchBytes) {
+		batch = append(batch, o.ready[n].xml...)
+		n++
 	}
-	if o.probe == "" && len(o.unacked) > 0 {
+	o.unacked = append(o.unacked, o.ready[:n]...)
+	o.ready = o.ready[n:]
+	if err := o.c.write(batch); err != nil {
+		return err
+	}
+	o.used = time.Now()
+	o.wrote = o.used
+	if o.probe == "" {
 		return o.ask()
 	}
 	return nil
@@ -257,6 +274,7 @@ func (o *outbound) ask() error {
 
 // answered takes note that what the probe covers has arrived.
 func (o *outbound) answered() error {
+	o.useful = o.useful || o.covers > 0
 	o.p.release(o.unacked[:o.covers]...)
 	o.unacked = append(o.unacked[:0:0], o.unacked[o.covers:]...)
 	o.probe, o.slowest = "", max(o.slowest, time.Since(o.probed))
@@ -269,6 +287,7 @@ func (o *outbound) answered() error {
 // take handles an element from the peer. Without bidi (XEP-0288) these are answers to
 // dialback elements only.
 func (o *outbound) take(e *component.Element) error {
+	o.heard = time.Now()
 	d := parseDialback(e)
 	switch {
 	case isDialback(e, "verify") && d.typ != "":
@@ -281,6 +300,7 @@ func (o *outbound) take(e *component.Element) error {
 		if v := o.asked[k]; v != nil {
 			delete(o.asked, k)
 			v.answer <- d
+			o.useful = true
 		}
 		return nil
 	case isDialback(e, "result") && d.typ != "":
@@ -291,9 +311,9 @@ func (o *outbound) take(e *component.Element) error {
 		if d.typ == "valid" {
 			op.valid = true
 			o.p.log.Debug("peer takes our stanzas", "from", d.to)
-			waiting := op.waiting
+			o.ready = append(o.ready, op.waiting...)
 			op.waiting = nil
-			return o.write(waiting)
+			return nil
 		}
 		o.p.log.Info("peer does not take our stanzas", "answer", d.typ, "condition", d.condition)
 		o.refused(pair{d.to, d.from}, op, d)
@@ -356,14 +376,18 @@ func (o *outbound) check() error {
 	if o.slowest > 0 {
 		late = now.Add(-min(max(10*o.slowest, t.answerMin), t.answerMax))
 	}
-	for _, v := range o.asked {
-		if v.sent.Before(late) {
+	// What was heard or written meanwhile is a sign of life too.
+	if o.heard.Before(late) && o.wrote.Before(late) {
+		for _, v := range o.asked {
+			if v.sent.Before(late) {
+				return errSilent
+			}
+		}
+		if o.probe != "" && o.probed.Before(late) {
 			return errSilent
 		}
 	}
 	switch {
-	case o.probe != "" && o.probed.Before(late):
-		return errSilent
 	case o.probe == "" && now.Sub(o.heard) > t.quiet:
 		return o.ask()
 	case now.Sub(o.used) > t.streamIdle && len(o.asked) == 0 && len(o.unacked) == 0:
@@ -377,6 +401,11 @@ func (o *outbound) finish(in <-chan *component.Element, ended <-chan error) erro
 	if err := o.work(); err != nil {
 		return err
 	}
+	for len(o.ready) > 0 {
+		if err := o.write(); err != nil {
+			return err
+		}
+	}
 	if err := o.c.finish(nil); err != nil {
 		return err
 	}
@@ -385,7 +414,7 @@ func (o *outbound) finish(in <-chan *component.Element, ended <-chan error) erro
 		case <-in: // the end of the stream says more
 		case <-ended: // the peer has read all of it
 			o.p.release(o.unacked...)
-			o.unacked = nil
+			o.unacked, o.useful = nil, true
 			return context.Canceled
 		case <-timeout:
 			return context.Canceled
@@ -394,26 +423,23 @@ func (o *outbound) finish(in <-chan *component.Element, ended <-chan error) erro
 }
 
 // giveBack returns to the queue what was not written, and what may not have arrived
-// and is worth to arrive twice rather than not at all. Requests whose answer may be
-// lost are answered here.
+// and is better to arrive twice than not at all. Requests are not made twice: they are
+// answered here. What the peer refused several times is what ends its streams.
 func (o *outbound) giveBack() {
-	for _, op := range o.pairs {
-		o.p.putBack(op.waiting)
-	}
 	var again, lost []*item
 	for _, it := range o.unacked {
-		if keeps(&it.head) {
+		if it.tries++; it.tries < maxTries && it.head.Kind != component.IQ {
 			again = append(again, it)
 		} else {
 			lost = append(lost, it)
 		}
 	}
-	o.p.putBack(again)
+	for _, op := range o.pairs {
+		o.p.putBack(op.waiting)
+	}
+	o.p.putBack(append(again, o.ready...), slices.Collect(maps.Values(o.asked))...)
 	o.p.release(lost...)
 	for _, it := range lost {
-		if it.head.Kind == component.IQ {
-			o.p.g.bounce(&it.head, errUnreachable())
-		}
+		o.p.g.bounce(&it.head, errUnreachable())
 	}
-	o.p.putBack(nil, slices.Collect(maps.Values(o.asked))...)
 }

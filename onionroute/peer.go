@@ -27,7 +27,8 @@ type peer struct {
 
 	mu       sync.Mutex
 	queue    []*item
-	bytes    int // of the items that are here or in the stream
+	bytes    int // cost of the items that are here or in the stream
+	answers  int // cost of those that answer the peer
 	verifies []*verification
 	down     error // why the last attempt to connect failed; nil if none did
 	gone     bool  // run has ended; the peer must be looked up anew
@@ -38,11 +39,16 @@ type pair struct{ from, to string }
 
 // An item is a stanza on its way to a peer.
 type item struct {
-	head  component.Stanza // without nodes, host side: to answer it with an error
-	pair  pair
-	xml   []byte
-	since time.Time
+	head   component.Stanza // without nodes, host side: to answer it with an error
+	pair   pair
+	xml    []byte
+	since  time.Time
+	answer bool // it answers the peer
+	tries  int  // how often it was written, and not acknowledged
 }
+
+// cost is what an item takes of the memory for what waits.
+func (it *item) cost() int { return len(it.xml) + itemBytes }
 
 // A verification is a question to the authoritative server (XEP-0220 §2.1.2).
 type verification struct {
@@ -54,6 +60,10 @@ type verification struct {
 
 // errGone tells that a peer must be looked up anew.
 var errGone = errors.New("onionroute: peer is gone")
+
+func errTooLarge() error {
+	return component.NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too large for onion servers.")
+}
 
 // Errors for local users. Their texts do not cross to peers.
 func errUnreachable() error {
@@ -81,13 +91,18 @@ func (p *peer) send(it *item) error {
 			return nil
 		}
 		return userError(p.down)
-	case p.bytes+len(it.xml) > p.g.c.QueueBytes:
+	case it.answer:
+		// A peer that asks and does not read the answers harms itself alone.
+		if p.answers += it.cost(); p.answers > maxAnswers {
+			p.answers -= it.cost()
+			return nil
+		}
+	case p.bytes+it.cost() > p.g.c.QueueBytes, !p.g.reserve(it.cost()):
 		return errTooMuch()
-	case !p.g.reserve(len(it.xml)):
-		return errTooMuch()
+	default:
+		p.bytes += it.cost()
 	}
 	p.queue = append(p.queue, it)
-	p.bytes += len(it.xml)
 	poke(p.wake)
 	return nil
 }
@@ -109,12 +124,17 @@ func keeps(s *component.Stanza) bool {
 
 // release gives back the memory of items that are done.
 func (p *peer) release(items ...*item) {
-	n := 0
+	n, answers := 0, 0
 	for _, it := range items {
-		n += len(it.xml)
+		if it.answer {
+			answers += it.cost()
+		} else {
+			n += it.cost()
+		}
 	}
 	p.mu.Lock()
 	p.bytes -= n
+	p.answers -= answers
 	p.mu.Unlock()
 	p.g.reserve(-n)
 }
@@ -172,13 +192,11 @@ func (p *peer) run(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.RandomizationFactor = p.g.times.retryMin, p.g.times.retryMax, 0.3
 	for p.hasWork(ctx) {
-		p.log.Debug("connecting to the peer")
-		st, err := p.connect(ctx)
-		if err == nil {
-			p.setDown(nil)
+		err := p.stream(ctx)
+		if errors.Is(err, errUnused) {
+			continue
+		} else if err == nil { // it was of use
 			pause.Reset()
-			err = st.run(ctx)
-			p.log.Debug("stream to the peer ended", "reason", err)
 		} else if ctx.Err() == nil {
 			p.setDown(err)
 			p.log.Info("peer cannot be reached", "reason", err)
@@ -189,12 +207,12 @@ func (p *peer) run(ctx context.Context) {
 			case <-p.retry:
 			}
 		}
-		if ctx.Err() == nil && !errors.Is(err, ErrTorDown) && !errors.Is(err, errUnused) {
-			found := p.g.dialer.Refresh(ctx, p.onion)
-			p.log.Debug("asked Tor for the peer's descriptor", "found", found)
-		}
 		if ctx.Err() != nil {
 			break
+		}
+		if !errors.Is(err, ErrTorDown) {
+			found := p.g.dialer.Refresh(ctx, p.onion)
+			p.log.Debug("asked Tor for the peer's descriptor", "found", found)
 		}
 	}
 	p.mu.Lock()
@@ -206,6 +224,49 @@ func (p *peer) run(ctx context.Context) {
 	}
 	p.bounce(errUnreachable(), func(*item) bool { return true })
 	p.g.forget(p)
+}
+
+// stream connects, and works until the stream ends. The error is nil if it was of any
+// use: a peer that takes connections and no stanzas is not better than one that cannot
+// be reached.
+func (p *peer) stream(ctx context.Context) error {
+	slot, err := p.slot(ctx)
+	if err != nil {
+		return err
+	}
+	p.log.Debug("connecting to the peer")
+	st, err := p.connect(ctx)
+	<-slot
+	if err != nil {
+		return err
+	}
+	p.setDown(nil)
+	err = st.run(ctx)
+	p.log.Debug("stream to the peer ended", "reason", err)
+	if st.useful && !errors.Is(err, errUnused) {
+		return nil
+	}
+	return err
+}
+
+// slot waits for a place among those that connect. Peers that users have written to do
+// not wait for those that only strangers have named.
+func (p *peer) slot(ctx context.Context) (chan struct{}, error) {
+	for {
+		p.mu.Lock()
+		slots := p.g.strangers
+		if len(p.queue) > 0 {
+			slots = p.g.dialing
+		}
+		p.mu.Unlock()
+		select {
+		case slots <- struct{}{}:
+			return slots, nil
+		case <-p.wake: // by a user, perhaps
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // hasWork waits for work. It is false when there was none for peerIdle, or at the end.

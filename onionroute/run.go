@@ -30,6 +30,7 @@ type times struct {
 
 	quiet      time.Duration // of silence, until a peer is asked if it is there
 	streamIdle time.Duration // a stream that is not used is closed
+	silence    time.Duration // of a peer that proved who it is, on its stream
 
 	hold     time.Duration // messages wait for a peer that cannot be reached
 	peerIdle time.Duration // a peer without stream and work is forgotten
@@ -50,6 +51,7 @@ var defaultTimes = times{
 
 	quiet:      5 * time.Minute,
 	streamIdle: 30 * time.Minute,
+	silence:    2 * time.Hour,
 
 	hold:     3 * time.Minute,
 	peerIdle: 2 * time.Minute,
@@ -61,11 +63,19 @@ const (
 	writeTimeout = 30 * time.Second
 	closeTimeout = 3 * time.Second
 
-	batchBytes   = 64 << 10 // octets in one write
-	maxInbound   = 512      // streams from peers
-	maxAsking    = 8        // verifications under way on one stream
-	maxProven    = 32       // domains on one stream
-	maxVerifying = 64       // verifications under way on all streams
+	batchBytes   = 64 << 10  // octets in one write
+	maxStanza    = 250_000   // octets to a peer; Prosody and Allium take 256 KiB and more
+	maxTries     = 3         // of one stanza, by streams that broke off
+	itemBytes    = 512       // that an item costs beside its XML
+	maxAnswers   = 256 << 10 // octets of answers that wait for a peer to read them
+	maxPeers     = 2000      // that stanzas wait for, or that are connected
+	maxDialing   = 32        // peers at one time
+	maxInbound   = 512       // streams from peers
+	maxOfPeer    = 8         // streams from one peer
+	maxAsking    = 4         // verifications under way on one stream
+	maxOfBase    = 8         // verifications under way of one peer
+	maxProven    = 32        // domains on one stream
+	maxVerifying = 256       // peers that verifications are under way of
 )
 
 // Ports of an onion service.
@@ -155,31 +165,89 @@ func (g *Gateway) accept(ctx context.Context, l net.Listener, direct bool) {
 }
 
 // admit makes room for a new stream. When there are too many, the oldest that has not
-// even said who it is has to go, so that half-open streams cannot keep out the others.
+// even said who it is has to go, so that half-open streams cannot keep out the others;
+// if there is none, the oldest of the peer that has most.
 func (g *Gateway) admit(in *inbound) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.inbound) >= maxInbound {
-		var oldest *inbound
+		of := map[string]int{}
+		most := ""
 		for o := range g.inbound {
-			if !o.known.Load() && (oldest == nil || o.since.Before(oldest.since)) {
-				oldest = o
+			if o.known {
+				if of[o.base]++; of[o.base] > of[most] {
+					most = o.base
+				}
 			}
 		}
+		oldest := g.oldest(func(o *inbound) bool { return !o.known })
 		if oldest == nil {
-			return false
+			oldest = g.oldest(func(o *inbound) bool { return o.base == most })
 		}
-		delete(g.inbound, oldest)
-		oldest.c.abort()
+		g.evict(oldest)
 	}
 	g.inbound[in] = true
 	return true
+}
+
+// claim takes note of who an inbound stream is from. One peer may have few.
+func (g *Gateway) claim(in *inbound, base string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	in.base = base
+	n := 0
+	for o := range g.inbound {
+		if o.base == base {
+			n++
+		}
+	}
+	if n > maxOfPeer {
+		g.evict(g.oldest(func(o *inbound) bool { return o.base == base }))
+	}
+}
+
+func (g *Gateway) oldest(which func(*inbound) bool) (oldest *inbound) {
+	for o := range g.inbound {
+		if which(o) && (oldest == nil || o.since.Before(oldest.since)) {
+			oldest = o
+		}
+	}
+	return oldest
+}
+
+func (g *Gateway) evict(in *inbound) {
+	if in != nil {
+		delete(g.inbound, in)
+		in.c.abort()
+	}
 }
 
 func (g *Gateway) leave(in *inbound) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.inbound, in)
+}
+
+// startVerify takes a place among the verifications under way: so many for each peer,
+// that one which lets us wait does not keep the others waiting.
+func (g *Gateway) startVerify(in *inbound, base string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.verifying[base] >= maxOfBase || len(g.verifying) >= maxVerifying {
+		return false
+	}
+	g.verifying[base]++
+	in.known = true
+	return true
+}
+
+func (g *Gateway) endVerify(in *inbound, base string, known bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.verifying[base]--; g.verifying[base] == 0 {
+		delete(g.verifying, base)
+	}
+	in.known = known
 }
 
 var _ component.Handler = (*Gateway)(nil)

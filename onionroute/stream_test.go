@@ -194,7 +194,7 @@ func TestBadStreams(t *testing.T) {
 		{"<message><body></message>", "not-well-formed"},
 		{"<message>&lol;</message>", "restricted-xml"},
 		{"<message>" + strings.Repeat("x", 20_000), "policy-violation"},
-		{strings.Repeat("<a>", 200), "policy-violation"},
+		{strings.Repeat("<a>", 200) + strings.Repeat("</a>", 200), "policy-violation"},
 		{"<x:y/>", "bad-namespace-prefix"},
 		{"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><message/>", "policy-violation"},
 	} {
@@ -219,6 +219,7 @@ func TestSpoofing(t *testing.T) {
 		{"<message to='alice@" + a.m.Identity + "'/>", "improper-addressing"},
 		{"<message from='bob@" + x.name + "'/>", "improper-addressing"},
 		{"<message from='bob@" + x.name + "' to='@@'/>", "improper-addressing"},
+		{"<message from='bob@" + x.name + "' to='alice@a.example'/>", "host-unknown"},
 	} {
 		r := x.proven(t, a)
 		r.write(c.in)
