@@ -144,6 +144,34 @@ func TestLink(t *testing.T) {
 	}
 }
 
+// A user's stanza that is over a limit comes back, and costs nobody the link.
+func TestLinkOversize(t *testing.T) {
+	for kind := range hosts {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			h := startHost(t, kind)
+			l, log, _ := attach(t, h.ComponentAddr(), "one.example.org", "first", component.NewRouter())
+			up(t, l)
+			c := login(t, h)
+			var attrs strings.Builder
+			for i := range 200 {
+				fmt.Fprintf(&attrs, " a%d='x'", i)
+			}
+			for i, payload := range []string{strings.Repeat("<a xmlns='urn:x'>", 100) + strings.Repeat("</a>", 100),
+				strings.Repeat("<a xmlns='urn:x'/>", 10_500), "<a xmlns='urn:x'" + attrs.String() + "/>"} {
+				require.NoError(t, c.SendXML(fmt.Sprintf("<message id='o%d' to='x@one.example.org'>%s</message>", i, payload)))
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				r, err := c.Expect(ctx, "error", func(s *component.Stanza) bool { return s.ID == fmt.Sprintf("o%d", i) })
+				cancel()
+				require.NoError(t, err)
+				assert.Equal(t, stanza.PolicyViolation, r.StanzaError().Condition, r)
+			}
+			assert.NoError(t, l.Err())
+			assert.Equal(t, 1, strings.Count(log.String(), "attached to the host"), log)
+		})
+	}
+}
+
 // What the host says when it does not take the link is told in the admin's words, and
 // the link keeps trying.
 func TestLinkTrouble(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -221,6 +222,10 @@ type rawServer struct {
 	name string
 	l    net.Listener
 	got  chan string // bodies of messages, if it is not nil
+
+	ended   chan struct{}
+	refuses atomic.Bool // ends each stream at the first element
+	stops   atomic.Bool // reads no more after dialback
 }
 
 func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawServer {
@@ -229,10 +234,10 @@ func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawS
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	id, err := CreateIdentity(filepath.Join(dir, "key"))
 	require.NoError(t, err)
-	s := &rawServer{name: id.Name()}
+	s := &rawServer{name: id.Name(), ended: make(chan struct{})}
 	s.l, err = net.Listen("unix", filepath.Join(dir, "s"))
 	require.NoError(t, err)
-	t.Cleanup(func() { s.l.Close() })
+	t.Cleanup(func() { s.l.Close(); close(s.ended) })
 	w.mu.Lock()
 	w.ports[s.name] = s.l.Addr().String()
 	w.mu.Unlock()
@@ -259,6 +264,13 @@ func (s *rawServer) serve(c net.Conn, answer func(dialback) dialback) {
 		e, err := d.Next()
 		if err != nil {
 			return
+		}
+		if s.refuses.Load() {
+			io.WriteString(c, "<stream:error><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>")
+			return
+		}
+		if s.stops.Load() && e.Name.Space != nsDialback {
+			<-s.ended
 		}
 		if s.got != nil && isStanzaName(e.Name) {
 			s.got <- e.Child(component.NSClient, "body").Text()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -198,7 +199,10 @@ func TestFaults(t *testing.T) {
 }
 
 // torPID is the process of the node's own tor.
-func (n *node) torPID(t *testing.T) int {
+func (n *node) torPID(t *testing.T) int { return processWith(t, n.dir+"/state/tor/data") }
+
+// processWith is the tor that has the folder on its command line.
+func processWith(t *testing.T, folder string) int {
 	entries, err := os.ReadDir("/proc")
 	require.NoError(t, err)
 	for _, e := range entries {
@@ -208,11 +212,11 @@ func (n *node) torPID(t *testing.T) int {
 		}
 		cmdline, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
 		args := strings.Split(string(cmdline), "\x00")
-		if strings.HasSuffix(args[0], "tor") && strings.Contains(string(cmdline), n.dir+"/state/tor/data") {
+		if strings.HasSuffix(args[0], "tor") && slices.Contains(args, folder) {
 			return pid
 		}
 	}
-	t.Fatal("no tor of " + n.domain)
+	t.Fatal("no tor with " + folder)
 	return 0
 }
 

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -86,6 +87,49 @@ func visitorTor(t testing.TB) *onionroute.Tor {
 		require.NoError(t, tor.Err())
 	}
 	return tor
+}
+
+// Many peers that are looked for at the same time do not get in each other's way, and
+// a tor that hangs does not hang what uses it.
+func TestTorControl(t *testing.T) {
+	dir, err := os.MkdirTemp("", "hang")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	tor := onionroute.NewTor(onionroute.TorConfig{Dir: dir, Torrc: torNetwork(t).Torrc(), Log: quiet()})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); tor.Run(ctx) }()
+	select {
+	case <-tor.Up():
+	case <-time.After(time.Minute):
+		require.NoError(t, tor.Err())
+	}
+	refresh := func() chan struct{} {
+		done := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 8 {
+			name, err := onionrouteName()
+			require.NoError(t, err)
+			wg.Go(func() { tor.Refresh(ctx, name) })
+		}
+		go func() { wg.Wait(); close(done) }()
+		return done
+	}
+	wait := func(what string, done chan struct{}) {
+		select {
+		case <-done:
+		case <-time.After(30 * time.Second):
+			t.Fatal(what)
+		}
+	}
+	wait("Refresh does not return", refresh())
+	pid := processWith(t, dir+"/data")
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	done := refresh()
+	time.Sleep(100 * time.Millisecond)
+	cancel()
+	wait("Refresh does not return when tor hangs", done)
+	wait("Run does not return when tor hangs", ended)
 }
 
 // onionrouteName is the name of an onion service that nobody runs.

@@ -1,0 +1,189 @@
+package onionroute
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// A peer that takes connections and ends every stream is tried again with back-off,
+// and what is for it comes back to its sender.
+func TestPeerThatClosesStreams(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example", func(s *times) {
+		s.hold, s.retryMin, s.retryMax = 500*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
+	})
+	x := startRawServer(t, w, believe)
+	x.refuses.Store(true)
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+x.name+"@onion.a.example", "hi")))
+	assert.Equal(t, stanza.RemoteServerTimeout, a.receive1(t).StanzaError().Condition)
+	assert.Less(t, len(w.dialled()), 20)
+}
+
+// A stanza that peers would end the stream for is refused, and does not stand in the
+// way of others.
+func TestTooLargeForPeers(t *testing.T) {
+	_, a, b, bob, _ := two(t)
+	deep := message("alice@a.example", bob, "")
+	e := component.NewElement("urn:x", "a")
+	deep.Add(e)
+	for range 100 {
+		c := component.NewElement("urn:x", "a")
+		e.Add(c)
+		e = c
+	}
+	for _, s := range []*component.Stanza{message("alice@a.example", bob, strings.Repeat("x", 250_000)), deep} {
+		err := a.HandleStanza(context.Background(), s)
+		require.ErrorIs(t, err, stanza.Error{Condition: stanza.PolicyViolation})
+		assert.Equal(t, bob, s.Error(err).From.String())
+	}
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, strings.Repeat("x", 240_000))))
+	assert.Len(t, b.receive1(t).Body(), 240_000)
+}
+
+// What a peer sends too large by is told to it, and its stream goes on.
+func TestTooLargeFromPeer(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, believe)
+	r := x.proven(t, a)
+	head := " from='eve@" + x.name + "' to='alice@" + a.m.Identity + "'>"
+	r.write("<message id='1'" + head + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + "</message><message" + head + "<body>hi</body></message>")
+	assert.Equal(t, "hi", a.receive1(t).Body())
+}
+
+// One peer that lets verifications wait, or opens many streams, does not keep out
+// others.
+func TestPeersDoNotStarveOthers(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	evil := startRawServer(t, w, func(dialback) dialback { return dialback{name: "verify", from: "x", to: "y", typ: "invalid"} })
+	greedy, honest := startRawServer(t, w, believe), startRawServer(t, w, believe)
+	for i := range 100 {
+		r := dialRaw(t, a, portServer)
+		r.greet("", a.m.Identity)
+		for j := range 3 {
+			r.write(fmt.Sprintf("<db:result from='a%d.%s' to='%s'>k</db:result>", i*8+j, evil.name, a.m.Identity))
+		}
+	}
+	honest.proven(t, a)
+	for range maxInbound {
+		greedy.proven(t, a)
+	}
+	a.mu.Lock()
+	n := 0
+	for in := range a.inbound {
+		if in.base == greedy.name {
+			n++
+		}
+	}
+	a.mu.Unlock()
+	assert.LessOrEqual(t, n, maxOfPeer)
+	honest.proven(t, a)
+}
+
+// A peer that asks and does not read the answers costs little, and none of what local
+// users have.
+func TestAnswersThatAreNotRead(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, believe)
+	r := x.proven(t, a)
+	w.mu.Lock()
+	delete(w.ports, x.name) // it cannot be reached any more
+	w.mu.Unlock()
+	for i := range 20_000 {
+		r.write(fmt.Sprintf("<iq type='get' id='%d' from='eve@%s' to='%s'><ping xmlns='urn:xmpp:ping'/></iq>", i, x.name, a.m.Identity))
+	}
+	r.write("<message from='eve@" + x.name + "' to='alice@" + a.m.Identity + "'><body>hi</body></message>")
+	assert.Equal(t, "hi", a.receive1(t).Body())
+	assert.Zero(t, a.queued.Load())
+	a.mu.Lock()
+	p := a.peers[x.name]
+	a.mu.Unlock()
+	if p != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		assert.LessOrEqual(t, p.answers, maxAnswers)
+	}
+}
+
+// One user who writes to very many servers that do not exist costs a bounded number of
+// connections and goroutines.
+func TestManyPeers(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	before := runtime.NumGoroutine()
+	refused := 0
+	for i := range 2 * maxPeers {
+		s := &component.Stanza{Kind: component.Presence, From: jid.MustParse("alice@a.example/x"), To: jid.MustParse(onionName(fmt.Sprint(i)) + "@onion.a.example")}
+		if err := a.HandleStanza(context.Background(), s); err != nil {
+			assert.ErrorIs(t, err, stanza.Error{Condition: stanza.ResourceConstraint})
+			refused++
+		}
+	}
+	assert.GreaterOrEqual(t, refused, maxPeers)
+	assert.Less(t, runtime.NumGoroutine()-before, maxPeers+100)
+	assert.LessOrEqual(t, cap(a.dialing), 64)
+}
+
+// After dialback there is no STARTTLS: what was proven was proven of another stream.
+func TestNoTLSAfterDialback(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, func(d dialback) dialback { return d.answer("invalid") })
+	r := dialRaw(t, a, portServer)
+	r.greet(x.name, a.m.Identity)
+	r.write("<db:result from='" + x.name + "' to='other." + a.m.Identity + "'>k</db:result>")
+	require.Equal(t, stanza.ItemNotFound, parseDialback(r.next()).condition)
+	r.write("<db:result from='attacker.example' to='" + a.m.Identity + "'>k</db:result>")
+	require.Equal(t, stanza.NotAuthorized, parseDialback(r.next()).condition)
+	silent := startRawServer(t, w, func(dialback) dialback { return dialback{name: "verify", from: "x", to: "y", typ: "invalid"} })
+	r.write("<db:result from='" + silent.name + "' to='" + a.m.Identity + "'>k</db:result><starttls xmlns='" + nsTLS + "'/>")
+	r.fails("policy-violation")
+}
+
+// A peer that reads slowly does not hold up the end of the program.
+func TestSlowReader(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, believe)
+	x.stops.Store(true)
+	for range 100 {
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+x.name+"@onion.a.example", strings.Repeat("x", 50_000))))
+	}
+	time.Sleep(200 * time.Millisecond)
+	// startServer's clean-up asserts that it ends.
+}
+
+// A stream that is full of declarations, or that never ends its elements, is bounded
+// too.
+func TestNeverEndingElement(t *testing.T) {
+	a := startServer(t, newWire(), "a.example")
+	c, err := net.Dial("unix", a.Ports()[portServer])
+	require.NoError(t, err)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	_, err = io.WriteString(c, "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' to='"+a.m.Identity+"' version='1.0'>")
+	require.NoError(t, err)
+	for err == nil { // until it is closed
+		_, err = io.WriteString(c, strings.Repeat("<a>", 1000))
+	}
+	var timeout net.Error
+	if e, ok := err.(net.Error); ok {
+		timeout = e
+	}
+	assert.False(t, timeout != nil && timeout.Timeout())
+}
