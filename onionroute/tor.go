@@ -1,22 +1,16 @@
 package onionroute
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/textproto"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -218,136 +212,6 @@ func (t *Tor) session(ctx context.Context) error {
 }
 
 func (t *Tor) path(name string) string { return filepath.Join(t.c.Dir, name) }
-
-// startProcess starts a tor of our own. When it ends by itself, gone is called.
-func (t *Tor) startProcess(gone context.CancelCauseFunc) (stop func(), err error) {
-	if err := os.MkdirAll(t.path("data"), 0o700); err != nil {
-		return nil, fmt.Errorf("onionroute: tor's folder: %w", err)
-	}
-	if n := len(t.path("control")); n > 107 {
-		return nil, fmt.Errorf("onionroute: %s is %d octets long, a socket's path can have 107: use a shorter state_dir", t.path("control"), n)
-	}
-	os.Remove(t.path("control"))
-	torrc := t.c.Torrc
-	if torrc == "" {
-		torrc = os.DevNull
-	}
-	cmd := exec.Command(t.c.Binary, "-f", torrc, "--defaults-torrc", os.DevNull,
-		"--DataDirectory", t.path("data"),
-		"--ControlPort", "0", "--ControlSocket", t.path("control"), "--CookieAuthentication", "1",
-		"--CookieAuthFile", t.path("cookie"),
-		// The last line of defence: through this socket nothing but onion services
-		// can be reached, whatever is asked of it.
-		"--SocksPort", fmt.Sprintf("unix:%q OnionTrafficOnly IsolateSOCKSAuth ExtendedErrors", t.path("socks")),
-		"--__OwningControllerProcess", strconv.Itoa(os.Getpid()),
-		"--Log", "notice stdout", "--SafeLogging", "1", "--RunAsDaemon", "0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us; we end it
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("onionroute: start tor: %w", err)
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("onionroute: start tor: %w (is the package tor installed?)", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		last := t.relayLog(out)
-		err := cmd.Wait()
-		gone(fmt.Errorf("onionroute: tor ended: %v; it last said: %s", err, last))
-		close(ended)
-	}()
-	return func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(torStopTimeout):
-			cmd.Process.Kill()
-			<-ended
-		}
-	}, nil
-}
-
-// relayLog logs what tor says, warnings as warnings, and returns the last of it.
-func (t *Tor) relayLog(r io.Reader) (last string) {
-	sc := bufio.NewScanner(r)
-	for sc.Scan() {
-		line := sc.Text()
-		i := strings.IndexByte(line, '[')
-		if i < 0 {
-			continue
-		}
-		last = line[i:]
-		level := slog.LevelDebug
-		if strings.HasPrefix(last, "[err]") {
-			level = slog.LevelWarn
-		}
-		t.log.Log(context.Background(), level, "tor", "says", last)
-	}
-	io.Copy(io.Discard, r)
-	return last
-}
-
-// A controlConn is a connection to tor's control port. It is closed with the session
-// that made it: whatever waits for a tor that hangs then fails.
-type controlConn struct {
-	raw net.Conn
-	mu  sync.Mutex // bine's Conn mixes up answers to commands from several goroutines
-	c   *control.Conn
-}
-
-// do runs one command, within a time limit.
-func (cc *controlConn) do(f func(*control.Conn) error) error {
-	cc.mu.Lock()
-	defer cc.mu.Unlock()
-	cc.raw.SetDeadline(time.Now().Add(commandTimeout))
-	defer cc.raw.SetDeadline(time.Time{})
-	if err := f(cc.c); err != nil {
-		return fmt.Errorf("onionroute: tor control: %w", err)
-	}
-	return nil
-}
-
-// control connects to the control socket, waiting for one that is not there yet. The
-// connection ends with ctx.
-func (t *Tor) control(ctx context.Context, network, addr string) (*controlConn, error) {
-	wait, cancel := context.WithTimeout(ctx, torStartTimeout)
-	defer cancel()
-	for {
-		raw, err := (&net.Dialer{}).DialContext(wait, network, addr)
-		if err == nil {
-			cc := &controlConn{raw: raw, c: control.NewConn(textproto.NewConn(raw))}
-			if err = cc.do(func(c *control.Conn) error { return c.Authenticate(t.c.Password) }); err == nil {
-				context.AfterFunc(ctx, func() { raw.Close() })
-				return cc, nil
-			}
-			raw.Close()
-			if t.c.Control != "" {
-				return nil, fmt.Errorf("onionroute: authenticate to tor at %s: %w (tor.control: may this user read tor's cookie file?)", addr, err)
-			}
-		} else if t.c.Control != "" {
-			return nil, fmt.Errorf("onionroute: connect to tor: %w (tor.control: is tor running, with this control socket?)", err)
-		}
-		select {
-		case <-wait.Done():
-			return nil, context.Cause(wait)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-func (cc *controlConn) getInfo(key string) (value string, err error) {
-	err = cc.do(func(c *control.Conn) error {
-		kv, err := c.GetInfo(key)
-		for _, e := range kv {
-			if e.Key == key {
-				value = e.Val
-			}
-		}
-		return err
-	})
-	return value, err
-}
 
 func (t *Tor) findSocks(ctl *controlConn) (net.Addr, error) {
 	if t.c.Control == "" {

@@ -22,7 +22,7 @@ import (
 
 func TestNetwork(t *testing.T) {
 	if _, err := findProgram("", "tor", "/usr/sbin/tor"); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
