@@ -25,6 +25,21 @@
 // and gives stanzas to the Router before it reads on: a slow host slows its peers down,
 // and nobody else. A verification has a goroutine for as long as it takes.
 //
-// Gateway.mu is taken before peer.mu, and neither is held while anything is written or
-// another package is called.
+// Locks are taken in the order inbound.mu, Gateway.mu, peer.mu, and none is held while
+// anything is written or another package is called.
+//
+// # What has arrived
+//
+// A stream of Dialback is for one direction, so nothing acknowledges what is written to
+// it. But every server has to answer the verification of a key, on the same stream and
+// in order, also if the key is none: so behind a batch such a question is asked, and
+// its answer acknowledges the batch. What was not acknowledged when a stream breaks off
+// goes by the next one, but for requests (IQ), which are answered with an error rather
+// than made twice.
+//
+// # Who pays
+//
+// What costs memory, connections or time is counted for each peer: what waits for it,
+// the answers that it asked for and does not read, its streams, its verifications. Over
+// its share it is refused, and nobody else. See the constants in run.go.
 package onionroute

@@ -71,4 +71,3 @@ func (cc *controlConn) getInfo(key string) (value string, err error) {
 	})
 	return value, err
 }
-

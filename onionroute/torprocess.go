@@ -82,4 +82,3 @@ func (t *Tor) relayLog(r io.Reader) (last string) {
 	io.Copy(io.Discard, r)
 	return last
 }
-
