@@ -356,7 +356,7 @@ func explain(err error) error {
 	case errors.Is(err, stream.NotAuthorized):
 		hint = "wrong secret, or, with ejabberd, a domain that the host has no component for: both must be as in the host's configuration"
 	case errors.Is(err, stream.HostUnknown), errors.Is(err, stream.HostGone):
-		hint = "the host has no component of this domain: add it to the host's configuration and reload the host"
+		hint = "the host has no component of this domain: add it to the host's configuration, and restart Prosody or reload ejabberd"
 	case errors.Is(err, stream.Conflict):
 		hint = "another program, or another Allium, is attached for this domain"
 	case errors.Is(err, stream.SystemShutdown):

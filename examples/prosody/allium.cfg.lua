@@ -1,5 +1,5 @@
 -- What Prosody needs for Allium: copy to /etc/prosody/conf.d/allium.cfg.lua,
--- put in your own domain and secret, and reload Prosody.
+-- put in your own domain and secret, and restart Prosody (a reload is not enough).
 
 -- The gateway. Allium attaches with this secret (host.secret in allium.toml).
 Component "onion.example.org"
