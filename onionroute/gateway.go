@@ -106,7 +106,7 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 		return g.service.HandleStanza(ctx, s)
 	}
 	if !g.allowed(s.From) {
-		return component.NewError(stanza.Auth, stanza.Forbidden, "")
+		return component.NewError(stanza.Auth, stanza.Forbidden, "This gateway is for the users of its own server.")
 	}
 	if err := s.Check(); err != nil {
 		return err

@@ -60,6 +60,7 @@ type Tor struct {
 	ctl      *controlConn
 	socks    net.Addr
 	services []service
+	failed   chan error                        // has room for one
 	uploaded map[string]bool                   // onion name → a descriptor was uploaded
 	waiting  map[string]map[chan struct{}]bool // onion name → who waits for its descriptor
 	wake     []func()
@@ -78,7 +79,7 @@ func NewTor(c TorConfig) *Tor {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Tor{c: c, log: c.Log, up: make(chan struct{}), uploaded: map[string]bool{},
+	return &Tor{c: c, log: c.Log, up: make(chan struct{}), failed: make(chan error, 1), uploaded: map[string]bool{},
 		waiting: map[string]map[chan struct{}]bool{}}
 }
 
@@ -117,6 +118,10 @@ func (t *Tor) Err() error {
 	return t.err
 }
 
+// Failed gives the first error that made Tor unusable, for those who do not want to wait
+// until it is mended.
+func (t *Tor) Failed() <-chan error { return t.failed }
+
 // Published tells if a descriptor of the onion service has been uploaded since Tor
 // is up.
 func (t *Tor) Published(onion string) bool {
@@ -138,6 +143,10 @@ func (t *Tor) Run(ctx context.Context) error {
 		t.setDown(err)
 		if ctx.Err() != nil {
 			return nil
+		}
+		select {
+		case t.failed <- err:
+		default:
 		}
 		if wasUp {
 			told = ""

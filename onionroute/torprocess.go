@@ -63,9 +63,10 @@ func (t *Tor) startProcess(gone context.CancelCauseFunc) (stop func(), err error
 	}, nil
 }
 
-// relayLog logs what tor says, warnings as warnings, and returns the last of it.
+// relayLog logs what tor says, errors as warnings, and returns the last of it, with the
+// last warning: that is where tor says what is wrong with its configuration.
 func (t *Tor) relayLog(r io.Reader) (last string) {
-	sc := bufio.NewScanner(r)
+	sc, warning := bufio.NewScanner(r), ""
 	for sc.Scan() {
 		line := sc.Text()
 		i := strings.IndexByte(line, '[')
@@ -74,11 +75,17 @@ func (t *Tor) relayLog(r io.Reader) (last string) {
 		}
 		last = line[i:]
 		level := slog.LevelDebug
-		if strings.HasPrefix(last, "[err]") {
+		switch {
+		case strings.HasPrefix(last, "[err]"):
 			level = slog.LevelWarn
+		case strings.HasPrefix(last, "[warn]"):
+			warning = last
 		}
 		t.log.Log(context.Background(), level, "tor", "says", last)
 	}
 	io.Copy(io.Discard, r)
+	if warning != "" && warning != last {
+		return warning + " " + last
+	}
 	return last
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"mellium.im/xmpp/stanza"
+
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/onionroute"
 )
@@ -20,6 +22,7 @@ type checkCmd struct {
 
 // The times of a check.
 const (
+	checkHostTimeout  = 30 * time.Second
 	checkTorTimeout   = 3 * time.Minute // a first start of tor on a slow line
 	checkReachTimeout = 3 * time.Minute // a new descriptor has to get around
 )
@@ -40,10 +43,7 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 		defer unlock()
 	}
 	r.step("state folder "+c.StateDir, err)
-	id, err := onionroute.LoadIdentity(c.identityFile())
-	if errors.Is(err, onionroute.ErrNoIdentity) && !running {
-		err = fmt.Errorf("%w (make one with: allium init)", err)
-	}
+	id, err := c.identity()
 	if !r.step("onion key "+c.identityFile(), err) {
 		return r.result()
 	}
@@ -53,7 +53,7 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 		cmd.host(ctx, c, r)
 	}
 	if !cmd.Offline {
-		cmd.tor(ctx, c, id, running, r)
+		cmd.tor(ctx, c, id, running, out.stderr, r)
 	}
 	return r.result()
 }
@@ -61,18 +61,46 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 // host tests if the host takes the component, and answers.
 func (cmd checkCmd) host(ctx context.Context, c *config, r *report) {
 	conn, err := component.Connect(ctx, c.Host.Server, c.Federation.Domain, c.Federation.Secret)
-	if r.step("host at "+c.Host.Server+" takes "+c.Federation.Domain, err) {
-		io.WriteString(conn, "</stream:stream>")
-		conn.Close()
+	if !r.step("host at "+c.Host.Server+" takes "+c.Federation.Domain, err) {
+		return
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	conn.SetDeadline(time.Now().Add(checkHostTimeout))
+	d := component.NewContentDecoder(conn, component.NSAccept, component.Limits{})
+	for _, domain := range c.Host.Domains {
+		r.step("host serves "+domain, serves(conn, d, c.Federation.Domain, domain))
+	}
+	io.WriteString(conn, "</stream:stream>")
+}
+
+// serves asks the host for one of its domains. A host that does not have it says so, or
+// looks for it elsewhere and finds nothing.
+func serves(conn io.Writer, d *component.Decoder, from, domain string) error {
+	fmt.Fprintf(conn, "<iq type='get' id='%s' from='%s' to='%[1]s'><query xmlns='%[3]s'/></iq>", domain, from, component.NSDiscoInfo)
+	for {
+		e, err := d.Next()
+		if err != nil {
+			return fmt.Errorf("no answer from %s (host.domains: is it right?): %w", domain, err)
+		}
+		s, err := component.ParseStanza(e)
+		if err != nil || s.ID != domain {
+			continue
+		}
+		if s.Type != string(stanza.ResultIQ) {
+			return fmt.Errorf("the host does not have it (%s): what is for its users would be sent into the open network; correct host.domains", s.StanzaError().Condition)
+		}
+		return nil
 	}
 }
 
 // tor tests if Tor gets to the network, and if this server can be reached through it
 // as others reach it.
-func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity, running bool, r *report) {
+func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity, running bool, out io.Writer, r *report) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	settings := c.torSettings()
+	settings.Log = newLogger(out, logConfig{}) // it can take minutes: show how far it is
 	if running {
 		// The one that runs holds the onion service: we go there as a stranger, by a
 		// tor of our own.
@@ -111,11 +139,15 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 	select {
 	case <-tor.Up():
 		r.step("Tor", nil)
+	case err := <-tor.Failed():
+		r.step("Tor", err)
+		return
 	case <-time.After(checkTorTimeout):
-		r.step("Tor", fmt.Errorf("not up after %v: %w (is the clock right, and does the network let tor through? tor.torrc can name bridges)", checkTorTimeout, tor.Err()))
+		r.step("Tor", fmt.Errorf("not up after %v (is the clock right, and does the network let tor through? tor.torrc can name bridges)", checkTorTimeout))
 		return
 	case <-ctx.Done():
-		r.step("Tor", ctx.Err())
+		r.note("interrupted")
+		r.failed = true
 		return
 	}
 	r.step("reachable from outside as "+id.Name(), reach(ctx, tor, id.Name()))

@@ -74,6 +74,9 @@ var typeError = regexp.MustCompile(`^toml: line (\d+) \(last key "([^"]+)"\): (.
 func loadConfig(file string) (*config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("%w (run it as Allium's user: sudo -u allium allium ...)", err)
+		}
 		return nil, fmt.Errorf("%w (make one with: allium init)", err)
 	}
 	c := &config{file: file, StateDir: "/var/lib/allium", Host: hostConfig{Server: "127.0.0.1:5347"}}

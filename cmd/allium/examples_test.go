@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,9 +63,13 @@ func TestExampleEjabberd(t *testing.T) {
 func attachExample(t *testing.T, server string) {
 	var err error
 	for range 50 {
-		var conn interface{ Close() error }
+		var conn net.Conn
 		if conn, err = component.Connect(context.Background(), server, "onion.example.org", "change-me"); err == nil {
-			conn.Close()
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			d := component.NewContentDecoder(conn, component.NSAccept, component.Limits{})
+			assert.NoError(t, serves(conn, d, "onion.example.org", "example.org"))
+			assert.Error(t, serves(conn, d, "onion.example.org", "nowhere.example"))
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -96,7 +101,26 @@ func TestInitAndCheck(t *testing.T) {
 	change("#[tor]", "[tor]\ntorrc = \""+torNetwork(t).Torrc()+"\"")
 	out, err := runAllium(deadline(t, 3*time.Minute), "check", "--config", file)
 	require.NoError(t, err, out)
-	assert.Equal(t, 6, strings.Count(out, "ok  "), out)
+	assert.Equal(t, 7, strings.Count(out, "ok  "), out)
+
+	// What an admin gets wrong.
+	change(`domains = ["example.org"]`, `domains = ["example.org", "nowhere.example"]`)
+	out, err = runAllium(deadline(t, time.Minute), "check", "--config", file, "--offline")
+	assert.Error(t, err)
+	assert.Contains(t, out, "FAILED  host serves nowhere.example")
+	assert.Contains(t, out, "ok      host serves example.org")
+	change(`, "nowhere.example"]`, "]")
+	torrc := filepath.Join(dir, "torrc")
+	require.NoError(t, os.WriteFile(torrc, []byte("Brigde 127.0.0.1:1\n"), 0o600))
+	change(torNetwork(t).Torrc(), torrc)
+	out, err = runAllium(deadline(t, time.Minute), "check", "--config", file)
+	assert.Error(t, err)
+	assert.Contains(t, out, "Brigde", "tor's own words are told, and at once")
+	key := filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key")
+	require.NoError(t, os.Rename(key, key+".away"))
+	_, err = runAllium(deadline(t, time.Minute), "run", "--config", file)
+	assert.ErrorContains(t, err, "restore it from your backup")
+	require.NoError(t, os.Rename(key+".away", key))
 
 	change("secret = \"", "secret = \"not")
 	out, err = runAllium(deadline(t, time.Minute), "check", "--config", file, "--offline")

@@ -55,7 +55,7 @@ func allium(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	}
 	k, err := parser.Parse(args)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (see allium --help)", err)
 	}
 	return k.Run()
 }

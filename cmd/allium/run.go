@@ -29,10 +29,7 @@ func (cmd runCmd) Run(ctx context.Context, out output) error {
 		return err
 	}
 	defer unlock()
-	id, err := onionroute.LoadIdentity(c.identityFile())
-	if errors.Is(err, onionroute.ErrNoIdentity) {
-		id, err = onionroute.CreateIdentity(c.identityFile())
-	}
+	id, err := c.identity()
 	if err != nil {
 		return err
 	}
@@ -42,6 +39,16 @@ func (cmd runCmd) Run(ctx context.Context, out output) error {
 		return err
 	}
 	return h.run(ctx)
+}
+
+// identity reads the onion key. A lost one is not replaced in silence: with it goes the
+// address that all contacts know.
+func (c *config) identity() (*onionroute.Identity, error) {
+	id, err := onionroute.LoadIdentity(c.identityFile())
+	if errors.Is(err, onionroute.ErrNoIdentity) {
+		err = fmt.Errorf("%w: restore it from your backup; where there was none, allium init makes a new address", err)
+	}
+	return id, err
 }
 
 // lock keeps a second Allium out of the state folder: two would take turns in being
