@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -134,6 +135,16 @@ func (c *config) check(at func(key, format string, args ...any)) {
 		if j, err := jid.New("", d, ""); err != nil || j.Domainpart() != d {
 			at(key, "%q is not a domain name in lower case", d)
 		}
+	}
+	address := func(key, a string) {
+		host, _, err := net.SplitHostPort(a)
+		if err != nil || net.ParseIP(host) == nil {
+			at(key, "%q is not an address and a port, such as 127.0.0.1:5347; Allium looks up no names", a)
+		}
+	}
+	address("host.server", c.Host.Server)
+	if c.Tor.Control != "" && !strings.HasPrefix(c.Tor.Control, "unix:") {
+		address("tor.control", c.Tor.Control)
 	}
 	if len(c.Host.Domains) == 0 {
 		at("host.domains", "say which domains the host serves, such as domains = [\"example.org\"]")

@@ -47,6 +47,8 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[federaton]", `:5: unknown key "federaton"; is "federation" meant?`},
 		{"state_dir", "statedir", `:1: unknown key "statedir"; is "state_dir" meant?`},
 		{"[host]", "[host]\nserver = 5347", ":3: host.server: incompatible types"},
+		{"[host]", "[host]\nserver = \"localhost:5347\"", `:3: host.server: "localhost:5347" is not an address and a port`},
+		{"[federation]", "[tor]\ncontrol = \"tor.example:9051\"\n[federation]", `:6: tor.control: "tor.example:9051" is not an address`},
 		{"[host]", "[host]\nserver = ", ":3: host.server: "},
 		{`domains = ["example.org"]`, "", ":2: host.domains: say which domains the host serves"},
 		{`"example.org"`, `"Example.org"`, `:4: host.domains: "Example.org" is not a domain name in lower case`},
