@@ -35,6 +35,8 @@ type Config struct {
 	// Default 10,000 octets (RFC 6120 §13.12), and 256 KiB.
 	Unauthenticated, Authenticated component.Limits
 
+	Privacy Privacy // what peers may learn
+
 	Log *slog.Logger // default slog.Default()
 }
 
@@ -45,6 +47,7 @@ type Gateway struct {
 	m       *AddressMap
 	dialer  Dialer
 	out     component.Sender
+	guard   *guard
 	service *component.Service
 	log     *slog.Logger
 	tls     *tls.Config
@@ -90,7 +93,11 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{c: c, m: m, dialer: dialer, out: out, log: c.Log, tls: tls, secret: newSecret(), times: defaultTimes,
+	guard, err := newGuard(c.Privacy, m, out, c.Log)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{c: c, m: m, dialer: dialer, out: out, guard: guard, log: c.Log, tls: tls, secret: newSecret(), times: defaultTimes,
 		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
 		peers: map[string]*peer{}, inbound: map[*inbound]bool{}, verifying: map[string]int{}}
 	g.service = component.NewService(out, component.Identity{Category: "gateway", Type: "xmpp", Name: "Onion federation"})
@@ -119,16 +126,24 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if err != nil {
 		return errNoSuchServer()
 	}
-	from, err := g.m.ToOnion(s.From)
+	if pass, err := g.guard.egress(ctx, s); !pass {
+		return err
+	}
+	toOnion := g.guard.toOnion(Base(to.Domainpart()))
+	from, err := toOnion(s.From)
 	if err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
 	it := &item{head: *s, pair: pair{from.Domainpart(), to.Domainpart()}, since: time.Now()}
 	it.head.Nodes = nil
 	s.To, s.From = to, from
-	translation(g.m.ToOnion).payload(s.Nodes)
+	toOnion.payload(s.Nodes)
+	pass, err := g.guard.leaving(ctx, s)
 	it.xml = s.AppendXML(nil, component.NSServer)
 	s.To, s.From = it.head.To, it.head.From // s goes back to the caller if there is an error
+	if !pass {
+		return err
+	}
 	if len(it.xml) > maxStanza {
 		return errTooLarge()
 	}
@@ -161,11 +176,7 @@ func (g *Gateway) answer(s *component.Stanza, err error) {
 	if r == nil {
 		return
 	}
-	if e := r.Child(component.NSClient, "error"); e != nil {
-		e.Nodes = slices.DeleteFunc(e.Nodes, func(n component.Node) bool {
-			return n.Element != nil && n.Element.Is(component.NSStanzas, "text")
-		})
-	}
+	r.Nodes = plainError(r)
 	it := &item{head: *r, pair: pair{r.From.Domainpart(), r.To.Domainpart()}, since: time.Now(),
 		xml: r.AppendXML(nil, component.NSServer), answer: true}
 	it.head.Nodes = nil
@@ -176,6 +187,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
+	toHost := g.guard.toHost(Base(s.From.Domainpart()))
 	var err error
 	if s.From, err = g.m.ToHost(s.From); err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
@@ -189,11 +201,15 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	case !slices.Contains(g.c.Hosts, s.To.Domainpart()):
 		// A stranger's address: it is not relayed into the open network.
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
-	case s.To.Localpart() == "" && s.IsRequest():
-		// The host itself is nobody that peers have business with.
-		return component.NewError(stanza.Cancel, stanza.ServiceUnavailable, "")
+	case s.To.Localpart() == "":
+		// The host itself is nobody that peers have business with, and who guesses its
+		// name learns nothing.
+		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	}
-	translation(g.m.ToHost).payload(s.Nodes)
+	if pass, err := g.guard.ingress(ctx, s); !pass {
+		return err
+	}
+	toHost.payload(s.Nodes)
 	return g.out.Send(ctx, s)
 }
 
