@@ -121,6 +121,11 @@ func hostNames(gd *guard, s *component.Stanza) finding {
 		hit = true
 		return false
 	})
+	// Text beside the elements of a stanza means nothing.
+	if gd.exposes((&component.Element{Nodes: s.Nodes}).Text()) {
+		s.Nodes = slices.DeleteFunc(s.Nodes, func(n component.Node) bool { return n.Element == nil })
+		hit = true
+	}
 	if hit && s.IsRequest() && s.Payload() == nil {
 		return refused(stanza.Cancel, stanza.PolicyViolation, "The request has an address in it that contacts at onion servers must not see.")
 	}

@@ -34,15 +34,15 @@ var (
 		"http://jabber.org/protocol/chatstates", "http://jabber.org/protocol/muc", "jabber:x:conference",
 		"urn:xmpp:chat-markers:0", "urn:xmpp:message-correct:0", "urn:xmpp:receipts",
 	}))
-	commonCaps = component.NewElement(nsCaps, "c").With("hash", "sha-1").With("node", capsNode).With("ver", capsVersion(commonFeatures))
+	commonCaps = component.NewElement(nsCaps, "c").With("hash", "sha-1").With("node", capsNode).With("ver", capsOf("client/pc//<", commonFeatures...))
 )
 
 const capsNode = "http://jabber.org/protocol/caps" // of no client in particular
 
-// capsVersion is the verification string of XEP-0115 §5.1 for client/pc with the features,
-// which are sorted.
-func capsVersion(features []string) string {
-	h := sha1.Sum([]byte("client/pc//<" + strings.Join(features, "<") + "<"))
+// capsOf is the verification string of XEP-0115 §5.1 for an identity and features, which
+// are sorted.
+func capsOf(identity string, features ...string) string {
+	h := sha1.Sum([]byte(identity + strings.Join(features, "<") + "<"))
 	return base64.StdEncoding.EncodeToString(h[:])
 }
 

@@ -26,15 +26,16 @@ type wire struct {
 	mu    sync.Mutex
 	ports map[string]string // onion name → socket of port 5269
 	dials []string
+	ways  []string // the isolation that was asked for with each
 	conns []net.Conn
 }
 
 func newWire() *wire { return &wire{ports: map[string]string{}} }
 
-func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.Conn, error) {
+func (w *wire) Dial(ctx context.Context, onion string, port int, isolation string) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.dials = append(w.dials, onion)
+	w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
 	path := w.ports[onion]
 	if path == "" {
 		return nil, &SOCKSError{socksNoDescriptor}
