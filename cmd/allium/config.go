@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -25,6 +26,7 @@ type config struct {
 	Host       hostConfig        `toml:"host"`
 	Federation *federationConfig `toml:"federation"`
 	Tor        torConfig         `toml:"tor"`
+	Privacy    privacyConfig     `toml:"privacy"`
 	Limits     limitsConfig      `toml:"limits"`
 	Log        logConfig         `toml:"log"`
 }
@@ -52,6 +54,13 @@ type torConfig struct {
 	Control  string `toml:"control"`
 	Password string `toml:"password"`
 	Sockets  string `toml:"sockets"`
+}
+
+type privacyConfig struct {
+	Level      string   `toml:"level"`
+	Off        []string `toml:"off"`
+	On         []string `toml:"on"`
+	OnionLinks bool     `toml:"onion_links"`
 }
 
 type limitsConfig struct {
@@ -176,10 +185,27 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	if n := c.Limits.UnauthenticatedStanza; n > 0 && n < 1000 || c.Limits.Stanza > 0 && c.Limits.Stanza < 10_000 {
 		at("limits", "stanza must be at least 10000 octets (RFC 6120 §13.12), and unauthenticated_stanza 1000")
 	}
+	c.Privacy.check(at)
 	switch c.Log.Level {
 	case "", "debug", "info", "warn", "error":
 	default:
 		at("log.level", "%q is not one of debug, info, warn, error", c.Log.Level)
+	}
+}
+
+func (p *privacyConfig) check(at func(key, format string, args ...any)) {
+	switch p.Level {
+	case "", "standard", "strict":
+	default:
+		at("privacy.level", "%q is not one of standard, strict", p.Level)
+	}
+	known := onionroute.PrivacyRules()
+	for key, names := range map[string][]string{"privacy.off": p.Off, "privacy.on": p.On} {
+		for _, name := range names {
+			if !slices.Contains(known, name) {
+				at(key, "unknown rule %q%s", name, meant(name, known))
+			}
+		}
 	}
 }
 
@@ -265,5 +291,7 @@ func (c *config) gatewaySettings(id *onionroute.Identity) onionroute.Config {
 		QueueBytes: l.QueuePerPeer, TotalBytes: l.QueueTotal,
 		Unauthenticated: component.Limits{Bytes: l.UnauthenticatedStanza, Depth: l.Depth, Elements: l.Elements},
 		Authenticated:   component.Limits{Bytes: l.Stanza, Depth: l.Depth, Elements: l.Elements},
+		Privacy: onionroute.Privacy{Strict: c.Privacy.Level == "strict", Off: c.Privacy.Off, On: c.Privacy.On,
+			OnionLinks: c.Privacy.OnionLinks},
 	}
 }

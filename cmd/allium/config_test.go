@@ -57,6 +57,10 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[log]\nlevel = \"loud\"\n[federation]", `:6: log.level: "loud" is not one of`},
 		{"[federation]", "[limits]\nstanza = 1\n[federation]", ":5: limits: stanza must be at least 10000"},
 		{"[federation]", "[tor]\ncontrol = \"unix:/x\"\ntorrc = \"x\"\n[federation]", ":6: tor.control: with a running tor"},
+		{"[federation]", "[privacy]\nlevel = \"paranoid\"\n[federation]", `:6: privacy.level: "paranoid" is not one of standard, strict`},
+		{"[federation]", "[privacy]\noff = [\"resourse\"]\n[federation]", `:6: privacy.off: unknown rule "resourse"; is "resource" meant?`},
+		{"[federation]", "[privacy]\non = [\"tls-names\"]\n[federation]", `:6: privacy.on: unknown rule "tls-names"`},
+		{"[federation]", "[privacy]\nofff = []\n[federation]", `:6: unknown key "privacy.offf"; is "privacy.off" meant?`},
 		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
 	} {
 		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))
@@ -156,6 +160,13 @@ func TestInitTemplate(t *testing.T) {
 		`control = "unix:/run/tor/control"`, "").Replace(strings.Join(lines, "\n"))
 	_, err := loadConfig(writeConfig(t, text))
 	require.NoError(t, err, text)
+}
+
+// Each rule that can be switched is explained there.
+func TestInitTemplateRules(t *testing.T) {
+	for _, rule := range onionroute.PrivacyRules() {
+		assert.Regexp(t, `(?m)^#  `+rule+`: `, configTemplate)
+	}
 }
 
 // At info level the log names no peer and no user, unless the admin wants it.
