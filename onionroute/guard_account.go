@@ -47,11 +47,11 @@ func only(e *component.Element, isOpen func(node string) bool) bool {
 	return len(n) > 0 && !slices.ContainsFunc(n, func(node string) bool { return !isOpen(node) })
 }
 
-// pepIn refuses what is about other nodes.
+// pepIn refuses what is about other nodes, or not at the account, where they are.
 func pepIn(gd *guard, s *component.Stanza) finding {
 	switch {
 	case !gd.isLocal(s.To):
-	case asks(s, nsPubsub, nsOwner) && !only(s.Payload(), isOpenNode):
+	case asks(s, nsPubsub, nsOwner) && (!only(s.Payload(), isOpenNode) || s.To.Resourcepart() != ""):
 		return notFound()
 	case asks(s, component.NSDiscoInfo, component.NSDiscoItem) && s.To.Resourcepart() == "":
 		if node := s.Payload().AttrValue("node"); node != "" && !isOpenNode(node) {

@@ -111,6 +111,7 @@ var crossings = func() []cross {
 		{rule: "clock", in: result("<time xmlns='urn:xmpp:time'><tzo>+01:00</tzo></time>"), out: failed(noService), off: result("<time xmlns='urn:xmpp:time'><tzo>+01:00</tzo></time>")},
 		part(pres, "clock", "<show>away</show><idle xmlns='urn:xmpp:idle:1' since='2026-01-01T00:00:00+01:00'/><query xmlns='jabber:iq:last' seconds='3'/>", "<show>away</show>"),
 
+		inward(stopped(inGet, "disco", "<query xmlns='http://jabber.org/protocol/disco#items'/>", stanza.ServiceUnavailable)),
 		inward(stopped(inGet, "disco", "<services xmlns='urn:xmpp:extdisco:2'/>", stanza.ServiceUnavailable)),
 		bare(part(result, "disco", "<query xmlns='http://jabber.org/protocol/disco#info'><identity category='account' type='registered' name='Prosody'/></query>", accountInfo("").String())),
 		bare(part(result, "disco", "<query xmlns='http://jabber.org/protocol/disco#items'><item jid='{A}' node='http://jabber.org/protocol/tune'/><item jid='{A}' node='http://jabber.org/protocol/nick'/></query>",
@@ -137,7 +138,8 @@ var crossings = func() []cross {
 		{rule: "pep", in: msg(node(event, "urn:xmpp:avatar:metadata") + "<addresses xmlns='http://jabber.org/protocol/address'/>"),
 			off: msg(node(event, "urn:xmpp:avatar:metadata") + "<addresses xmlns='http://jabber.org/protocol/address'/>")},
 		{rule: "pep", in: result(node(read, "http://jabber.org/protocol/tune")), out: failed(noItem), off: result(node(read, "http://jabber.org/protocol/tune"))},
-		inward(stopped(inGet, "pep", node(read, "urn:xmpp:microblog:0"), stanza.ItemNotFound)),
+		bare(inward(stopped(inGet, "pep", node(read, "urn:xmpp:microblog:0"), stanza.ItemNotFound))),
+		inward(stopped(inGet, "pep", node(read, "http://jabber.org/protocol/nick"), stanza.ItemNotFound)),
 		inward(stopped(inGet, "pep", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><subscriptions/></pubsub>", stanza.ItemNotFound)),
 		bare(inward(stopped(inGet, "pep", "<query xmlns='http://jabber.org/protocol/disco#info' node='http://jabber.org/protocol/mood'/>", stanza.ItemNotFound))),
 
@@ -171,6 +173,8 @@ var crossings = func() []cross {
 			body+"<delay xmlns='urn:xmpp:delay' from='{A}' stamp='2026-01-01T00:00:00Z'/>"),
 		part(msg, "delay", body+"<x xmlns='jabber:x:delay' stamp='20260101T00:00:00'>Offline Storage</x>", body+"<x xmlns='jabber:x:delay' stamp='20260101T00:00:00'/>"),
 		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' stamp='noon'/>", body),
+		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' from='{I}/RANDOM' stamp='2026-01-01T00:00:00Z'/>", body+"<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>").from(
+			body + "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-01T00:00:00Z'/>"),
 
 		{rule: "presence-hints", in: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>"), off: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>")},
 		part(msg, "presence-hints", body+"<active xmlns='http://jabber.org/protocol/chatstates'/><markable xmlns='urn:xmpp:chat-markers:0'/>", body+"<markable xmlns='urn:xmpp:chat-markers:0'/>"),

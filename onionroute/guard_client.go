@@ -133,6 +133,14 @@ func clocks(_ *guard, s *component.Stanza) finding {
 	return changed(strip(&s.Nodes, in(nsIdle, nsLast)))
 }
 
+// discoIn refuses questions for external services, and for what a client has to offer.
+func discoIn(gd *guard, s *component.Stanza) finding {
+	if asks(s, nsExternal) || asks(s, component.NSDiscoItem) && gd.isLocal(s.To) && s.To.Resourcepart() != "" {
+		return unavailable()
+	}
+	return finding{}
+}
+
 // discoOut reduces what is told of accounts, by which the host's software can be known,
 // and removes contact addresses.
 func discoOut(gd *guard, s *component.Stanza) finding {

@@ -5,14 +5,15 @@ import (
 	"strings"
 	"time"
 
+	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 )
 
 // delays makes stamps whole seconds of UTC (XEP-0082), and removes the words of the
-// server that made them. The address of that server is translated, or masked.
-func delays(_ *guard, s *component.Stanza) finding {
+// server that made them, and its own address.
+func delays(gd *guard, s *component.Stanza) finding {
 	hit := false
 	walk(&s.Nodes, func(e *component.Element) bool {
 		if !e.Is("urn:xmpp:delay", "delay") && !e.Is("jabber:x:delay", "x") {
@@ -31,6 +32,10 @@ func delays(_ *guard, s *component.Stanza) finding {
 		if now := at.UTC().Truncate(time.Second).Format(format); now != stamp || len(e.Nodes) > 0 {
 			e.SetAttr("stamp", now)
 			e.Nodes = nil
+			hit = true
+		}
+		if from, err := jid.Parse(e.AttrValue("from")); err == nil && gd.isHost(from) {
+			e.RemoveAttr("from")
 			hit = true
 		}
 		return true
