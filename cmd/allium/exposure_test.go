@@ -58,7 +58,7 @@ func tells(t *testing.T, n *node, text string) {
 		`\b` + regexp.QuoteMeta(n.domain) + `\b`, `\b` + regexp.QuoteMeta(machine) + `\b`, regexp.QuoteMeta(n.client.JID().Resourcepart()), regexp.QuoteMeta(n.dir),
 		`prosody|ejabberd|process-?one|allium|slixmpp|mellium|gajim|\bgo1\.\d`, // software
 		`\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b`, `\[[0-9a-f]*:[0-9a-f:]*\]`, `\b::1\b`,
-		`tzo|<utc>|seconds=|[+-]\d\d:\d\d\b|<tz>`,              // clock
+		`\btzo\b|<utc>|seconds=|[+-]\d\d:\d\d\b|<tz>`,          // clock
 		`thinkpad|in the park|\+1 555|secret street|some song`, // what the user told the host
 	} {
 		assert.NotRegexp(t, "(?i)"+secret, text)
@@ -108,7 +108,8 @@ func publish(t *testing.T, n *node) {
 		"urn:xmpp:omemo:2:devices":                  "<devices xmlns='urn:xmpp:omemo:2'><device id='1' label='ThinkPad' labelsig='AA=='/></devices>",
 		"eu.siacs.conversations.axolotl.devicelist": "<list xmlns='eu.siacs.conversations.axolotl'><device id='1'/></list>",
 		"http://jabber.org/protocol/nick":           "<nick xmlns='http://jabber.org/protocol/nick'>ana</nick>",
-		"urn:xmpp:avatar:metadata":                  "<metadata xmlns='urn:xmpp:avatar:metadata'><info id='1' bytes='1' type='image/png' url='https://" + n.domain + "/a'/></metadata>",
+		"urn:xmpp:avatar:data":                      "<data xmlns='urn:xmpp:avatar:data'>AAAA</data>",
+		"urn:xmpp:avatar:metadata":                  "<metadata xmlns='urn:xmpp:avatar:metadata'><info id='current' bytes='3' type='image/png'/><info id='other' bytes='3' type='image/png' url='https://" + n.domain + "/a'/></metadata>",
 	} {
 		set(t, n, "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='"+node+"'><item id='current'>"+item+"</item></publish></pubsub>")
 	}
