@@ -27,6 +27,7 @@ type config struct {
 	Federation *federationConfig `toml:"federation"`
 	Tor        torConfig         `toml:"tor"`
 	Privacy    privacyConfig     `toml:"privacy"`
+	Web        *webConfig        `toml:"web"`
 	Limits     limitsConfig      `toml:"limits"`
 	Log        logConfig         `toml:"log"`
 }
@@ -109,6 +110,9 @@ func loadConfig(file string) (*config, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	if c.Web != nil && c.Web.Listen == "" {
+		c.Web.Listen = "127.0.0.1:5380"
+	}
 	c.StateDir = c.absolute(c.StateDir)
 	for _, p := range []*string{&c.Tor.Torrc, &c.Tor.Sockets, &c.Host.SecretFile} {
 		*p = c.absolute(*p)
@@ -186,6 +190,9 @@ func (c *config) check(at func(key, format string, args ...any)) {
 		at("limits", "stanza must be at least 10000 octets (RFC 6120 §13.12), and unauthenticated_stanza 1000")
 	}
 	c.Privacy.check(at)
+	if c.Web != nil {
+		c.Web.check(at)
+	}
 	switch c.Log.Level {
 	case "", "debug", "info", "warn", "error":
 	default:

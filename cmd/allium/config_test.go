@@ -36,6 +36,10 @@ func TestConfigDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "127.0.0.1:5347", c.Host.Server)
 	assert.Equal(t, "s", c.Federation.Secret)
+	assert.Nil(t, c.Web)
+	withWeb, err := loadConfig(writeConfig(t, minimal+"[web]\n"))
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.1:5380", withWeb.Web.Listen)
 	assert.Equal(t, filepath.Join(filepath.Dir(file), "state"), c.StateDir)
 }
 
@@ -61,6 +65,8 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[privacy]\noff = [\"resourse\"]\n[federation]", `:6: privacy.off: unknown rule "resourse"; is "resource" meant?`},
 		{"[federation]", "[privacy]\non = [\"tls-names\"]\n[federation]", `:6: privacy.on: unknown rule "tls-names"`},
 		{"[federation]", "[privacy]\nofff = []\n[federation]", `:6: unknown key "privacy.offf"; is "privacy.off" meant?`},
+		{"[federation]", "[web]\nlisten = \"0.0.0.0:5380\"\n[federation]", `:6: web.listen: "0.0.0.0:5380" is not a loopback address`},
+		{"[federation]", "[web]\nlisten = \"localhost:5380\"\n[federation]", ":6: web.listen: "},
 		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
 	} {
 		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))

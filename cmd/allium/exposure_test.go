@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -41,6 +42,16 @@ func TestLeaks(t *testing.T) {
 				for _, heard := range probe(t, victim, port) {
 					tells(t, victim, heard)
 				}
+			}
+			for page, has := range map[string]string{"/metrics": `allium_privacy_rule_total{rule="resource"}`, "/readyz": "ok"} {
+				r, err := http.Get("http://" + victim.web + page)
+				require.NoError(t, err)
+				text, err := io.ReadAll(r.Body)
+				r.Body.Close()
+				require.NoError(t, err)
+				assert.Equal(t, http.StatusOK, r.StatusCode)
+				assert.Contains(t, string(text), has)
+				assert.NotContains(t, string(text), has+" 0")
 			}
 			for _, s := range victim.client.Received() {
 				assert.False(t, s.Kind == component.IQ && s.Type == "get" && s.From.Domainpart() == "onion."+victim.domain, "it reached the client: %s", s)
