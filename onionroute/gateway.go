@@ -140,7 +140,7 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	toOnion.payload(s.Nodes)
 	pass, err := g.guard.leaving(ctx, s)
 	it.xml = s.AppendXML(nil, component.NSServer)
-	s.To, s.From = it.head.To, it.head.From // s goes back to the caller if there is an error
+	s.To, s.From, s.ID = it.head.To, it.head.From, it.head.ID // s goes back to the caller if there is an error
 	if !pass {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hashicorp/golang-lru/v2"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
@@ -39,6 +40,7 @@ type guard struct {
 	hidden     []string // domains of the host that peers do not know it by
 	onionLinks bool
 	masks      *masks
+	ids        *lru.Cache[string, request]
 	told       *told
 	warned     sync.Once
 }
@@ -57,8 +59,12 @@ type finding struct {
 // newGuard makes a guard that sends its own words by out. The error names the rule in p
 // that does not exist, or cannot be switched.
 func newGuard(p Privacy, m *AddressMap, out component.Sender, log *slog.Logger) (*guard, error) {
+	ids, err := lru.New[string, request](maxRequests)
+	if err != nil {
+		return nil, fmt.Errorf("onionroute: %w", err)
+	}
 	gd := &guard{m: m, out: out, log: log, on: map[string]bool{}, counts: map[string]*atomic.Uint64{},
-		onionLinks: p.OnionLinks, masks: newMasks(), told: newTold()}
+		onionLinks: p.OnionLinks, masks: newMasks(), told: newTold(), ids: ids}
 	for _, r := range rules {
 		gd.counts[r.name] = &atomic.Uint64{}
 		gd.on[r.name] = !r.optional

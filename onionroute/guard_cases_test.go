@@ -109,6 +109,8 @@ var crossings = func() []cross {
 		inward(stopped(inGet, "clock", "<query xmlns='jabber:iq:time'/>", stanza.ServiceUnavailable)),
 		inward(stopped(inGet, "clock", "<query xmlns='jabber:iq:last'/>", stanza.ServiceUnavailable)),
 		{rule: "clock", in: result("<time xmlns='urn:xmpp:time'><tzo>+01:00</tzo></time>"), out: failed(noService), off: result("<time xmlns='urn:xmpp:time'><tzo>+01:00</tzo></time>")},
+		{rule: "clock", in: "<iq to='{B}' from='{A}' id='rr-1795313571677' type='get'><ping xmlns='urn:xmpp:ping'/></iq>",
+			out: get("<ping xmlns='urn:xmpp:ping'/>"), off: "<iq to='{B}' from='{A}' id='rr-1795313571677' type='get'><ping xmlns='urn:xmpp:ping'/></iq>"},
 		part(pres, "clock", "<show>away</show><idle xmlns='urn:xmpp:idle:1' since='2026-01-01T00:00:00+01:00'/><query xmlns='jabber:iq:last' seconds='3'/>", "<show>away</show>"),
 
 		inward(stopped(inGet, "disco", "<query xmlns='http://jabber.org/protocol/disco#items'/>", stanza.ServiceUnavailable)),

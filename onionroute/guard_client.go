@@ -1,6 +1,7 @@
 package onionroute
 
 import (
+	"crypto/rand"
 	"crypto/sha1"
 	"encoding/base64"
 	"slices"
@@ -131,6 +132,37 @@ func clocks(_ *guard, s *component.Stanza) finding {
 		return finding{}
 	}
 	return changed(strip(&s.Nodes, in(nsIdle, nsLast)))
+}
+
+// clocksIn refuses questions for the time, and gives answers the id of the question.
+func clocksIn(gd *guard, s *component.Stanza) finding {
+	if s.Kind != component.IQ || s.IsRequest() {
+		return refuses(clockSpaces...)(gd, s)
+	}
+	asked, ok := gd.ids.Get(s.ID)
+	if !ok || asked.peer != gd.base(s.From) {
+		return finding{}
+	}
+	gd.ids.Remove(s.ID)
+	s.ID = asked.id
+	return changed(true)
+}
+
+const maxRequests = 10_000 // that are not answered yet
+
+// A request is a question that is on its way to a peer by another id.
+type request struct{ id, peer string }
+
+// hideID gives a request an id that says nothing: ejabberd's are made of the exact time,
+// and others' have a form that tells what software they are of.
+func hideID(gd *guard, s *component.Stanza) finding {
+	if !s.IsRequest() {
+		return finding{}
+	}
+	id := rand.Text()
+	gd.ids.Add(id, request{s.ID, Base(s.To.Domainpart())})
+	s.ID = id
+	return changed(true)
 }
 
 // discoIn refuses questions for external services, and for what a client has to offer.

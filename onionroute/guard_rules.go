@@ -36,7 +36,7 @@ func init() { // the checks refer to the table
 		{name: "nested-jids", what: "addresses at the host's own name, anywhere in a stanza", where: "egress", egress: hostAsSender, leaving: hostNames, ingress: hostAsReceiver},
 		{name: "resource", what: "names of clients and machines in resources", where: "both", egress: maskSender, ingress: unmask},
 		{name: "version", what: "name, version and system of a client", where: "both", egress: softwareInfo, ingress: refuses(nsVersion)},
-		{name: "clock", what: "local time, time zone, idle time", where: "both", egress: clocks, ingress: refuses(clockSpaces...)},
+		{name: "clock", what: "the time, time zone, idle time", where: "both", egress: clocks, leaving: hideID, ingress: clocksIn},
 		{name: "disco", what: "the features, items and contact addresses of the host", where: "both", egress: discoOut, ingress: discoIn},
 		{name: "caps", what: "which client it is, by its features", where: "both", egress: capsOut, ingress: capsIn},
 		{name: "vcard", what: "mail, phone, address, links and avatar hash of a vCard", where: "egress", egress: vcardOut},

@@ -95,9 +95,12 @@ var (
 	hostSide  = strings.NewReplacer("{A}", "alice@example.org/laptop", "{ALICE}", "alice@example.org", "{B}", `bob\40`+testX+"@onion.example.org", "{I}", testI, "{X}", testX)
 	onionSide = strings.NewReplacer("{A}", "alice@"+testI+"/RANDOM", "{ALICE}", "alice@"+testI, "{B}", "bob@"+testX, "{I}", testI, "{X}", testX)
 	random    = regexp.MustCompile(`/[A-Z2-7]{26}\b`)
+	randomID  = regexp.MustCompile(` id='[A-Z2-7]{26}'`)
 )
 
-func fixed(xml string) string { return random.ReplaceAllString(xml, "/RANDOM") }
+func fixed(xml string) string {
+	return randomID.ReplaceAllString(random.ReplaceAllString(xml, "/RANDOM"), " id='1'")
+}
 
 // cross is one stanza at the border. What comes out with the rule, without it, and in the
 // place of it: an error, or something that the guard says.
@@ -194,6 +197,25 @@ func TestGuardTable(t *testing.T) {
 		_, err := newGuard(p, testMap(), nil, nil)
 		assert.ErrorContains(t, err, "no privacy rule", p)
 	}
+}
+
+// A request has another id on the way to the peer, and its answer comes back by its own.
+// Only the peer that was asked can answer.
+func TestGuardIDs(t *testing.T) {
+	b := newBorder(t, Privacy{})
+	const ask = "<iq to='{B}' from='alice@example.org' id='rr-1795313571677' type='get'><ping xmlns='urn:xmpp:ping'/></iq>"
+	xml, err := b.out(readStanza(t, hostSide.Replace(ask)))
+	require.NoError(t, err)
+	sent := readStanza(t, xml)
+	assert.NotContains(t, sent.ID, "1795313571677")
+	answer := func(from string) string {
+		xml, err := b.in(readStanza(t, onionSide.Replace("<iq to='alice@{I}' from='"+from+"' id='"+sent.ID+"' type='result'/>")))
+		require.NoError(t, err)
+		return readStanza(t, xml).ID
+	}
+	assert.Equal(t, sent.ID, answer("eve@"+onionName("Y")))
+	assert.Equal(t, "rr-1795313571677", answer("{B}"))
+	assert.Equal(t, sent.ID, answer("{B}"), "there is one answer")
 }
 
 // A resource is another one for each peer, lives as long as the session does for that
