@@ -16,6 +16,13 @@
 // Nothing here resolves a name or opens a connection but by [Tor.Dial], which takes the
 // names of onion services alone, through a SOCKS port that is told to take nothing else.
 //
+// # What peers learn
+//
+// What crosses to a peer, and from one to a local user, is decided by the guard, with one
+// table of rules: guard_rules.go. A Gateway asks it for every stanza, at the one place where
+// addresses are translated. The names of clients are masked there, by a map that lives as
+// long as their sessions.
+//
 // # Concurrency
 //
 // A peer, which is an onion service with all domains at it, has one goroutine: it
