@@ -129,7 +129,8 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if pass, err := g.guard.egress(ctx, s); !pass {
 		return err
 	}
-	toOnion := g.guard.toOnion(Base(to.Domainpart()))
+	base := Base(to.Domainpart())
+	toOnion := g.guard.toOnion(base)
 	from, err := toOnion(s.From)
 	if err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
@@ -149,7 +150,7 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	}
 	// An answer is caused by the peer, and not by who gives it.
 	it.answer = s.Kind == component.IQ && !s.IsRequest() || s.Type == "error"
-	return g.toPeer(Base(it.pair.to), func(p *peer) error { return p.send(it) })
+	return g.toPeer(base, func(p *peer) error { return p.send(it) })
 }
 
 // allowed tells who may send through the gateway: users of the host, services here,
@@ -187,7 +188,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	toHost := g.guard.toHost(Base(s.From.Domainpart()))
+	toHost := g.guard.toHost(s.From.Domainpart())
 	var err error
 	if s.From, err = g.m.ToHost(s.From); err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")

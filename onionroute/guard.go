@@ -37,6 +37,9 @@ type guard struct {
 	on     map[string]bool
 	counts map[string]*atomic.Uint64
 
+	// The checks of the rules that are on, in the order of the table.
+	goingOut, goneOut, comingIn []activeCheck
+
 	hidden     []string // domains of the host that peers do not know it by
 	onionLinks bool
 	masks      *masks
@@ -47,6 +50,11 @@ type guard struct {
 
 // A check is what a rule does with a stanza, which it may change.
 type check func(*guard, *component.Stanza) finding
+
+type activeCheck struct {
+	check
+	count *atomic.Uint64
+}
 
 // A finding is what a check found. The zero finding is nothing: the stanza passes.
 type finding struct {
@@ -76,6 +84,13 @@ func newGuard(p Privacy, m *AddressMap, out component.Sender, log *slog.Logger) 
 				return nil, fmt.Errorf("onionroute: there is no privacy rule %q that can be switched", name)
 			}
 			gd.on[name] = on
+		}
+	}
+	for _, r := range rules {
+		for list, f := range map[*[]activeCheck]check{&gd.goingOut: r.egress, &gd.goneOut: r.leaving, &gd.comingIn: r.ingress} {
+			if f != nil && gd.on[r.name] {
+				*list = append(*list, activeCheck{f, gd.counts[r.name]})
+			}
 		}
 	}
 	// Where the host is known by its onion name alone there is nothing to hide.
@@ -111,34 +126,29 @@ func (g *Gateway) PrivacyCounts() map[string]uint64 {
 // further, and err, if there is one, is for its sender.
 func (gd *guard) egress(ctx context.Context, s *component.Stanza) (pass bool, err error) {
 	gd.warn(s)
-	return gd.look(ctx, s, func(r *rule) check { return r.egress })
+	return gd.look(ctx, s, gd.goingOut)
 }
 
 // leaving looks once more, after the addresses in the nodes were translated.
 func (gd *guard) leaving(ctx context.Context, s *component.Stanza) (pass bool, err error) {
-	return gd.look(ctx, s, func(r *rule) check { return r.leaving })
+	return gd.look(ctx, s, gd.goneOut)
 }
 
 // ingress looks at a stanza that came from a peer, as egress does.
 func (gd *guard) ingress(ctx context.Context, s *component.Stanza) (pass bool, err error) {
 	gd.warn(s)
-	return gd.look(ctx, s, func(r *rule) check { return r.ingress })
+	return gd.look(ctx, s, gd.comingIn)
 }
 
-func (gd *guard) look(ctx context.Context, s *component.Stanza, which func(*rule) check) (bool, error) {
+func (gd *guard) look(ctx context.Context, s *component.Stanza, checks []activeCheck) (bool, error) {
 	husk, changed := isHusk(s), false
-	for i := range rules {
-		r := &rules[i]
-		f := which(r)
-		if f == nil || !gd.on[r.name] {
-			continue
-		}
-		found := f(gd, s)
+	for _, c := range checks {
+		found := c.check(gd, s)
 		if !found.hit {
 			continue
 		}
 		changed = true
-		gd.counts[r.name].Add(1)
+		c.count.Add(1)
 		if found.say != nil {
 			if err := gd.out.Send(ctx, found.say); err != nil {
 				gd.log.Warn("an answer could not be sent", "error", err)

@@ -34,14 +34,17 @@ func (gd *guard) toOnion(base string) translation {
 	}
 }
 
-// toHost is the translation of what a peer wrote.
-func (gd *guard) toHost(base string) translation {
+// toHost is the translation of what a peer wrote, which is at that onion-side domain.
+func (gd *guard) toHost(peer string) translation {
 	return func(j jid.JID) (jid.JID, error) {
 		j, err := gd.m.ToHost(j)
 		if err != nil {
 			return j, err
 		}
-		if real, ok := gd.masks.real(j, base); ok {
+		if j.Resourcepart() == "" {
+			return j, nil
+		}
+		if real, ok := gd.masks.real(j, Base(peer)); ok {
 			return real, nil
 		}
 		return j, nil
@@ -59,7 +62,7 @@ func hostAsSender(gd *guard, s *component.Stanza) finding { return changed(gd.is
 
 // hostAsReceiver finds answers to that.
 func hostAsReceiver(gd *guard, s *component.Stanza) finding {
-	if s.To.Localpart() != "" || s.To.Domainpart() != gd.m.Gateway {
+	if s.To.Localpart() != "" || s.To.Domainpart() != gd.m.Gateway || s.To.Resourcepart() == "" {
 		return finding{}
 	}
 	real, ok := gd.masks.real(s.To, gd.base(s.From))

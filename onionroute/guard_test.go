@@ -67,7 +67,7 @@ func (b *border) out(s *component.Stanza) (xml string, err error) {
 
 // in is the other way.
 func (b *border) in(s *component.Stanza) (xml string, err error) {
-	toHost := b.toHost(Base(s.From.Domainpart()))
+	toHost := b.toHost(s.From.Domainpart())
 	if s.From, err = b.m.ToHost(s.From); err != nil {
 		return "", err
 	}

@@ -167,7 +167,7 @@ func dialRaw(t testing.TB, s *server, port int) *raw {
 	if port == portServerTLS {
 		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 	}
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	return &raw{t, c, component.NewDecoder(c, component.Limits{})}
 }
 
