@@ -93,10 +93,19 @@ func (d *Decoder) begin() {
 // Buffered is what has been read from the input and not yet been used.
 func (d *Decoder) Buffered() int { return d.src.r.Buffered() }
 
+// Restart makes d ready for a new stream's Header on the same input (RFC 6120 §4.3.3),
+// keeping what is buffered: the other side may have sent it behind what ended the old
+// stream. It is called after Header or Next returned no error.
+func (d *Decoder) Restart() {
+	// A scanner holds an octet back only inside an element, to look where text and names
+	// end. Behind a '>' it has none, so a new one misses nothing. Header sets the rest.
+	d.d = xml.NewDecoder(d.src)
+}
+
 // Header reads up to the stream's opening tag. The result has no nodes.
 func (d *Decoder) Header() (*Element, error) {
 	d.begin()
-	d.scope = []binding{{"xml", NSXML}}
+	d.scope, d.content = []binding{{"xml", NSXML}}, ""
 	for first := true; ; first = false {
 		if markup, err := d.src.skipSpace(); err == io.EOF {
 			return nil, io.ErrUnexpectedEOF
