@@ -25,23 +25,27 @@ import (
 type wire struct {
 	mu    sync.Mutex
 	ports map[string]string // onion name → socket of port 5269
+	tls   map[string]string // the same of port 5270
 	dials []string
 	conns []net.Conn
 }
 
-func newWire() *wire { return &wire{ports: map[string]string{}} }
+func newWire() *wire { return &wire{ports: map[string]string{}, tls: map[string]string{}} }
 
 func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.dials = append(w.dials, onion)
 	path := w.ports[onion]
 	if path == "" {
+		w.dials = append(w.dials, onion)
 		return nil, &SOCKSError{socksNoDescriptor}
 	}
-	if port != portServer {
-		return nil, &SOCKSError{5}
+	if port == portServerTLS {
+		if path = w.tls[onion]; path == "" {
+			return nil, &SOCKSError{5}
+		}
 	}
+	w.dials = append(w.dials, onion)
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		w.conns = append(w.conns, c)
@@ -75,11 +79,21 @@ type server struct {
 }
 
 func (s *server) Send(ctx context.Context, st *component.Stanza) error {
+	taken := st.Taken
+	if taken == nil {
+		taken = func() {}
+	}
 	if st.To.Domainpart() == s.c.Domain {
-		return s.HandleStanza(ctx, st)
+		st.Taken = nil
+		err := s.HandleStanza(ctx, st)
+		if err == nil {
+			taken()
+		}
+		return err
 	}
 	select {
 	case s.toUs <- st:
+		taken()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -97,7 +111,7 @@ func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", domain)
 	}
-	s.Gateway, err = NewGateway(Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Log: log,
+	s.Gateway, err = NewGateway(Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Spool: filepath.Join(dir, "spool.sqlite"), Log: log,
 		Services: map[string]string{"rooms." + domain: "rooms"}}, w, s)
 	require.NoError(t, err)
 	for _, f := range change {
@@ -105,6 +119,7 @@ func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *
 	}
 	w.mu.Lock()
 	w.ports[id.Name()] = s.Ports()[portServer]
+	w.tls[id.Name()] = s.Ports()[portServerTLS]
 	w.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -297,4 +312,11 @@ func (s *rawServer) proven(t testing.TB, to *server) *raw {
 func message(from, to, body string) *component.Stanza {
 	s := &component.Stanza{Kind: component.Message, Type: "chat", ID: "1", From: jid.MustParse(from), To: jid.MustParse(to)}
 	return s.Add(component.NewElement(component.NSClient, "body", component.Text(body)))
+}
+
+// waits is the cost of all that waits.
+func (s *server) waits() int {
+	s.quota.mu.Lock()
+	defer s.quota.mu.Unlock()
+	return s.quota.total
 }
