@@ -53,6 +53,8 @@ type Gateway struct {
 	spool   *spool
 	quota   quota
 
+	contacts *contacts
+
 	credentials *credentials
 
 	wg       sync.WaitGroup
@@ -99,7 +101,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 		return nil, err
 	}
 	g := &Gateway{c: c, m: m, dialer: dialer, out: out, log: c.Log, credentials: credentials, spool: spool,
-		secret: newSecret(), times: defaultTimes, quota: quota{users: map[string]int{}},
+		secret: newSecret(), times: defaultTimes, contacts: newContacts(spool), quota: quota{users: map[string]int{}},
 		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
 		loaded: make(chan struct{}), peers: map[string]*peer{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
 	if c.MaxAge > 0 {
@@ -196,6 +198,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		return err
 	}
 	var err error
+	onion := Base(s.From.Domainpart())
 	if s.From, err = g.m.ToHost(s.From); err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
@@ -213,6 +216,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		return component.NewError(stanza.Cancel, stanza.ServiceUnavailable, "")
 	}
 	translation(g.m.ToHost).payload(s.Nodes)
+	g.contacts.note(onion, s)
 	return g.out.Send(ctx, s)
 }
 

@@ -540,7 +540,7 @@ func (st *stream) check(p *peer) error {
 		return err
 	case quiet && st.sessionKnown():
 		return st.ask()
-	case unused && st.initiator:
+	case unused && st.initiator && !st.g.contacts.any(p.onion):
 		return errUnused
 	}
 	return nil

@@ -84,6 +84,7 @@ const (
 	itemBytes    = 512       // that an item costs beside its XML
 	maxAnswers   = 256 << 10 // octets of answers that wait for a peer to read them
 	maxPresence  = 1000      // presences that wait for one peer
+	maxOnline    = 10_000    // contacts at one peer, times those who have them
 	maxPeers     = 2000      // that stanzas wait for, or that are connected
 	maxDialing   = 32        // peers at one time
 	maxInbound   = 512       // streams from peers
@@ -190,6 +191,14 @@ func (g *Gateway) load(ctx context.Context) error {
 		} else {
 			p.queue = append(p.queue, it)
 		}
+	}
+	known, err := g.contacts.load()
+	if err != nil {
+		return err
+	}
+	for _, onion := range known {
+		p := of(onion) // it is not known if they still are
+		p.missing, p.missed = true, time.Now()
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

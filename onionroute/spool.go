@@ -61,6 +61,13 @@ CREATE TABLE peer (
 	direct INTEGER NOT NULL, -- it takes streams with TLS from the first octet, and proves itself by them
 	seen   INTEGER NOT NULL  -- Unix seconds
 );
+`, `
+CREATE TABLE online ( -- contacts of users here; addresses host side
+	peer     TEXT NOT NULL,
+	from_jid TEXT NOT NULL,
+	to_jid   TEXT NOT NULL,
+	PRIMARY KEY (peer, from_jid, to_jid)
+);
 `}
 
 // openSpool opens the database, or makes it.
