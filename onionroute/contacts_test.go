@@ -30,7 +30,7 @@ func TestContactsOfVanishedServer(t *testing.T) {
 	w.vanish(b)
 	got := a.receive1(t)
 	assert.Equal(t, "unavailable", got.Type)
-	assert.Equal(t, bob+"/phone", got.From.String())
+	assert.Equal(t, bob, got.From.Bare().String())
 	assert.Equal(t, "alice@a.example", got.To.String())
 	// Of what happens meanwhile, the newest is kept.
 	require.Eventually(t, func() bool {
@@ -65,5 +65,5 @@ func TestContactsAfterCrash(t *testing.T) {
 	a.start(t)
 	got := a.receive1(t)
 	assert.Equal(t, "unavailable", got.Type)
-	assert.Equal(t, bob+"/phone", got.From.String())
+	assert.Equal(t, bob, got.From.Bare().String())
 }

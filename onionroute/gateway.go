@@ -36,6 +36,8 @@ type Config struct {
 	// Default 10,000 octets (RFC 6120 §13.12), and 256 KiB.
 	Unauthenticated, Authenticated component.Limits
 
+	Privacy Privacy // what peers may learn
+
 	Log *slog.Logger // default slog.Default()
 }
 
@@ -46,6 +48,7 @@ type Gateway struct {
 	m       *AddressMap
 	dialer  Dialer
 	out     component.Sender
+	guard   *guard
 	service *component.Service
 	log     *slog.Logger
 	secret  secret
@@ -96,11 +99,15 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if err != nil {
 		return nil, err
 	}
+	guard, err := newGuard(c.Privacy, m, out, c.Log)
+	if err != nil {
+		return nil, err
+	}
 	spool, err := openSpool(c.Spool)
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{c: c, m: m, dialer: dialer, out: out, log: c.Log, credentials: credentials, spool: spool,
+	g := &Gateway{c: c, m: m, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
 		secret: newSecret(), times: defaultTimes, contacts: newContacts(spool), quota: quota{users: map[string]int{}},
 		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
 		loaded: make(chan struct{}), peers: map[string]*peer{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
@@ -133,15 +140,23 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if err != nil {
 		return errNoSuchServer()
 	}
-	from, err := g.m.ToOnion(s.From)
+	if pass, err := g.guard.egress(ctx, s); !pass {
+		return err
+	}
+	toOnion := g.guard.toOnion(Base(to.Domainpart()))
+	from, err := toOnion(s.From)
 	if err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
 	head := *s
 	s.To, s.From = to, from
-	translation(g.m.ToOnion).payload(s.Nodes)
+	toOnion.payload(s.Nodes)
+	pass, err := g.guard.leaving(ctx, s)
 	xml := s.AppendXML(nil, component.NSServer)
-	s.To, s.From = head.To, head.From // s goes back to the caller if there is an error
+	s.To, s.From, s.ID = head.To, head.From, head.ID // s goes back to the caller if there is an error
+	if !pass {
+		return err
+	}
 	if len(xml) > maxStanza {
 		return errTooLarge()
 	}
@@ -183,11 +198,7 @@ func (g *Gateway) answer(s *component.Stanza, err error) {
 	if r == nil {
 		return
 	}
-	if e := r.Child(component.NSClient, "error"); e != nil {
-		e.Nodes = slices.DeleteFunc(e.Nodes, func(n component.Node) bool {
-			return n.Element != nil && n.Element.Is(component.NSStanzas, "text")
-		})
-	}
+	r.Nodes = plainError(r)
 	it := newItem(r, Base(r.To.Domainpart()), pair{r.From.Domainpart(), r.To.Domainpart()}, r.AppendXML(nil, component.NSServer))
 	it.answer = true
 	g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
@@ -197,6 +208,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
+	toHost := g.guard.toHost(Base(s.From.Domainpart()))
 	var err error
 	onion := Base(s.From.Domainpart())
 	if s.From, err = g.m.ToHost(s.From); err != nil {
@@ -211,11 +223,18 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	case !slices.Contains(g.c.Hosts, s.To.Domainpart()):
 		// A stranger's address: it is not relayed into the open network.
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
-	case s.To.Localpart() == "" && s.IsRequest():
-		// The host itself is nobody that peers have business with.
-		return component.NewError(stanza.Cancel, stanza.ServiceUnavailable, "")
+	case s.To.Localpart() == "":
+		// The host itself is nobody that peers have business with, and who guesses its
+		// name learns nothing.
+		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	}
-	translation(g.m.ToHost).payload(s.Nodes)
+	if pass, err := g.guard.ingress(ctx, s); !pass {
+		if err == nil && s.Taken != nil {
+			s.Taken() // nobody else will take it
+		}
+		return err
+	}
+	toHost.payload(s.Nodes)
 	g.contacts.note(onion, s)
 	return g.out.Send(ctx, s)
 }

@@ -27,17 +27,18 @@ type wire struct {
 	ports map[string]string // onion name → socket of port 5269
 	tls   map[string]string // the same of port 5270
 	dials []string
+	ways  []string // the isolation that was asked for with each
 	conns []net.Conn
 }
 
 func newWire() *wire { return &wire{ports: map[string]string{}, tls: map[string]string{}} }
 
-func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.Conn, error) {
+func (w *wire) Dial(ctx context.Context, onion string, port int, isolation string) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	path := w.ports[onion]
 	if path == "" {
-		w.dials = append(w.dials, onion)
+		w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
 		return nil, &SOCKSError{socksNoDescriptor}
 	}
 	if port == portServerTLS {
@@ -45,7 +46,7 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.
 			return nil, &SOCKSError{5}
 		}
 	}
-	w.dials = append(w.dials, onion)
+	w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		w.conns = append(w.conns, c)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ type config struct {
 	Federation *federationConfig `toml:"federation"`
 	Tor        torConfig         `toml:"tor"`
 	Spool      spoolConfig       `toml:"spool"`
+	Privacy    privacyConfig     `toml:"privacy"`
+	Web        *webConfig        `toml:"web"`
 	Limits     limitsConfig      `toml:"limits"`
 	Log        logConfig         `toml:"log"`
 }
@@ -54,6 +57,13 @@ type torConfig struct {
 	Control  string `toml:"control"`
 	Password string `toml:"password"`
 	Sockets  string `toml:"sockets"`
+}
+
+type privacyConfig struct {
+	Level      string   `toml:"level"`
+	Off        []string `toml:"off"`
+	On         []string `toml:"on"`
+	OnionLinks bool     `toml:"onion_links"`
 }
 
 type limitsConfig struct {
@@ -125,6 +135,9 @@ func loadConfig(file string) (*config, error) {
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
+	}
+	if c.Web != nil && c.Web.Listen == "" {
+		c.Web.Listen = "127.0.0.1:5380"
 	}
 	c.StateDir = c.absolute(c.StateDir)
 	for _, p := range []*string{&c.Tor.Torrc, &c.Tor.Sockets, &c.Host.SecretFile} {
@@ -207,10 +220,30 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	if n := c.Limits.UnauthenticatedStanza; n > 0 && n < 1000 || c.Limits.Stanza > 0 && c.Limits.Stanza < 10_000 {
 		at("limits", "stanza must be at least 10000 octets (RFC 6120 §13.12), and unauthenticated_stanza 1000")
 	}
+	c.Privacy.check(at)
+	if c.Web != nil {
+		c.Web.check(at)
+	}
 	switch c.Log.Level {
 	case "", "debug", "info", "warn", "error":
 	default:
 		at("log.level", "%q is not one of debug, info, warn, error", c.Log.Level)
+	}
+}
+
+func (p *privacyConfig) check(at func(key, format string, args ...any)) {
+	switch p.Level {
+	case "", "standard", "strict":
+	default:
+		at("privacy.level", "%q is not one of standard, strict", p.Level)
+	}
+	known := onionroute.PrivacyRules()
+	for key, names := range map[string][]string{"privacy.off": p.Off, "privacy.on": p.On} {
+		for _, name := range names {
+			if !slices.Contains(known, name) {
+				at(key, "unknown rule %q%s", name, meant(name, known))
+			}
+		}
 	}
 }
 
@@ -300,5 +333,7 @@ func (c *config) gatewaySettings(id *onionroute.Identity) onionroute.Config {
 		QueueBytes: c.Spool.PerPeer, UserBytes: c.Spool.PerUser, TotalBytes: c.Spool.Total,
 		Unauthenticated: component.Limits{Bytes: l.UnauthenticatedStanza, Depth: l.Depth, Elements: l.Elements},
 		Authenticated:   component.Limits{Bytes: l.Stanza, Depth: l.Depth, Elements: l.Elements},
+		Privacy: onionroute.Privacy{Strict: c.Privacy.Level == "strict", Off: c.Privacy.Off, On: c.Privacy.On,
+			OnionLinks: c.Privacy.OnionLinks},
 	}
 }

@@ -36,6 +36,10 @@ func TestConfigDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "127.0.0.1:5347", c.Host.Server)
 	assert.Equal(t, "s", c.Federation.Secret)
+	assert.Nil(t, c.Web)
+	withWeb, err := loadConfig(writeConfig(t, minimal+"[web]\n"))
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.1:5380", withWeb.Web.Listen)
 	assert.Equal(t, filepath.Join(filepath.Dir(file), "state"), c.StateDir)
 }
 
@@ -57,6 +61,12 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[log]\nlevel = \"loud\"\n[federation]", `:6: log.level: "loud" is not one of`},
 		{"[federation]", "[limits]\nstanza = 1\n[federation]", ":5: limits: stanza must be at least 10000"},
 		{"[federation]", "[tor]\ncontrol = \"unix:/x\"\ntorrc = \"x\"\n[federation]", ":6: tor.control: with a running tor"},
+		{"[federation]", "[privacy]\nlevel = \"paranoid\"\n[federation]", `:6: privacy.level: "paranoid" is not one of standard, strict`},
+		{"[federation]", "[privacy]\noff = [\"resourse\"]\n[federation]", `:6: privacy.off: unknown rule "resourse"; is "resource" meant?`},
+		{"[federation]", "[privacy]\non = [\"tls-names\"]\n[federation]", `:6: privacy.on: unknown rule "tls-names"`},
+		{"[federation]", "[privacy]\nofff = []\n[federation]", `:6: unknown key "privacy.offf"; is "privacy.off" meant?`},
+		{"[federation]", "[web]\nlisten = \"0.0.0.0:5380\"\n[federation]", `:6: web.listen: "0.0.0.0:5380" is not a loopback address`},
+		{"[federation]", "[web]\nlisten = \"localhost:5380\"\n[federation]", ":6: web.listen: "},
 		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
 	} {
 		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))
@@ -156,6 +166,13 @@ func TestInitTemplate(t *testing.T) {
 		`control = "unix:/run/tor/control"`, "").Replace(strings.Join(lines, "\n"))
 	_, err := loadConfig(writeConfig(t, text))
 	require.NoError(t, err, text)
+}
+
+// Each rule that can be switched is explained there.
+func TestInitTemplateRules(t *testing.T) {
+	for _, rule := range onionroute.PrivacyRules() {
+		assert.Regexp(t, `(?m)^#  `+rule+`: `, configTemplate)
+	}
 }
 
 // At info level the log names no peer and no user, unless the admin wants it.

@@ -11,19 +11,24 @@ import (
 
 // unknownKey tells of a key that means nothing, and of one that may be meant.
 func unknownKey(file, text string, key toml.Key) error {
-	best, distance := "", len(key.String())/2+1
-	for _, known := range knownKeys(reflect.TypeFor[config](), "") {
-		// Within the right section, the section's name is no sign of likeness.
-		d := levenshtein.ComputeDistance(key.String(), known)
-		if d < distance {
-			best, distance = known, d
+	// Within the right section, the section's name is no sign of likeness.
+	hint := meant(key.String(), knownKeys(reflect.TypeFor[config](), ""))
+	return fmt.Errorf("%s:%d: unknown key %q%s", file, findLine(text, key), key.String(), hint)
+}
+
+// meant is a hint at the known name that is most like the one that was written, "" if
+// none is.
+func meant(written string, known []string) string {
+	best, distance := "", len(written)/2+1
+	for _, k := range known {
+		if d := levenshtein.ComputeDistance(written, k); d < distance {
+			best, distance = k, d
 		}
 	}
-	hint := ""
-	if best != "" {
-		hint = fmt.Sprintf("; is %q meant?", best)
+	if best == "" {
+		return ""
 	}
-	return fmt.Errorf("%s:%d: unknown key %q%s", file, findLine(text, key), key.String(), hint)
+	return fmt.Sprintf("; is %q meant?", best)
 }
 
 // knownKeys lists the keys of a configuration, with those of its sections.

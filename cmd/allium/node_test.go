@@ -73,7 +73,7 @@ type node struct {
 	exited      chan struct{}
 	log, trace  string
 	client      *hosttest.Client
-	config      string
+	config, web string
 	contacts    func(of *node) string // how this node's user writes another's address
 }
 
@@ -95,7 +95,7 @@ func alliumNode(t testing.TB, name, kind string) *node {
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{gateway: secret}})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
-	n.config = filepath.Join(dir, "allium.toml")
+	n.config, n.web = filepath.Join(dir, "allium.toml"), "127.0.0.1:"+freePort(t)
 	tor := fmt.Sprintf("torrc = %q", net.Torrc())
 	if kind == "ejabberd" { // here, it uses a tor that runs already
 		tor = fmt.Sprintf("control = %q", "unix:"+n.runTor(t, net))
@@ -110,10 +110,12 @@ domains = [%q]
 domain = %q
 [tor]
 %s
+[web]
+listen = %q
 [log]
 level = %q
 addresses = true
-`, n.host.ComponentAddr(), secret, n.domain, gateway, tor, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
+`, n.host.ComponentAddr(), secret, n.domain, gateway, tor, n.web, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
 	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
 	n.onion = id.Name()

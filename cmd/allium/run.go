@@ -75,6 +75,7 @@ type house struct {
 	links   []*component.Link
 	tor     *onionroute.Tor
 	gateway *onionroute.Gateway
+	web     *web // nil if it is not configured
 }
 
 func newHouse(c *config, id *onionroute.Identity) (*house, error) {
@@ -87,6 +88,9 @@ func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 	h.gateway = g
 	h.tor.Publish(id, g.Ports())
 	h.tor.OnUp(g.TryAgain)
+	if c.Web != nil {
+		h.web = newWeb(c.Web.Listen, h.ready, gatewayMetrics(g)...)
+	}
 	return h, h.attach(router, c, c.Federation.Domain, c.Federation.Secret, g)
 }
 
@@ -122,6 +126,9 @@ func (h *house) run(ctx context.Context) error {
 	for _, l := range h.links {
 		start(stages[1], l.Run)
 	}
+	if h.web != nil {
+		start(stages[0], h.web.run)
+	}
 	go h.announce(ctx)
 
 	<-ctx.Done()
@@ -134,6 +141,15 @@ func (h *house) run(ctx context.Context) error {
 		s.wg.Wait()
 	}
 	return failed
+}
+
+// ready is nil if stanzas can go both ways, and otherwise why they cannot.
+func (h *house) ready() error {
+	errs := []error{h.tor.Err()}
+	for _, l := range h.links {
+		errs = append(errs, l.Err())
+	}
+	return errors.Join(errs...)
 }
 
 // announce says when all links are up.
