@@ -27,10 +27,12 @@ bench: test-packages
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./component ./onionroute ./cmd/allium
 
 # Each fuzz target for a while: make fuzz FUZZTIME=10m
+# (-fuzzminimizetime: certificates cannot be made shorter, and trying takes all the time.)
 FUZZTIME ?= 30s
 fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzElement -fuzztime $(FUZZTIME) ./component
 	$(GO) test -run '^$$' -fuzz FuzzAddressMap -fuzztime $(FUZZTIME) ./onionroute
+	$(GO) test -run '^$$' -fuzz FuzzChain -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzGuard -fuzztime $(FUZZTIME) ./onionroute
 
 clean:

@@ -58,6 +58,7 @@ type Decoder struct {
 	root    xml.Name // of the stream's tag, as written
 	count   int
 	over    string // which limit this element is over
+	closed  bool   // the closing tag was read
 }
 
 // NewDecoder makes a Decoder that reads from r.
@@ -90,13 +91,26 @@ func (d *Decoder) begin() {
 	d.src.left, d.count, d.over = d.lim.Bytes, 0, ""
 }
 
+// Closed tells if the stream was ended by its closing tag (RFC 6120 §4.4), and not by
+// the end of the input.
+func (d *Decoder) Closed() bool { return d.closed }
+
 // Buffered is what has been read from the input and not yet been used.
 func (d *Decoder) Buffered() int { return d.src.r.Buffered() }
+
+// Restart makes d ready for a new stream's Header on the same input (RFC 6120 §4.3.3),
+// keeping what is buffered: the other side may have sent it behind what ended the old
+// stream. It is called after Header or Next returned no error.
+func (d *Decoder) Restart() {
+	// A scanner holds an octet back only inside an element, to look where text and names
+	// end. Behind a '>' it has none, so a new one misses nothing. Header sets the rest.
+	d.d = xml.NewDecoder(d.src)
+}
 
 // Header reads up to the stream's opening tag. The result has no nodes.
 func (d *Decoder) Header() (*Element, error) {
 	d.begin()
-	d.scope = []binding{{"xml", NSXML}}
+	d.scope, d.content = []binding{{"xml", NSXML}}, ""
 	for first := true; ; first = false {
 		if markup, err := d.src.skipSpace(); err == io.EOF {
 			return nil, io.ErrUnexpectedEOF
@@ -169,6 +183,7 @@ func (d *Decoder) Next() (*Element, error) {
 		if t.Name != d.root {
 			return nil, streamErr(stream.NotWellFormed, "unexpected closing tag")
 		}
+		d.closed = true
 		return nil, io.EOF
 	default:
 		return nil, streamErr(stream.RestrictedXML, "processing instruction")
@@ -373,48 +388,4 @@ func checkNames(tok xml.Token) error {
 		}
 	}
 	return nil
-}
-
-// source feeds the XML scanner and stops it when an element is too long.
-type source struct {
-	r    *bufio.Reader
-	left int
-	err  error
-}
-
-// skipSpace passes over white space between elements without keeping it: over the
-// years of a quiet stream the keep-alives would add up. It tells if markup follows.
-func (s *source) skipSpace() (markup bool, err error) {
-	for s.err == nil {
-		b, err := s.r.ReadByte()
-		if err != nil {
-			s.err = err
-			break
-		}
-		if b != ' ' && b != '\n' && b != '\t' && b != '\r' {
-			return b == '<', s.r.UnreadByte()
-		}
-	}
-	return false, s.err
-}
-
-func (s *source) ReadByte() (byte, error) {
-	if s.err != nil {
-		return 0, s.err
-	}
-	if s.left == 0 {
-		s.err = streamErr(stream.PolicyViolation, "stanza is too long")
-		return 0, s.err
-	}
-	b, err := s.r.ReadByte()
-	if err != nil {
-		s.err = err
-		return 0, err
-	}
-	s.left--
-	return b, nil
-}
-
-func (s *source) Read([]byte) (int, error) {
-	return 0, errors.New("component: the scanner reads bytes")
 }

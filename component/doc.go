@@ -28,6 +28,21 @@
 // change it. An error from HandleStanza or Send gives it back: the caller then
 // answers it with [Stanza.Error], which also knows what must not be answered.
 //
+// [Stanza].Taken belongs to who made the stanza, and goes with it: whoever ends its
+// journey calls it, once. That is the Router, when a Handler has taken the stanza (which
+// the Handler gets without Taken, so that it can send it on), or the Link, when the host
+// has. A Handler that copies a stanza leaves Taken out. After an error from Send it will
+// not be called: the answer to its maker is the error.
+//
+// # What the host has taken
+//
+// XEP-0114 has no acknowledgements. But Prosody and ejabberd handle what a component
+// sends in order, so a Link writes a ping (XEP-0199) behind a batch, and its answer, be it
+// a result or an error, confirms the batch. Until then the Link keeps messages and
+// requests for a subscription, and writes them again if the connection is lost, before
+// what came meanwhile. So the host gets each of them, in the order of its sender, and
+// after a break perhaps twice. Requests (IQ) are not made twice.
+//
 // # XML
 //
 // Stanzas are relayed between streams with different content namespaces
@@ -42,5 +57,5 @@
 // the handler; one writes. A Handler therefore must not wait for anything that
 // comes in by the same link; it hands long work to a goroutine of its own. Send
 // is safe for concurrent use, keeps the order of each caller, and waits at most
-// [LinkConfig].SendTimeout.
+// [LinkConfig].SendTimeout, or for a stanza with Taken, as long as its context lasts.
 package component

@@ -2,46 +2,101 @@ package component
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
+
+	"mellium.im/xmpp/stanza"
 )
 
-// An outbox collects stanzas as XML, so that one write takes all that came while the
-// last one was under way. It is bounded in bytes.
+// An outbox keeps stanzas as XML until the host has confirmed them, so that one write
+// takes all that came while the last one was under way, and that what was lost with a
+// connection is written again on the next. It is bounded in bytes.
+//
+// Its entries are, from the front: done, in flight, waiting. A ping is an entry too.
 type outbox struct {
-	limit   int
-	writing sync.Mutex // held while a batch is written, so that batches keep their order
+	limit int
+	ping  func(id string) []byte // nil: what is written is confirmed
 
-	mu    sync.Mutex
-	buf   []byte
-	ends  []int         // where the stanzas in buf end
-	spare []byte        // the buffer that was written last, for reuse
-	wake  chan struct{} // has a token when buf is not empty
-	room  chan struct{} // closed when there is room again
+	mu      sync.Mutex
+	buf     []byte // the XML of all entries
+	entries []entry
+
+	// How many entries, and octets of buf, are done (confirmed; tidy removes them) and
+	// sent (done or in flight). What a failed write cut off is begun, and not sent.
+	done, doneBytes int
+	sent, sentBytes int
+	begun           int
+
+	pingID  string    // of the ping under way, "" if there is none
+	asked   int       // how many entries its answer confirms
+	askedAt time.Time // when it had been written
+
+	wake chan struct{} // has a token when there may be something to write
+	room chan struct{} // closed when there is room again, nil if nobody waits for that
 }
 
-func newOutbox(limit int) *outbox {
-	return &outbox{limit: limit, wake: make(chan struct{}, 1), room: make(chan struct{})}
+// An entry is a stanza in an outbox.
+type entry struct {
+	size    int
+	taken   func()
+	again   bool // is written again when it was not confirmed
+	ping    bool
+	suspect bool // the host may have closed a connection because of it
 }
 
-// put appends one stanza, waiting for room until ctx is done. The error is ctx's.
-func (o *outbox) put(ctx context.Context, xml []byte) error {
+// newEntry is a stanza's entry. Messages and requests for a subscription are what a
+// person did, and must not get lost; a request (IQ) must not be made twice, and other
+// presence is out of date by then.
+func newEntry(s *Stanza) entry {
+	e := entry{taken: s.Taken, again: s.Kind == Message}
+	if s.Kind == Presence {
+		switch stanza.PresenceType(s.Type) {
+		case stanza.SubscribePresence, stanza.SubscribedPresence, stanza.UnsubscribePresence, stanza.UnsubscribedPresence:
+			e.again = true
+		}
+	}
+	return e
+}
+
+func newOutbox(limit int, ping func(id string) []byte) *outbox {
+	return &outbox{limit: limit, ping: ping, wake: make(chan struct{}, 1)}
+}
+
+// put appends one stanza. It waits for room until ctx is done, and not longer than
+// timeout unless that is 0, and tells if there was room.
+func (o *outbox) put(ctx context.Context, xml []byte, e entry, timeout time.Duration) bool {
+	e.size = len(xml)
+	var late <-chan time.Time
 	for {
 		o.mu.Lock()
-		if len(o.buf) == 0 || len(o.buf)+len(xml) <= o.limit {
+		used := len(o.buf) - o.doneBytes
+		if used == 0 || used+e.size <= o.limit {
 			o.buf = append(o.buf, xml...)
-			o.ends = append(o.ends, len(o.buf))
+			o.entries = append(o.entries, e)
 			o.mu.Unlock()
 			o.poke()
-			return nil
+			return true
+		}
+		if o.room == nil {
+			o.room = make(chan struct{})
 		}
 		room := o.room
 		o.mu.Unlock()
+		if late == nil && timeout > 0 {
+			timer := time.NewTimer(timeout)
+			defer timer.Stop()
+			late = timer.C
+		}
 		select {
 		case <-room:
+		case <-late:
+			return false
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return false
 		}
 	}
 }
@@ -53,73 +108,77 @@ func (o *outbox) poke() {
 	}
 }
 
-// flush writes all that is there. Stanzas that were not written whole stay: a
-// stanza that is cut off has not been seen by the other side.
-func (o *outbox) flush(w io.Writer) error {
-	o.writing.Lock()
-	defer o.writing.Unlock()
+// flush writes all that waits, and behind it a ping, when none is under way and there is
+// something to confirm, or probe asks for one. Only one goroutine may call it. A stanza
+// that was cut off by an error still waits: the other side has not seen it.
+func (o *outbox) flush(w io.Writer, probe bool) error {
 	o.mu.Lock()
-	if len(o.buf) == 0 {
+	if o.sent > o.done && o.entries[o.done].suspect {
 		o.mu.Unlock()
+		return nil // it stays alone until it is confirmed
+	}
+	o.tidy()
+	first, start := o.sent, o.sentBytes
+	o.sent, o.sentBytes = len(o.entries), len(o.buf)
+	if first < o.sent && o.entries[first].suspect {
+		o.sent, o.sentBytes = first+1, start+o.entries[first].size
+	}
+	id := ""
+	if o.ping != nil && o.pingID == "" && (probe || o.sent > o.done) {
+		id = pingID + rand.Text()
+		ping := o.ping(id)
+		o.buf = slices.Insert(o.buf, o.sentBytes, ping...)
+		o.entries = slices.Insert(o.entries, o.sent, entry{size: len(ping), ping: true})
+		o.sent, o.sentBytes = o.sent+1, o.sentBytes+len(ping)
+		o.pingID, o.asked, o.askedAt = id, o.sent, time.Time{}
+	}
+	o.begun = o.sent
+	batch := o.buf[start:o.sentBytes]
+	o.mu.Unlock()
+	if len(batch) == 0 {
 		return nil
 	}
-	buf, ends := o.buf, o.ends
-	o.buf, o.ends, o.spare = o.spare[:0], nil, nil
-	o.makeRoom()
-	o.mu.Unlock()
 
-	n, err := w.Write(buf)
+	n, err := w.Write(batch)
 
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if err != nil {
-		written, start := 0, 0
-		for written < len(ends) && ends[written] <= n {
-			start = ends[written]
-			written++
+	var told []func()
+	switch {
+	case err != nil:
+		o.sent, o.sentBytes = first, start
+		for o.sent < o.begun && o.sentBytes+o.entries[o.sent].size <= start+n {
+			o.sentBytes += o.entries[o.sent].size
+			o.sent++
 		}
-		rest := append([]byte(nil), buf[start:]...)
-		restEnds := make([]int, 0, len(ends)-written+len(o.ends))
-		for _, e := range ends[written:] {
-			restEnds = append(restEnds, e-start)
+		o.begun = o.sent
+		if o.sentBytes < start+n {
+			o.begun++
 		}
-		for _, e := range o.ends {
-			restEnds = append(restEnds, e+len(rest))
-		}
-		o.buf, o.ends = append(rest, o.buf...), restEnds
-		if len(o.buf) > 0 {
-			o.poke()
-		}
-		return err
+		err = fmt.Errorf("component: write to the host: %w", err)
+	case id != "" && id == o.pingID:
+		o.askedAt = time.Now()
 	}
-	if cap(buf) <= 1<<20 {
-		o.spare = buf
+	if o.ping == nil {
+		told = o.settle(o.sent)
 	}
-	return nil
+	o.mu.Unlock()
+	call(told)
+	return err
 }
 
-func (o *outbox) makeRoom() {
-	close(o.room)
-	o.room = make(chan struct{})
-}
-
-// pump writes until stop is closed or a write fails. idle is called when nothing
-// was written for a while, and may write by itself.
-func (o *outbox) pump(stop <-chan struct{}, w io.Writer, every time.Duration, idle func() error) error {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-stop:
-			return nil
-		case <-o.wake:
-			if err := o.flush(w); err != nil {
-				return err
-			}
-		case <-tick.C:
-			if err := idle(); err != nil {
-				return err
-			}
-		}
+// tidy removes what is done, when that is most of buf. It is called with mu held, and
+// by flush alone, since buf must stay where it is while it is written.
+func (o *outbox) tidy() {
+	if o.done == 0 || 2*o.doneBytes < len(o.buf) {
+		return
+	}
+	n := copy(o.entries, o.entries[o.done:])
+	clear(o.entries[n:])
+	o.entries = o.entries[:n]
+	o.buf = append(o.buf[:0], o.buf[o.doneBytes:]...)
+	o.sent, o.sentBytes, o.asked = o.sent-o.done, o.sentBytes-o.doneBytes, o.asked-o.done
+	o.done, o.doneBytes = 0, 0
+	if n == 0 && cap(o.buf) > 1<<20 {
+		o.buf, o.entries = nil, nil // after a burst
 	}
 }

@@ -91,12 +91,20 @@ func (r *Router) handler(s *Stanza) Handler {
 }
 
 // deliver calls h, so that a stanza that hits a mistake in a handler costs its
-// sender an error, and not everybody the service.
+// sender an error, and not everybody the service. What h has taken, is taken: where h
+// sends the stanza on, that is another journey.
 func deliver(ctx context.Context, h Handler, s *Stanza) (err error) {
+	taken := s.Taken
+	s.Taken = nil
 	defer func() {
 		if p := recover(); p != nil {
 			slog.Error("component: a handler failed, please report this", "panic", p, "stack", string(debug.Stack()))
 			err = errors.New("component: handler panicked")
+		}
+		if err != nil {
+			s.Taken = taken
+		} else if taken != nil {
+			taken()
 		}
 	}()
 	return h.HandleStanza(ctx, s)

@@ -40,6 +40,15 @@ type Stanza struct {
 	Lang     string // xml:lang
 	Attr     []Attr // all other attributes
 	Nodes    []Node
+
+	// Taken, if not nil, is called once when the stanza is in the hands of its
+	// destination: a Handler here has taken it (HandleStanza returned nil), or the host
+	// has confirmed it, or has closed the connection because of it, or, where it is a
+	// kind of stanza that is not written twice, the connection was lost behind it. It is
+	// not called if Send returns an error. It may be called from any goroutine, such as
+	// those of a Link, and must not block. It is no part of the stanza's XML, and answers
+	// that are made of the stanza do not have it.
+	Taken func()
 }
 
 // ErrNotStanza is returned by ParseStanza for an element of another name; the stream

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -165,6 +166,43 @@ func TestStream(t *testing.T) {
 	assert.Equal(t, io.EOF, err)
 }
 
+// A stream that follows another on the same input is read from its first octet, and
+// with nothing of the first one left, however the octets come.
+func TestRestart(t *testing.T) {
+	const first = `<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:x='urn:x' id='1'>` +
+		`<stream:features/><x:a><b>c</b></x:a><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'`
+	const second = `<?xml version='1.0'?><s:stream xmlns:s='http://etherx.jabber.org/streams' id='2'><message xmlns='jabber:client' xmlns:p='jabber:server'><p:a/></message><x:b/>`
+	for _, end := range []string{"/>", "></auth>", ">AAAA</auth>\n", "></auth\t> \r\n "} {
+		in := first + end + second
+		for name, r := range map[string]io.Reader{"at once": strings.NewReader(in), "by octets": iotest.OneByteReader(strings.NewReader(in))} {
+			t.Run(name, func(t *testing.T) {
+				d := NewDecoder(r, Limits{})
+				header := func(id string) {
+					h, err := d.Header()
+					require.NoError(t, err)
+					assert.Equal(t, id, h.AttrValue("id"))
+				}
+				next := func(space, local string) *Element {
+					e, err := d.Next()
+					require.NoError(t, err)
+					assert.Equal(t, xml.Name{Space: space, Local: local}, e.Name)
+					return e
+				}
+				header("1")
+				next(NSStream, "features")
+				next("urn:x", "a")
+				next("urn:ietf:params:xml:ns:xmpp-sasl", "auth")
+				d.Restart()
+				header("2")
+				// What was the content namespace is none any more.
+				assert.NotNil(t, next(NSClient, "message").Child(NSServer, "a"))
+				_, err := d.Next()
+				assert.ErrorIs(t, err, stream.BadNamespacePrefix)
+			})
+		}
+	}
+}
+
 func TestHeaderErrors(t *testing.T) {
 	for _, c := range []struct {
 		in   string
@@ -267,8 +305,22 @@ func FuzzElement(f *testing.F) {
 			require.Equal(t, len(canonical(t, out, NSServer)), len(canonical(t, xml, NSServer)))
 		}
 		first := in[:len(in)-len(rest(d, in))]
+		restart(t, first)
 		require.Equal(t, canonical(t, []byte(strings.TrimLeft(first, " \t\r\n")), NSServer), canonical(t, out, NSServer))
 	})
+}
+
+// restart: no octet of a stream that follows an element is lost.
+func restart(t *testing.T, element string) {
+	d := NewContentDecoder(strings.NewReader(element+"<s:stream xmlns='jabber:server' xmlns:s='"+NSStream+"'><presence/>"), NSServer, Limits{Bytes: 64 << 10})
+	_, err := d.Next()
+	require.NoError(t, err)
+	d.Restart()
+	_, err = d.Header()
+	require.NoError(t, err)
+	e, err := d.Next()
+	require.NoError(t, err)
+	require.True(t, e.Is(NSClient, "presence"))
 }
 
 // rest is what d has not used of in.

@@ -23,7 +23,7 @@ import (
 func TestPeerThatClosesStreams(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example", func(s *times) {
-		s.hold, s.retryMin, s.retryMax = 500*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
+		s.maxAge, s.retryMin, s.retryMax = 500*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
 	})
 	x := startRawServer(t, w, believe)
 	x.refuses.Store(true)
@@ -85,7 +85,7 @@ func TestPeersDoNotStarveOthers(t *testing.T) {
 	a.mu.Lock()
 	n := 0
 	for in := range a.inbound {
-		if in.base == greedy.name {
+		if in.claimed == greedy.name {
 			n++
 		}
 	}
@@ -109,7 +109,7 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 	}
 	r.write("<message from='eve@" + x.name + "' to='alice@" + a.m.Identity + "'><body>hi</body></message>")
 	assert.Equal(t, "hi", a.receive1(t).Body())
-	assert.Zero(t, a.queued.Load())
+	assert.Zero(t, a.waits())
 	a.mu.Lock()
 	p := a.peers[x.name]
 	a.mu.Unlock()
@@ -161,7 +161,7 @@ func TestSlowReader(t *testing.T) {
 	a := startServer(t, w, "a.example")
 	x := startRawServer(t, w, believe)
 	x.stops.Store(true)
-	for range 100 {
+	for range 70 {
 		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+x.name+"@onion.a.example", strings.Repeat("x", 50_000))))
 	}
 	time.Sleep(200 * time.Millisecond)

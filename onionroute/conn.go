@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mellium.im/xmpp/stream"
+	condition "mellium.im/xmpp/stream"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -51,8 +51,8 @@ type header struct {
 	version      bool // it is of version 1.0, so features follow
 }
 
-// writeHeader opens our stream. Attributes that are empty are left out.
-func (c *conn) writeHeader(h header) error {
+// appendHeader appends a stream's opening tag. Attributes that are empty are left out.
+func appendHeader(dst []byte, h header) []byte {
 	e := component.NewElement(component.NSStream, "stream")
 	for _, a := range []struct{ name, value string }{{"from", h.from}, {"to", h.to}, {"id", h.id}, {"version", "1.0"}} {
 		if a.value != "" {
@@ -60,11 +60,15 @@ func (c *conn) writeHeader(h header) error {
 		}
 	}
 	e.Prefix = "stream"
-	tag := e.AppendXML(nil, component.NSServer)
-	tag = append(tag[:len(tag)-len("/>")],
+	dst = e.AppendXML(append(dst, "<?xml version='1.0'?>"...), component.NSServer)
+	return append(dst[:len(dst)-len("/>")],
 		" xmlns='"+component.NSServer+"' xmlns:stream='"+component.NSStream+"' xmlns:db='"+nsDialback+"' xml:lang='en'>"...)
+}
+
+// writeHeader opens our stream.
+func (c *conn) writeHeader(h header) error {
 	c.opened.Store(true)
-	return c.write(append([]byte("<?xml version='1.0'?>"), tag...))
+	return c.write(appendHeader(nil, h))
 }
 
 // readHeader reads the other side's opening tag.
@@ -80,7 +84,7 @@ func (c *conn) readHeader() (header, error) {
 		}
 	}
 	if content != component.NSServer {
-		return header{}, component.NewStreamError(stream.InvalidNamespace, "content namespace "+content)
+		return header{}, component.NewStreamError(condition.InvalidNamespace, "content namespace "+content)
 	}
 	h := header{to: e.AttrValue("to"), from: e.AttrValue("from"), id: e.AttrValue("id")}
 	version := e.AttrValue("version")
@@ -114,20 +118,20 @@ func (c *conn) send(e *component.Element) error {
 // startTLS puts TLS under the streams, which both begin anew (RFC 6120 §5.4.3.3).
 // What came in the clear must have been used up: the rest would be read as if it had
 // come by TLS.
-func (c *conn) startTLS(wrap func(net.Conn) *tls.Conn) error {
+func (c *conn) startTLS(wrap func(net.Conn) *tls.Conn) (*tls.Conn, error) {
 	if c.d.Buffered() > 0 {
-		return component.NewStreamError(stream.PolicyViolation, "data in the clear behind starttls")
+		return nil, component.NewStreamError(condition.PolicyViolation, "data in the clear behind starttls")
 	}
 	t := wrap(c.raw)
 	if err := t.Handshake(); err != nil {
-		return fmt.Errorf("onionroute: TLS: %w", err)
+		return nil, fmt.Errorf("onionroute: TLS: %w", err)
 	}
 	c.mu.Lock()
 	c.w = t
 	c.mu.Unlock()
 	c.d, c.secure = component.NewDecoder(t, c.lim), true
 	c.opened.Store(false)
-	return nil
+	return t, nil
 }
 
 // end sends the error that fits to err, and the closing tag, and closes.

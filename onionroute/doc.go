@@ -2,16 +2,20 @@
 // to and from onion peers, and the translation between addresses as the host writes
 // them and as peers do. It is the only package that ever sees an onion-side address.
 //
-//	host ── component.Router ──▶ Gateway ── AddressMap ──▶ peer ──▶ outbound stream
-//	host ◀── component.Router ◀── Gateway ◀── AddressMap ◀── inbound stream
+//	host ── component.Router ──▶ Gateway ── AddressMap ──▶ peer ──▶ stream
+//	host ◀── component.Router ◀── Gateway ◀── AddressMap ◀───────── stream
 //
 // # Who is believed
 //
 // An onion address is a public key (Tor rend-spec-v3 §6), and Tor connects only to the
-// holder of its secret key. So an outbound stream needs no proof. An inbound stream can
-// come from anybody: it says a domain, and proves it by Dialback (XEP-0220): we ask the
-// onion service of that name, by Tor, if the key that the stream brought is its own.
-// Domains that are not onion services are refused unasked.
+// holder of its secret key. So a stream that we open needs no proof. One that is opened
+// to us can come from anybody, and proves who it is in one of two ways. Another Allium
+// has a certificate under a root that is signed by the onion key, and whose key is the
+// onion key: so the address itself proves it, and with it all names below it (see
+// credentials and verifyChain); SASL EXTERNAL (XEP-0178) then says so in XMPP. Any
+// other server proves each of its domains by Dialback (XEP-0220): we ask the onion
+// service of that name, by Tor, if the key that the stream brought is its own. Domains
+// that are not onion services are refused unasked.
 //
 // Nothing here resolves a name or opens a connection but by [Tor.Dial], which takes the
 // names of onion services alone, through a SOCKS port that is told to take nothing else.
@@ -26,23 +30,39 @@
 // # Concurrency
 //
 // A peer, which is an onion service with all domains at it, has one goroutine: it
-// connects while there is work, and owns the outbound stream, on which a second one
-// reads. Work comes to it by a queue, which is bounded; the order of one sender is kept
-// from there to the wire. An inbound stream has one goroutine, which reads, translates
+// connects while there is work, or takes a stream that the peer has opened, and writes
+// (stream.pump). Work comes to it by a queue, which is bounded; the order of one sender
+// is kept from there to the wire. Every stream has a goroutine that reads, translates
 // and gives stanzas to the Router before it reads on: a slow host slows its peers down,
-// and nobody else. A verification has a goroutine for as long as it takes.
+// and nobody else. A session has one that acknowledges, a verification one for as long
+// as it takes, and the spool one that writes.
 //
-// Locks are taken in the order inbound.mu, Gateway.mu, peer.mu, and none is held while
-// anything is written or another package is called.
+// Locks are taken in the order peer.mu, stream.mu, Gateway.mu, session.mu, counter.mu,
+// and none is held while anything is written or another package is called.
+//
+// # One stream
+//
+// Between two Alliums all stanzas go by one stream, in both directions (XEP-0288), for
+// all domains at both ends. When both open one at the same time, that of the smaller
+// onion name stays; the other is given up when what was written by it has arrived.
 //
 // # What has arrived
 //
-// A stream of Dialback is for one direction, so nothing acknowledges what is written to
-// it. But every server has to answer the verification of a key, on the same stream and
-// in order, also if the key is none: so behind a batch such a question is asked, and
-// its answer acknowledges the batch. What was not acknowledged when a stream breaks off
-// goes by the next one, but for requests (IQ), which are answered with an error rather
-// than made twice.
+// Between two Alliums every stanza has a number, by stream management (XEP-0198). What
+// both sides know of that, the session, is in the spool: messages and requests for
+// subscription before they are written, how far the peer's have been handled before the
+// peer is told. So also after a crash of either side the session is resumed where it
+// was, and every stanza is handled once and in order. A stanza from a peer is handled
+// when whom it is for has taken it ([component.Stanza].Taken): a service here, or the
+// host, which is asked behind each batch. What the host did not confirm when it or
+// Allium was killed is handed to it once more.
+//
+// A stream of Dialback is for one direction, and cannot be resumed. But every server has
+// to answer the verification of a key, on the same stream and in order, also if the key
+// is none: so behind a batch such a question is asked, and its answer acknowledges the
+// batch. What was not acknowledged when a stream breaks off goes by the next one, and
+// can arrive twice then; but requests (IQ) are answered with an error rather than made
+// twice.
 //
 // # Who pays
 //

@@ -2,14 +2,12 @@ package onionroute
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -27,9 +25,12 @@ type Config struct {
 	Services  map[string]string // domain of a service here → its label before the onion name
 	Identity  *Identity
 	SocketDir string // a folder for the Unix sockets that the onion service's ports go to
+	Spool     string // the file of what waits for peers, which is made if there is none
 
-	QueueBytes int // octets that wait for one peer, at most; default 8 MiB
-	TotalBytes int // octets that wait for all peers, at most; default 64 MiB
+	MaxAge     time.Duration // what waits for a peer is returned to its sender then; default 7 days
+	QueueBytes int           // octets that wait for one peer, at most; default 8 MiB
+	UserBytes  int           // octets that wait of one user, at most; default 4 MiB
+	TotalBytes int           // octets that wait in all, at most; default 64 MiB
 
 	// Limits of what peers send, before and after they have proved who they are.
 	// Default 10,000 octets (RFC 6120 §13.12), and 256 KiB.
@@ -50,19 +51,28 @@ type Gateway struct {
 	guard   *guard
 	service *component.Service
 	log     *slog.Logger
-	tls     *tls.Config
 	secret  secret
 	times   times
-	wg      sync.WaitGroup
+	spool   *spool
+	quota   quota
 
-	queued    atomic.Int64  // cost of what waits for all peers
+	contacts *contacts
+
+	credentials *credentials
+
+	wg       sync.WaitGroup
+	sessions context.Context // ends when the streams have
+	acks     sync.WaitGroup  // of the sessions
+
 	dialing   chan struct{} // a place for each peer that is being connected to
 	strangers chan struct{} // the same for those that nobody here has written to
+
+	loaded chan struct{} // closed when Run has read the spool
 
 	mu        sync.Mutex
 	ctx       context.Context // of Run
 	peers     map[string]*peer
-	inbound   map[*inbound]bool
+	inbound   map[*stream]bool
 	verifying map[string]int // base → verifications under way
 }
 
@@ -74,6 +84,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 		}
 	}
 	def(&c.QueueBytes, 8<<20)
+	def(&c.UserBytes, 4<<20)
 	def(&c.TotalBytes, 64<<20)
 	def(&c.Unauthenticated.Bytes, 10_000)
 	def(&c.Authenticated.Bytes, 256<<10)
@@ -84,12 +95,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 		return nil, errors.New("onionroute: no domain of the host is given")
 	}
 	m := &AddressMap{Identity: c.Identity.Name(), Gateway: c.Domain, Domains: c.Hosts, Services: c.Services}
-	names := []string{m.Identity}
-	for _, label := range c.Services {
-		names = append(names, label+"."+m.Identity)
-	}
-	slices.Sort(names[1:])
-	tls, err := serverTLS(names)
+	credentials, err := newCredentials(c.Identity)
 	if err != nil {
 		return nil, err
 	}
@@ -97,9 +103,17 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{c: c, m: m, dialer: dialer, out: out, guard: guard, log: c.Log, tls: tls, secret: newSecret(), times: defaultTimes,
+	spool, err := openSpool(c.Spool)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{c: c, m: m, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
+		secret: newSecret(), times: defaultTimes, contacts: newContacts(spool), quota: quota{users: map[string]int{}},
 		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
-		peers: map[string]*peer{}, inbound: map[*inbound]bool{}, verifying: map[string]int{}}
+		loaded: make(chan struct{}), peers: map[string]*peer{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
+	if c.MaxAge > 0 {
+		g.times.maxAge = c.MaxAge
+	}
 	g.service = component.NewService(out, component.Identity{Category: "gateway", Type: "xmpp", Name: "Onion federation"})
 	g.service.Answer(stanza.GetIQ, nsGateway, "query", g.prompt)
 	g.service.Answer(stanza.SetIQ, nsGateway, "query", g.prompted)
@@ -135,22 +149,20 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
-	it := &item{head: *s, pair: pair{from.Domainpart(), to.Domainpart()}, since: time.Now()}
-	it.head.Nodes = nil
+	head := *s
 	s.To, s.From = to, from
 	toOnion.payload(s.Nodes)
 	pass, err := g.guard.leaving(ctx, s)
-	it.xml = s.AppendXML(nil, component.NSServer)
-	s.To, s.From, s.ID = it.head.To, it.head.From, it.head.ID // s goes back to the caller if there is an error
+	xml := s.AppendXML(nil, component.NSServer)
+	s.To, s.From, s.ID = head.To, head.From, head.ID // s goes back to the caller if there is an error
 	if !pass {
 		return err
 	}
-	if len(it.xml) > maxStanza {
+	if len(xml) > maxStanza {
 		return errTooLarge()
 	}
-	// An answer is caused by the peer, and not by who gives it.
-	it.answer = s.Kind == component.IQ && !s.IsRequest() || s.Type == "error"
-	return g.toPeer(base, func(p *peer) error { return p.send(it) })
+	it := newItem(s, base, pair{from.Domainpart(), to.Domainpart()}, xml)
+	return g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
 }
 
 // allowed tells who may send through the gateway: users of the host, services here,
@@ -162,13 +174,23 @@ func (g *Gateway) allowed(from jid.JID) bool {
 }
 
 // receive takes a stanza that a peer sent, and that its stream has proved to be from
-// that peer. What cannot be delivered is answered.
-func (g *Gateway) receive(ctx context.Context, s *component.Stanza) {
+// that peer. What cannot be delivered is answered. The error is that the stream ended
+// meanwhile: the stanza has not been taken.
+func (g *Gateway) receive(ctx context.Context, s *component.Stanza) error {
 	head := *s
 	head.Nodes = nil
-	if err := g.deliver(ctx, s); err != nil {
-		g.answer(&head, err)
+	err := g.deliver(ctx, s)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
+	g.answer(&head, err)
+	if head.Taken != nil {
+		head.Taken()
+	}
+	return nil
 }
 
 // answer answers a peer's stanza with an error. Our own words are for our own users.
@@ -178,10 +200,9 @@ func (g *Gateway) answer(s *component.Stanza, err error) {
 		return
 	}
 	r.Nodes = plainError(r)
-	it := &item{head: *r, pair: pair{r.From.Domainpart(), r.To.Domainpart()}, since: time.Now(),
-		xml: r.AppendXML(nil, component.NSServer), answer: true}
-	it.head.Nodes = nil
-	g.toPeer(Base(it.pair.to), func(p *peer) error { return p.send(it) })
+	it := newItem(r, Base(r.To.Domainpart()), pair{r.From.Domainpart(), r.To.Domainpart()}, r.AppendXML(nil, component.NSServer))
+	it.answer = true
+	g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
 }
 
 func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
@@ -190,6 +211,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	}
 	toHost := g.guard.toHost(s.From.Domainpart())
 	var err error
+	onion := Base(s.From.Domainpart())
 	if s.From, err = g.m.ToHost(s.From); err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
@@ -208,9 +230,13 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	}
 	if pass, err := g.guard.ingress(ctx, s); !pass {
+		if err == nil && s.Taken != nil {
+			s.Taken() // nobody else will take it
+		}
 		return err
 	}
 	toHost.payload(s.Nodes)
+	g.contacts.note(onion, s)
 	return g.out.Send(ctx, s)
 }
 
@@ -228,13 +254,43 @@ func (g *Gateway) bounce(head *component.Stanza, err error) {
 	}
 }
 
-// reserve takes, or with n < 0 gives back, memory for what waits.
-func (g *Gateway) reserve(n int) bool {
-	if g.queued.Add(int64(n)) > int64(g.c.TotalBytes) && n > 0 {
-		g.queued.Add(int64(-n))
-		return false
+func (g *Gateway) reserve(it *item) bool {
+	return g.quota.take(it, g.c.TotalBytes, g.c.UserBytes, false)
+}
+
+func (g *Gateway) unreserve(it *item) { g.quota.give(it) }
+
+// ending tells if the program is about to end.
+func (g *Gateway) ending() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ctx == nil || g.ctx.Err() != nil
+}
+
+// learnt remembers if a peer has direct TLS and a chain.
+func (g *Gateway) learnt(onion string, direct bool) {
+	g.spool.remember(onion, direct, func(err error) {
+		if err != nil {
+			g.log.Error("the spool cannot be written", "error", err)
+		}
+	})
+}
+
+// endSession forgets a session, with what it knows of what has arrived.
+func (g *Gateway) endSession(sess *session) {
+	sess.end()
+	if sess.resumable() {
+		g.spool.endSession(sess.ids(), func(error) {})
 	}
-	return true
+}
+
+// dropped makes a peer forget a stream that has ended. It is false if the peer's
+// goroutine is still at it.
+func (g *Gateway) dropped(onion string, st *stream) bool {
+	g.mu.Lock()
+	p := g.peers[onion]
+	g.mu.Unlock()
+	return p == nil || p.drop(st)
 }
 
 // verify asks the authoritative server for the domain that a stream says it is from.
@@ -251,11 +307,12 @@ func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
 
 // toPeer calls f with the peer, which it makes if there is none yet.
 func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
+	<-g.loaded // what waits since the last run goes before
 	for {
 		g.mu.Lock()
 		p := g.peers[onion]
 		if p == nil {
-			if g.ctx == nil || g.ctx.Err() != nil {
+			if g.ctx.Err() != nil {
 				g.mu.Unlock()
 				return errUnreachable()
 			}
@@ -263,8 +320,7 @@ func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
 				g.mu.Unlock()
 				return errTooMuch()
 			}
-			p = &peer{g: g, onion: onion, log: g.log.With("peer", onion),
-				patience: g.times.dial, wake: make(chan struct{}, 1), retry: make(chan struct{}, 1)}
+			p = g.newPeer(onion)
 			g.peers[onion] = p
 			ctx := g.ctx
 			g.wg.Go(func() { p.run(ctx) })
@@ -275,6 +331,11 @@ func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
 		}
 		g.forget(p)
 	}
+}
+
+func (g *Gateway) newPeer(onion string) *peer {
+	return &peer{g: g, onion: onion, log: g.log.With("peer", onion), patience: g.times.dial,
+		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1), presence: map[string]*item{}}
 }
 
 func (g *Gateway) forget(p *peer) {

@@ -13,8 +13,8 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
-// A peer is a remote onion service, with all domains at it. One goroutine, run, owns
-// its outbound stream; others put work into its queue.
+// A peer is a remote onion service, with all domains at it. One goroutine, run, sees to
+// it that what is for the peer goes by a stream; others put work into its queue.
 type peer struct {
 	g     *Gateway
 	onion string // X.onion
@@ -22,40 +22,36 @@ type peer struct {
 	wake  chan struct{} // has a token when there is work
 	retry chan struct{} // has a token when there is reason to try again at once
 
-	patience time.Duration // with Tor, for one attempt; run's own
-	failures int           // of Tor to connect; run's own
+	// run's own:
+	patience time.Duration // with Tor, for one attempt
+	failures int           // of Tor to connect
+	doubted  time.Time     // when the peer did not believe our chain
+	missing  bool          // it could not be reached since it was last heard of
+	missed   time.Time     // since then; zero: its users have been taken for off-line
+	look     time.Time     // when to look if it is there, for those who are on-line
 
 	mu       sync.Mutex
+	session  *session // that can be resumed; nil if there is none; only run changes it
 	queue    []*item
-	bytes    int // cost of the items that are here or in the stream
-	answers  int // cost of those that answer the peer
+	presence map[string]*item // the newest for a peer that is away, by from and to
+	bytes    int              // cost of the items that are here or in the stream
+	answers  int              // cost of those that answer the peer
 	verifies []*verification
 	down     error // why the last attempt to connect failed; nil if none did
 	gone     bool  // run has ended; the peer must be looked up anew
+
+	cur     *stream                 // that items go by
+	writing time.Time               // since when cur is in a write; zero: it is not
+	offered *stream                 // that the peer has opened, to be used next
+	cancel  context.CancelCauseFunc // of the attempt to connect; nil if there is none
 }
-
-// A pair is a pair of onion-side domains that stanzas go between (XEP-0220 §1.3).
-type pair struct{ from, to string }
-
-// An item is a stanza on its way to a peer.
-type item struct {
-	head   component.Stanza // without nodes, host side: to answer it with an error
-	pair   pair
-	xml    []byte
-	since  time.Time
-	answer bool // it answers the peer
-	tries  int  // how often it was written, and not acknowledged
-}
-
-// cost is what an item takes of the memory for what waits.
-func (it *item) cost() int { return len(it.xml) + itemBytes }
 
 // A verification is a question to the authoritative server (XEP-0220 §2.1.2).
 type verification struct {
 	ask    dialback
 	done   <-chan struct{} // closed when nobody waits for the answer any more
 	answer chan dialback   // has room for one
-	sent   time.Time       // the outbound stream's own
+	sent   time.Time       // the stream's own
 }
 
 // errGone tells that a peer must be looked up anew.
@@ -70,12 +66,21 @@ func errUnreachable() error {
 	return component.NewError(stanza.Wait, stanza.RemoteServerTimeout, "The server cannot be reached through Tor at the moment.")
 }
 
+func errExpired(since time.Time) error {
+	return component.NewError(stanza.Wait, stanza.RemoteServerTimeout,
+		"The server could not be reached through Tor since "+since.UTC().Format("2006-01-02 15:04")+" UTC. The message was not delivered, and is not kept any longer.")
+}
+
 func errNoSuchServer() error {
 	return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "This is not the address of an onion service.")
 }
 
 func errTooMuch() error {
 	return component.NewError(stanza.Wait, stanza.ResourceConstraint, "Too much is waiting for this server already.")
+}
+
+func errNotKept() error {
+	return component.NewError(stanza.Wait, stanza.ResourceConstraint, "The server cannot be reached at the moment, and the message cannot be kept: there is no room on disk.")
 }
 
 // send queues an item. The error, if it is not errGone, is for its sender.
@@ -85,9 +90,10 @@ func (p *peer) send(it *item) error {
 	switch {
 	case p.gone:
 		return errGone
-	case p.down != nil && !keeps(&it.head):
-		// What is of this moment is not kept for a peer that is known to be away.
+	case p.down != nil && !it.kept:
+		// What is of this moment does not wait for a peer that is known to be away.
 		if it.head.Kind == component.Presence {
+			p.keepPresence(it)
 			return nil
 		}
 		return userError(p.down)
@@ -97,46 +103,117 @@ func (p *peer) send(it *item) error {
 			p.answers -= it.cost()
 			return nil
 		}
-	case p.bytes+it.cost() > p.g.c.QueueBytes, !p.g.reserve(it.cost()):
+	case p.bytes+it.cost() > p.g.c.QueueBytes, !p.g.reserve(it):
 		return errTooMuch()
 	default:
 		p.bytes += it.cost()
 	}
 	p.queue = append(p.queue, it)
+	if p.cur == nil || !p.writing.IsZero() && time.Since(p.writing) > p.g.times.stall {
+		p.storeQueue()
+	}
 	poke(p.wake)
 	return nil
 }
 
-// keeps tells what is worth to wait for a peer that is away: what a person wrote, and
-// requests for subscription.
-func keeps(s *component.Stanza) bool {
-	switch s.Kind {
-	case component.Message:
-		return s.Type != "error"
-	case component.Presence:
-		switch stanza.PresenceType(s.Type) {
-		case stanza.SubscribePresence, stanza.SubscribedPresence, stanza.UnsubscribePresence, stanza.UnsubscribedPresence:
-			return true
+// storeQueue writes what is queued to the spool: it may be a while until it goes out.
+// p.mu is held.
+func (p *peer) storeQueue() {
+	var items []*item
+	for _, it := range p.queue {
+		if it.kept && !it.stored {
+			it.stored = true
+			items = append(items, it)
 		}
 	}
-	return false
+	if len(items) == 0 {
+		return
+	}
+	p.g.spool.store(items, "", func(err error) {
+		if err != nil {
+			p.log.Error("the spool cannot be written; what cannot be delivered at once is returned to its sender: is the disk full?", "error", err)
+			go p.notKept(items)
+		}
+	})
 }
 
-// release gives back the memory of items that are done.
+// notKept returns those items to their senders that cannot be kept. Some may be on their
+// way already.
+func (p *peer) notKept(items []*item) {
+	mine := map[*item]bool{}
+	for _, it := range items {
+		mine[it] = true
+	}
+	p.bounce(func(it *item) error {
+		if mine[it] {
+			return errNotKept()
+		}
+		return nil
+	})
+}
+
+// keep writes items to the spool that are about to be written to the peer, with their
+// numbers in the session if it can be resumed.
+func (p *peer) keep(items []*item, sess *session) {
+	id := ""
+	if sess != nil {
+		id = sess.id
+	}
+	var todo []*item
+	for _, it := range items {
+		if it.kept && (!it.stored || id != "") {
+			it.stored = true
+			todo = append(todo, it)
+		}
+	}
+	if len(todo) == 0 {
+		return
+	}
+	done := make(chan error, 1)
+	p.g.spool.store(todo, id, func(err error) { done <- err })
+	if err := <-done; err != nil {
+		p.log.Error("the spool cannot be written; what is under way is in memory only: is the disk full?", "error", err)
+		for _, it := range todo {
+			it.stored = it.row != 0
+		}
+	}
+}
+
+// keepPresence keeps the newest presence for when the peer is back. p.mu is held.
+func (p *peer) keepPresence(it *item) {
+	key := it.head.From.String() + " " + it.head.To.Bare().String()
+	if it.head.Type == string(stanza.ProbePresence) {
+		key += " probe"
+	}
+	if _, known := p.presence[key]; known || len(p.presence) < maxPresence {
+		p.presence[key] = it
+	}
+}
+
+// release gives back the memory of items that are done, and their place in the spool.
 func (p *peer) release(items ...*item) {
 	n, answers := 0, 0
+	var rows []*item
 	for _, it := range items {
 		if it.answer {
 			answers += it.cost()
 		} else {
 			n += it.cost()
+			p.g.unreserve(it)
+		}
+		if it.stored {
+			rows = append(rows, it)
 		}
 	}
 	p.mu.Lock()
 	p.bytes -= n
 	p.answers -= answers
 	p.mu.Unlock()
-	p.g.reserve(-n)
+	p.g.spool.remove(rows, func(err error) {
+		if err != nil {
+			p.log.Error("the spool cannot be written; what has been delivered may go out again after a restart", "error", err)
+		}
+	})
 }
 
 // putBack returns what was not written to the front of the queue, and questions that
@@ -152,6 +229,7 @@ func (p *peer) putBack(items []*item, verifies ...*verification) {
 		}
 	}
 	p.queue = append(append([]*item(nil), items...), p.queue...)
+	p.storeQueue()
 }
 
 // take takes all that is queued.
@@ -187,13 +265,101 @@ func (p *peer) verify(ctx context.Context, ask dialback) (dialback, error) {
 	}
 }
 
+// offer makes a stream that the peer opened the one to be used next, or at once if it
+// is for the session that another has, which is dead then.
+func (p *peer) offer(st *stream) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return errGone
+	}
+	p.offered = st
+	if sess := st.session(); sess != nil && p.session != nil && sess != p.session && p.session.isNew() {
+		// Nothing is read by it until this is done.
+		p.session.merge(sess)
+		st.share(p.session)
+		p.session.start(p.g)
+	}
+	st.mu.Lock()
+	st.p = p
+	st.mu.Unlock()
+	if p.cancel != nil {
+		p.cancel(errOffered)
+	}
+	if cur := p.cur; cur != nil && cur != st && st.wantsSessionOf(cur) && !cur.goesFirst() {
+		cur.c.abort()
+	}
+	poke(p.wake)
+	poke(p.retry)
+	return nil
+}
+
+// dials notes that an attempt to connect is under way, which can be given up by cancel;
+// or, with nil, that it cannot any more. It is false if the peer has opened a stream.
+func (p *peer) dials(cancel context.CancelCauseFunc) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cancel = cancel
+	return p.offered == nil
+}
+
+// use says which stream items go by from now on.
+func (p *peer) use(st *stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cur, p.writing = st, time.Time{}
+	if st == nil {
+		return
+	}
+	if p.offered == st {
+		p.offered = nil
+	}
+	for key, it := range p.presence {
+		delete(p.presence, key)
+		p.queue = append(p.queue, it)
+	}
+}
+
+// writes notes when a write begins and ends.
+func (p *peer) writes(begins bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writing = time.Time{}
+	if begins {
+		p.writing = time.Now()
+	}
+}
+
+// otherThan is a stream that the peer has opened, other than st; nil if there is none.
+func (p *peer) otherThan(st *stream) *stream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.offered != nil && !p.offered.alive() {
+		p.offered = nil
+	}
+	if p.offered == st {
+		p.offered = nil
+	}
+	return p.offered
+}
+
+// drop forgets a stream that has ended. It is false if run is still at it.
+func (p *peer) drop(st *stream) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.offered == st {
+		p.offered = nil
+	}
+	return p.cur != st
+}
+
 // run connects while there is work, and ends when there has been none for a while.
 func (p *peer) run(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.RandomizationFactor = p.g.times.retryMin, p.g.times.retryMax, 0.3
 	for p.hasWork(ctx) {
 		err := p.stream(ctx)
-		if errors.Is(err, errUnused) {
+		if errors.Is(err, errUnused) || errors.Is(err, errSwitched) || errors.Is(err, errOffered) {
 			continue
 		} else if err == nil { // it was of use
 			pause.Reset()
@@ -201,20 +367,63 @@ func (p *peer) run(ctx context.Context) {
 			p.setDown(err)
 			p.log.Info("peer cannot be reached", "reason", err)
 			p.fail(err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause.NextBackOff()):
-			case <-p.retry:
-			}
+			p.pause(ctx, pause.NextBackOff())
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		if !errors.Is(err, ErrTorDown) {
+		if !errors.Is(err, ErrTorDown) && p.otherThan(nil) == nil {
 			found := p.g.dialer.Refresh(ctx, p.onion)
 			p.log.Debug("asked Tor for the peer's descriptor", "found", found)
 		}
 	}
+	p.end()
+}
+
+// pause waits until it is time to try again. Those at a peer that is away for longer than
+// the time of grace go off-line here.
+func (p *peer) pause(ctx context.Context, d time.Duration) {
+	if !p.missing {
+		p.missing, p.missed = true, time.Now()
+	}
+	again := time.After(d)
+	var vanish <-chan time.Time
+	if !p.missed.IsZero() {
+		vanish = time.After(p.g.times.grace - time.Since(p.missed))
+	}
+	for {
+		select {
+		case <-ctx.Done():
+		case <-again:
+		case <-p.retry:
+		case <-vanish:
+			p.missed, vanish = time.Time{}, nil
+			p.g.offline(p.onion)
+			continue
+		}
+		return
+	}
+}
+
+// returned does what has to be done when the peer is there again.
+func (p *peer) returned() {
+	if p.missing {
+		p.missing, p.missed = false, time.Time{}
+		p.g.probe(p.onion)
+	}
+}
+
+// looks tells if it is to be found out if the peer is there, and otherwise when.
+func (p *peer) looks() (now bool, when <-chan time.Time) {
+	if !p.g.contacts.any(p.onion) && !p.g.contacts.missed(p.onion) {
+		return false, nil
+	}
+	wait := time.Until(p.look)
+	return wait <= 0, time.After(wait)
+}
+
+// end answers what nobody will see to any more. What is in the spool stays there.
+func (p *peer) end() {
 	p.mu.Lock()
 	p.gone = true
 	verifies := p.verifies
@@ -222,28 +431,56 @@ func (p *peer) run(ctx context.Context) {
 	for _, v := range verifies {
 		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
 	}
-	p.bounce(errUnreachable(), func(*item) bool { return true })
+	if !p.g.ending() && p.session != nil {
+		p.forgetSession()
+	}
+	p.bounce(func(it *item) error {
+		if it.kept && p.g.ending() {
+			return nil
+		}
+		return errUnreachable()
+	})
 	p.g.forget(p)
 }
 
-// stream connects, and works until the stream ends. The error is nil if it was of any
+// stream finds a stream, and works until it ends. The error is nil if it was of any
 // use: a peer that takes connections and no stanzas is not better than one that cannot
 // be reached.
 func (p *peer) stream(ctx context.Context) error {
-	slot, err := p.slot(ctx)
-	if err != nil {
-		return err
+	st := p.otherThan(nil)
+	if st != nil && st.session() != nil && st.session() == p.session {
+		// What was written by another stream, and broke off, is not settled by going on
+		// here; it is by resuming the session.
+		if n, _ := p.session.open(); n > 0 {
+			st.c.abort()
+			p.drop(st)
+			st = nil
+		}
 	}
-	p.log.Debug("connecting to the peer")
-	st, err := p.connect(ctx)
-	<-slot
-	if err != nil {
-		return err
+	if st == nil {
+		slot, err := p.slot(ctx)
+		if err != nil {
+			return err
+		}
+		p.log.Debug("connecting to the peer")
+		st, err = p.connect(ctx)
+		<-slot
+		if err != nil {
+			return err
+		}
 	}
 	p.setDown(nil)
-	err = st.run(ctx)
+	p.returned()
+	err := st.pump(ctx, p)
+	p.look = time.Now()
+	if st.c.d.Closed() || errors.Is(err, errUnused) {
+		p.look = p.look.Add(p.g.times.quiet) // it was there a moment ago
+	}
 	p.log.Debug("stream to the peer ended", "reason", err)
-	if st.useful && !errors.Is(err, errUnused) {
+	if errors.Is(err, errDoubted) {
+		p.doubted = time.Now()
+	}
+	if st.wasUseful() && !errors.Is(err, errUnused) {
 		return nil
 	}
 	return err
@@ -274,8 +511,13 @@ func (p *peer) hasWork(ctx context.Context) bool {
 	idle := time.NewTimer(p.g.times.peerIdle)
 	defer idle.Stop()
 	for {
+		open := 0
+		if p.session != nil {
+			open, _ = p.session.open()
+		}
 		p.mu.Lock()
-		work := len(p.queue)+len(p.verifies) > 0
+		now, later := p.looks()
+		work := len(p.queue)+len(p.verifies)+open > 0 || p.offered != nil || now
 		if !work {
 			p.down = nil // it is tried again before anything is said of it
 		}
@@ -285,11 +527,20 @@ func (p *peer) hasWork(ctx context.Context) bool {
 		}
 		select {
 		case <-p.wake:
+		case <-later:
 		case <-ctx.Done():
 			return false
 		case <-idle.C:
+			if later != nil {
+				idle.Reset(p.g.times.peerIdle)
+				continue
+			}
+			if p.session != nil && p.session.lostFor() < p.g.times.sessionAge {
+				idle.Reset(p.g.times.peerIdle)
+				continue
+			}
 			p.mu.Lock()
-			p.gone = len(p.queue)+len(p.verifies) == 0
+			p.gone = len(p.queue)+len(p.verifies) == 0 && p.offered == nil
 			gone := p.gone
 			p.mu.Unlock()
 			if gone {
@@ -314,19 +565,36 @@ func (p *peer) fail(err error) {
 	for _, v := range verifies {
 		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
 	}
-	p.bounce(userError(err), func(it *item) bool {
-		return !keeps(&it.head) || time.Since(it.since) > p.g.times.hold || errors.Is(userError(err), errNoSuchServer())
+	if p.session != nil {
+		// It is not known if these have arrived.
+		p.putBack(p.session.takeExpired(&p.g.times))
+	}
+	p.bounce(func(it *item) error {
+		switch {
+		case errors.Is(userError(err), errNoSuchServer()):
+			return errNoSuchServer()
+		case !it.expired(&p.g.times):
+			return nil
+		case it.kept:
+			return errExpired(it.since)
+		}
+		return userError(err)
 	})
 }
 
-// bounce answers queued items that done chooses with an error, and drops them.
-func (p *peer) bounce(err error, done func(*item) bool) {
+// bounce answers queued items that why gives an error for, and drops them. Presence
+// has no answer, and is kept until the peer is back.
+func (p *peer) bounce(why func(*item) error) {
 	var out []*item
+	var errs []error
 	p.mu.Lock()
 	kept := p.queue[:0:0]
 	for _, it := range p.queue {
-		if done(it) {
-			out = append(out, it)
+		if err := why(it); err != nil {
+			out, errs = append(out, it), append(errs, err)
+			if it.head.Kind == component.Presence && !it.kept && !p.gone {
+				p.keepPresence(it)
+			}
 		} else {
 			kept = append(kept, it)
 		}
@@ -334,9 +602,76 @@ func (p *peer) bounce(err error, done func(*item) bool) {
 	p.queue = kept
 	p.mu.Unlock()
 	p.release(out...)
-	for _, it := range out {
+	for i, it := range out {
+		if it.head.Kind != component.Presence || it.kept {
+			p.g.bounce(&it.head, errs[i])
+		}
+	}
+}
+
+// giveUp answers items that are not in the queue with an error.
+func (p *peer) giveUp(items []*item, err error) {
+	p.release(items...)
+	for _, it := range items {
 		p.g.bounce(&it.head, err)
 	}
+}
+
+// own makes a session the peer's, so that it does not end with its stream.
+func (p *peer) own(sess *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ownLocked(sess)
+}
+
+func (p *peer) ownLocked(sess *session) {
+	if sess != nil {
+		sess.mu.Lock()
+		sess.owned = true
+		sess.mu.Unlock()
+	}
+	p.session = sess
+}
+
+// ownNew is own for a session that we open, unless the peer has done so.
+func (p *peer) ownNew(sess *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.offered != nil && p.offered.alive() {
+		return false
+	}
+	p.ownLocked(sess)
+	return true
+}
+
+// forgetSession ends the session that could have been resumed.
+func (p *peer) forgetSession() {
+	if sess := p.session; sess != nil {
+		p.own(nil)
+		p.endSession(sess, nil)
+	}
+}
+
+// endSession ends a session. What may not have arrived is better to arrive twice than
+// not at all; but requests are not made twice: they are answered here. What the peer
+// ended its stream for several times is not sent again. why is what the session's last
+// stream ended by.
+func (p *peer) endSession(sess *session, why error) {
+	p.g.endSession(sess)
+	var again, lost []*item
+	received := new(component.ReceivedError)
+	for i, it := range sess.takeBack() {
+		if i == 0 && errors.As(why, &received) {
+			it.tries++
+		}
+		if it.tries < maxTries && it.head.Kind != component.IQ {
+			again = append(again, it)
+		} else {
+			lost = append(lost, it)
+		}
+	}
+	p.putBack(again)
+	p.giveUp(lost, errUnreachable())
 }
 
 // userError is the error that a local user gets for a failure to connect.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/allium-xmpp/allium/component"
@@ -32,7 +33,14 @@ type times struct {
 	streamIdle time.Duration // a stream that is not used is closed
 	silence    time.Duration // of a peer that proved who it is, on its stream
 
-	hold     time.Duration // messages wait for a peer that cannot be reached
+	stall time.Duration // a write that takes longer does not hold up what has to be kept
+	late  time.Duration // a message that is older says since when it waits
+
+	maxAge     time.Duration // messages wait for a peer that cannot be reached
+	grace      time.Duration // what is of this hour waits, and contacts stay on-line
+	sessionAge time.Duration // a session that broke off can be resumed
+	abilities  time.Duration // what is known of a peer's ports is believed
+
 	peerIdle time.Duration // a peer without stream and work is forgotten
 	retryMin time.Duration
 	retryMax time.Duration
@@ -53,10 +61,17 @@ var defaultTimes = times{
 	streamIdle: 30 * time.Minute,
 	silence:    2 * time.Hour,
 
-	hold:     3 * time.Minute,
+	stall: 100 * time.Millisecond,
+	late:  10 * time.Second,
+
+	maxAge:     7 * 24 * time.Hour,
+	grace:      3 * time.Minute,
+	sessionAge: 24 * time.Hour,
+	abilities:  24 * time.Hour,
+
 	peerIdle: 2 * time.Minute,
 	retryMin: 2 * time.Second,
-	retryMax: time.Minute,
+	retryMax: 5 * time.Minute,
 }
 
 const (
@@ -68,6 +83,8 @@ const (
 	maxTries     = 3         // of one stanza, by streams that broke off
 	itemBytes    = 512       // that an item costs beside its XML
 	maxAnswers   = 256 << 10 // octets of answers that wait for a peer to read them
+	maxPresence  = 1000      // presences that wait for one peer
+	maxOnline    = 10_000    // contacts at one peer, times those who have them
 	maxPeers     = 2000      // that stanzas wait for, or that are connected
 	maxDialing   = 32        // peers at one time
 	maxInbound   = 512       // streams from peers
@@ -95,12 +112,14 @@ func (g *Gateway) Ports() map[int]string {
 
 // Run takes streams from peers, and keeps those to peers, until ctx is done. Then it
 // writes what is queued for peers that are connected, closes all streams, and returns
-// nil. Any other error is one of the sockets that it listens on.
+// nil; what has not arrived stays in the spool. Any other error is one of the sockets
+// that it listens on, or of the spool.
 func (g *Gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer g.spool.close()
 	var listeners []net.Listener
-	for port, path := range g.Ports() {
+	for _, path := range g.Ports() {
 		l, err := listen(path)
 		if err != nil {
 			return err
@@ -108,12 +127,19 @@ func (g *Gateway) Run(ctx context.Context) error {
 		defer l.Close()
 		listeners = append(listeners, l)
 		defer os.Remove(path)
-		direct := port == portServerTLS
+	}
+	var stop context.CancelFunc
+	g.sessions, stop = context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	err := g.load(ctx)
+	close(g.loaded)
+	if err != nil {
+		return err
+	}
+	for _, l := range listeners {
+		direct := l.Addr().String() == g.Ports()[portServerTLS]
 		g.wg.Go(func() { g.accept(ctx, l, direct) })
 	}
-	g.mu.Lock()
-	g.ctx = ctx
-	g.mu.Unlock()
 	<-ctx.Done()
 	for _, l := range listeners {
 		l.Close()
@@ -121,6 +147,72 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.mu.Lock() // whoever makes a peer after this sees that it is the end
 	g.mu.Unlock()
 	g.wg.Wait()
+	stop()
+	g.acks.Wait()
+	return nil
+}
+
+// load takes up what was left by the last run.
+func (g *Gateway) load(ctx context.Context) error {
+	g.mu.Lock()
+	g.ctx = ctx
+	g.mu.Unlock()
+	items, err := g.spool.items()
+	if err != nil {
+		return err
+	}
+	stored, err := g.spool.sessions()
+	if err != nil {
+		return err
+	}
+	peers := map[string]*peer{}
+	of := func(onion string) *peer {
+		if peers[onion] == nil {
+			peers[onion] = g.newPeer(onion)
+		}
+		return peers[onion]
+	}
+	for _, ss := range stored {
+		p := of(ss.peer)
+		if p.session == nil {
+			p.own(newSession(ss.peer, ss.id))
+			p.session.recovered, p.session.lost = true, time.Now()
+		} else {
+			p.session.theirs = ss.id
+		}
+		p.session.in, p.session.told = newCounter(ss.h), ss.h
+	}
+	for _, it := range items {
+		p := of(it.onion)
+		g.quota.take(it, g.c.TotalBytes, g.c.UserBytes, true)
+		p.bytes += it.cost()
+		if p.session != nil && p.session.is(it.session) {
+			p.session.unacked = append(p.session.unacked, it)
+		} else {
+			p.queue = append(p.queue, it)
+		}
+	}
+	known, err := g.contacts.load()
+	if err != nil {
+		return err
+	}
+	for _, onion := range known {
+		p := of(onion) // it is not known if they still are
+		p.missing, p.missed = true, time.Now()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for onion, p := range peers {
+		if s := p.session; s != nil {
+			slices.SortStableFunc(s.unacked, func(a, b *item) int { return int(int32(a.seq - b.seq)) })
+			if n := len(s.unacked); n > 0 {
+				s.out = s.unacked[n-1].seq
+			}
+			s.start(g)
+		}
+		g.peers[onion] = p
+		g.wg.Go(func() { p.run(ctx) })
+	}
 	return nil
 }
 
@@ -151,8 +243,7 @@ func (g *Gateway) accept(ctx context.Context, l net.Listener, direct bool) {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		in := &inbound{g: g, log: g.log, c: newConn(raw, g.c.Unauthenticated),
-			proven: map[string]bool{}, asking: map[pair]bool{}, since: time.Now()}
+		in := g.newStream(ctx, newConn(raw, g.c.Unauthenticated))
 		if !g.admit(in) {
 			raw.Close()
 			continue
@@ -167,7 +258,7 @@ func (g *Gateway) accept(ctx context.Context, l net.Listener, direct bool) {
 // admit makes room for a new stream. When there are too many, the oldest that has not
 // even said who it is has to go, so that half-open streams cannot keep out the others;
 // if there is none, the oldest of the peer that has most.
-func (g *Gateway) admit(in *inbound) bool {
+func (g *Gateway) admit(in *stream) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.inbound) >= maxInbound {
@@ -175,14 +266,14 @@ func (g *Gateway) admit(in *inbound) bool {
 		most := ""
 		for o := range g.inbound {
 			if o.known {
-				if of[o.base]++; of[o.base] > of[most] {
-					most = o.base
+				if of[o.claimed]++; of[o.claimed] > of[most] {
+					most = o.claimed
 				}
 			}
 		}
-		oldest := g.oldest(func(o *inbound) bool { return !o.known })
+		oldest := g.oldest(func(o *stream) bool { return !o.known })
 		if oldest == nil {
-			oldest = g.oldest(func(o *inbound) bool { return o.base == most })
+			oldest = g.oldest(func(o *stream) bool { return o.claimed == most })
 		}
 		g.evict(oldest)
 	}
@@ -191,22 +282,22 @@ func (g *Gateway) admit(in *inbound) bool {
 }
 
 // claim takes note of who an inbound stream is from. One peer may have few.
-func (g *Gateway) claim(in *inbound, base string) {
+func (g *Gateway) claim(in *stream, base string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	in.base = base
+	in.claimed = base
 	n := 0
 	for o := range g.inbound {
-		if o.base == base {
+		if o.claimed == base {
 			n++
 		}
 	}
 	if n > maxOfPeer {
-		g.evict(g.oldest(func(o *inbound) bool { return o.base == base }))
+		g.evict(g.oldest(func(o *stream) bool { return o.claimed == base }))
 	}
 }
 
-func (g *Gateway) oldest(which func(*inbound) bool) (oldest *inbound) {
+func (g *Gateway) oldest(which func(*stream) bool) (oldest *stream) {
 	for o := range g.inbound {
 		if which(o) && (oldest == nil || o.since.Before(oldest.since)) {
 			oldest = o
@@ -215,14 +306,14 @@ func (g *Gateway) oldest(which func(*inbound) bool) (oldest *inbound) {
 	return oldest
 }
 
-func (g *Gateway) evict(in *inbound) {
+func (g *Gateway) evict(in *stream) {
 	if in != nil {
 		delete(g.inbound, in)
 		in.c.abort()
 	}
 }
 
-func (g *Gateway) leave(in *inbound) {
+func (g *Gateway) leave(in *stream) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.inbound, in)
@@ -230,7 +321,7 @@ func (g *Gateway) leave(in *inbound) {
 
 // startVerify takes a place among the verifications under way: so many for each peer,
 // that one which lets us wait does not keep the others waiting.
-func (g *Gateway) startVerify(in *inbound, base string) bool {
+func (g *Gateway) startVerify(in *stream, base string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.verifying[base] >= maxOfBase || len(g.verifying) >= maxVerifying {
@@ -241,7 +332,7 @@ func (g *Gateway) startVerify(in *inbound, base string) bool {
 	return true
 }
 
-func (g *Gateway) endVerify(in *inbound, base string, known bool) {
+func (g *Gateway) endVerify(in *stream, base string, known bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.verifying[base]--; g.verifying[base] == 0 {

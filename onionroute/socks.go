@@ -26,6 +26,7 @@ type SOCKSError struct{ Code byte }
 
 // The reply codes that are told apart.
 const (
+	socksTimeout      = 0x06
 	socksNoDescriptor = 0xF0
 	socksBadAddress   = 0xF6
 )

@@ -25,24 +25,28 @@ import (
 type wire struct {
 	mu    sync.Mutex
 	ports map[string]string // onion name → socket of port 5269
+	tls   map[string]string // the same of port 5270
 	dials []string
 	ways  []string // the isolation that was asked for with each
 	conns []net.Conn
 }
 
-func newWire() *wire { return &wire{ports: map[string]string{}} }
+func newWire() *wire { return &wire{ports: map[string]string{}, tls: map[string]string{}} }
 
 func (w *wire) Dial(ctx context.Context, onion string, port int, isolation string) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
 	path := w.ports[onion]
 	if path == "" {
+		w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
 		return nil, &SOCKSError{socksNoDescriptor}
 	}
-	if port != portServer {
-		return nil, &SOCKSError{5}
+	if port == portServerTLS {
+		if path = w.tls[onion]; path == "" {
+			return nil, &SOCKSError{5}
+		}
 	}
+	w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		w.conns = append(w.conns, c)
@@ -71,16 +75,30 @@ func (w *wire) dialled() []string {
 // A server is a gateway under test, and what it handed to its host.
 type server struct {
 	*Gateway
-	dir  string
-	toUs chan *component.Stanza
+	config Config
+	w      *wire
+	change []func(*times)
+	dir    string
+	stop   func()
+	toUs   chan *component.Stanza
 }
 
 func (s *server) Send(ctx context.Context, st *component.Stanza) error {
+	taken := st.Taken
+	if taken == nil {
+		taken = func() {}
+	}
 	if st.To.Domainpart() == s.c.Domain {
-		return s.HandleStanza(ctx, st)
+		st.Taken = nil
+		err := s.HandleStanza(ctx, st)
+		if err == nil {
+			taken()
+		}
+		return err
 	}
 	select {
 	case s.toUs <- st:
+		taken()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -93,24 +111,33 @@ func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	id, err := CreateIdentity(filepath.Join(dir, "key"))
 	require.NoError(t, err)
-	s := &server{dir: dir, toUs: make(chan *component.Stanza, 10_000)}
+	s := &server{dir: dir, w: w, change: change, toUs: make(chan *component.Stanza, 10_000), stop: func() {}}
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", domain)
 	}
-	s.Gateway, err = NewGateway(Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Log: log,
-		Services: map[string]string{"rooms." + domain: "rooms"}}, w, s)
+	s.config = Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Spool: filepath.Join(dir, "spool.sqlite"), Log: log,
+		Services: map[string]string{"rooms." + domain: "rooms"}}
+	s.start(t)
+	t.Cleanup(func() { s.stop() })
+	return s
+}
+
+// start starts the server, for the first time or after stop or crash.
+func (s *server) start(t testing.TB) {
+	var err error
+	s.Gateway, err = NewGateway(s.config, s.w, s)
 	require.NoError(t, err)
-	for _, f := range change {
+	for _, f := range s.change {
 		f(&s.times)
 	}
-	w.mu.Lock()
-	w.ports[id.Name()] = s.Ports()[portServer]
-	w.mu.Unlock()
+	s.w.appear(s)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	s.stop = func() {
+		s.stop = func() {}
+		s.w.vanish(s)
 		cancel()
 		select {
 		case err := <-done:
@@ -118,7 +145,7 @@ func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *
 		case <-time.After(20 * time.Second):
 			t.Error("gateway does not stop")
 		}
-	})
+	}
 	require.Eventually(t, func() bool {
 		c, err := net.Dial("unix", s.Ports()[portServerTLS])
 		if err == nil {
@@ -130,7 +157,39 @@ func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *
 		}
 		return err == nil && err2 == nil
 	}, 5*time.Second, 5*time.Millisecond)
-	return s
+}
+
+// crash ends the server as kill -9 does: of what it knows, nothing is left but what is
+// on disk at this moment.
+func (s *server) crash(t testing.TB) {
+	saved := map[string][]byte{}
+	for _, name := range []string{"spool.sqlite", "spool.sqlite-wal"} {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		require.NoError(t, err)
+		saved[name] = text
+	}
+	s.w.vanish(s)
+	s.stop()
+	os.Remove(filepath.Join(s.dir, "spool.sqlite-shm"))
+	for name, text := range saved {
+		require.NoError(t, os.WriteFile(filepath.Join(s.dir, name), text, 0o600))
+	}
+}
+
+// vanish makes a server one that cannot be reached, nor can it reach others.
+func (w *wire) vanish(s *server) {
+	w.mu.Lock()
+	delete(w.ports, s.m.Identity)
+	delete(w.tls, s.m.Identity)
+	w.mu.Unlock()
+	w.cut()
+}
+
+func (w *wire) appear(s *server) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ports[s.m.Identity] = s.Ports()[portServer]
+	w.tls[s.m.Identity] = s.Ports()[portServerTLS]
 }
 
 func (s *server) receive1(t testing.TB) *component.Stanza {
@@ -298,4 +357,11 @@ func (s *rawServer) proven(t testing.TB, to *server) *raw {
 func message(from, to, body string) *component.Stanza {
 	s := &component.Stanza{Kind: component.Message, Type: "chat", ID: "1", From: jid.MustParse(from), To: jid.MustParse(to)}
 	return s.Add(component.NewElement(component.NSClient, "body", component.Text(body)))
+}
+
+// waits is the cost of all that waits.
+func (s *server) waits() int {
+	s.quota.mu.Lock()
+	defer s.quota.mu.Unlock()
+	return s.quota.total
 }

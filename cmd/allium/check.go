@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"mellium.im/xmpp/stanza"
@@ -47,6 +48,7 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 	if !r.step("onion key "+c.identityFile(), err) {
 		return r.result()
 	}
+	r.step("spool "+c.spoolFile(), onionroute.CheckSpool(c.spoolFile()))
 	if running {
 		r.note("Allium is running: its own log tells about its link to the host")
 	} else {
@@ -116,7 +118,16 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 	}
 	tor := onionroute.NewTor(settings)
 	if !running {
-		g, err := onionroute.NewGateway(c.gatewaySettings(id), tor, component.NewRouter())
+		// What waits is not sent by a check.
+		dir, err := os.MkdirTemp("", "allium-check")
+		if err != nil {
+			r.step("temporary folder", err)
+			return
+		}
+		defer os.RemoveAll(dir)
+		gateway := c.gatewaySettings(id)
+		gateway.Spool = filepath.Join(dir, "spool.sqlite")
+		g, err := onionroute.NewGateway(gateway, tor, component.NewRouter())
 		if err != nil {
 			r.step("gateway", err)
 			return

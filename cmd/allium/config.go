@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 	"mellium.im/xmpp/jid"
@@ -26,6 +27,7 @@ type config struct {
 	Host       hostConfig        `toml:"host"`
 	Federation *federationConfig `toml:"federation"`
 	Tor        torConfig         `toml:"tor"`
+	Spool      spoolConfig       `toml:"spool"`
 	Privacy    privacyConfig     `toml:"privacy"`
 	Web        *webConfig        `toml:"web"`
 	Limits     limitsConfig      `toml:"limits"`
@@ -69,8 +71,32 @@ type limitsConfig struct {
 	UnauthenticatedStanza int `toml:"unauthenticated_stanza"`
 	Depth                 int `toml:"depth"`
 	Elements              int `toml:"elements"`
-	QueuePerPeer          int `toml:"queue_per_peer"`
-	QueueTotal            int `toml:"queue_total"`
+}
+
+type spoolConfig struct {
+	MaxAge  duration `toml:"max_age"`
+	PerPeer int      `toml:"per_peer"`
+	PerUser int      `toml:"per_user"`
+	Total   int      `toml:"total"`
+}
+
+// A duration is written as people write it: "36h", "7d".
+type duration time.Duration
+
+// UnmarshalText reads a duration. Days have 24 hours.
+func (d *duration) UnmarshalText(text []byte) error {
+	s := string(text)
+	days, isDays := strings.CutSuffix(s, "d")
+	v, err := time.ParseDuration(s)
+	if isDays {
+		v, err = time.ParseDuration(days + "h")
+		v *= 24
+	}
+	if err != nil || v < 0 {
+		return fmt.Errorf("%q is not a time such as \"36h\" or \"7d\"", s)
+	}
+	*d = duration(v)
+	return nil
 }
 
 type logConfig struct {
@@ -181,9 +207,14 @@ func (c *config) check(at func(key, format string, args ...any)) {
 		at("tor.control", "with a running tor, tor.binary and tor.torrc have no use")
 	}
 	for key, n := range map[string]int{"stanza": c.Limits.Stanza, "unauthenticated_stanza": c.Limits.UnauthenticatedStanza,
-		"depth": c.Limits.Depth, "elements": c.Limits.Elements, "queue_per_peer": c.Limits.QueuePerPeer, "queue_total": c.Limits.QueueTotal} {
+		"depth": c.Limits.Depth, "elements": c.Limits.Elements} {
 		if n < 0 {
 			at("limits."+key, "must not be negative")
+		}
+	}
+	for key, n := range map[string]int{"per_peer": c.Spool.PerPeer, "per_user": c.Spool.PerUser, "total": c.Spool.Total} {
+		if n < 0 {
+			at("spool."+key, "must not be negative")
 		}
 	}
 	if n := c.Limits.UnauthenticatedStanza; n > 0 && n < 1000 || c.Limits.Stanza > 0 && c.Limits.Stanza < 10_000 {
@@ -263,6 +294,9 @@ func (c *config) identityFile() string {
 	return filepath.Join(c.StateDir, "identity", "hs_ed25519_secret_key")
 }
 
+// spoolFile is where what waits for peers is kept.
+func (c *config) spoolFile() string { return filepath.Join(c.StateDir, "spool.sqlite") }
+
 // socketDir is where Tor finds us, and, unless it is one that runs already, we it.
 func (c *config) socketDir() string {
 	if c.Tor.Sockets != "" {
@@ -295,7 +329,8 @@ func (c *config) gatewaySettings(id *onionroute.Identity) onionroute.Config {
 	l := c.Limits
 	return onionroute.Config{
 		Domain: c.Federation.Domain, Hosts: c.Host.Domains, Identity: id, SocketDir: c.socketDir(),
-		QueueBytes: l.QueuePerPeer, TotalBytes: l.QueueTotal,
+		Spool: c.spoolFile(), MaxAge: time.Duration(c.Spool.MaxAge),
+		QueueBytes: c.Spool.PerPeer, UserBytes: c.Spool.PerUser, TotalBytes: c.Spool.Total,
 		Unauthenticated: component.Limits{Bytes: l.UnauthenticatedStanza, Depth: l.Depth, Elements: l.Elements},
 		Authenticated:   component.Limits{Bytes: l.Stanza, Depth: l.Depth, Elements: l.Elements},
 		Privacy: onionroute.Privacy{Strict: c.Privacy.Level == "strict", Off: c.Privacy.Off, On: c.Privacy.On,

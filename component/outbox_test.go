@@ -1,0 +1,183 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A breakingWriter takes a number of octets and then fails.
+type breakingWriter struct {
+	left int
+	got  []byte
+}
+
+func (w *breakingWriter) Write(p []byte) (int, error) {
+	n := min(w.left, len(p))
+	w.left -= n
+	w.got = append(w.got, p[:n]...)
+	if n < len(p) {
+		return n, errors.New("broken")
+	}
+	return n, nil
+}
+
+func testPing(id string) []byte { return []byte("<p id='" + id + "'/>") }
+
+// pingIn is the id of the last ping in xml.
+func pingIn(xml []byte) string {
+	_, id, _ := strings.Cut(string(xml[strings.LastIndex(string(xml), "<p "):]), "'")
+	id, _, _ = strings.Cut(id, "'")
+	return id
+}
+
+// Wherever a write is cut off, the next connection gets what was not confirmed, in
+// order; and of what is not written twice, that which the first got in part.
+func TestOutboxBreak(t *testing.T) {
+	kinds := []string{"<message/>", "<iq/>", "<subscribe/>", "<presence/>", "<message n='2'/>", "<iq n='2'/>"}
+	all := strings.Join(kinds, "")
+	for n := 0; n <= len(all)+5; n++ {
+		o := newOutbox(1<<20, testPing)
+		taken := make([]int, len(kinds))
+		for i, k := range kinds {
+			again := strings.HasPrefix(k, "<m") || strings.HasPrefix(k, "<s")
+			require.True(t, o.put(context.Background(), []byte(k), entry{again: again, taken: func() { taken[i]++ }}, 0))
+		}
+		require.Error(t, o.flush(&breakingWriter{left: n}, false))
+		require.False(t, o.requeue(false))
+		require.True(t, o.put(context.Background(), []byte("<new/>"), entry{}, 0))
+		want, at := "", 0
+		for i, k := range kinds {
+			at += len(k)
+			if again := strings.HasPrefix(k, "<m") || strings.HasPrefix(k, "<s"); again || at > n {
+				want += k
+				assert.Zero(t, taken[i], "%s, cut off at %d", k, n)
+			} else {
+				assert.Equal(t, 1, taken[i], "%s, cut off at %d", k, n)
+			}
+		}
+		w := &breakingWriter{left: 1 << 20}
+		require.NoError(t, o.flush(w, false))
+		id := pingIn(w.got)
+		assert.Equal(t, want+"<new/>"+string(testPing(id)), string(w.got), "cut off at %d", n)
+		o.confirm(id)
+		assert.True(t, o.empty())
+		for i := range taken {
+			assert.Equal(t, 1, taken[i])
+		}
+	}
+}
+
+// Whatever happens in whatever order: each is taken once, and not before a ping behind
+// it was answered; nothing is lost or overtakes.
+func TestOutboxRandom(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		o := newOutbox(1<<20, testPing)
+		var order []int                     // as the host sees it
+		var taken []int                     // as we are told
+		var pings []func()                  // what answers would do
+		put, confirmed := 0, map[int]bool{} // what the host has confirmed
+		flush := func(left int) error {
+			w := &breakingWriter{left: left}
+			err := o.flush(w, r.IntN(5) == 0)
+			for _, xml := range strings.SplitAfter(string(w.got), "/>") {
+				var n int
+				if _, err := fmt.Sscanf(xml, "<m n='%d'/>", &n); err == nil && strings.HasSuffix(xml, "/>") {
+					order = append(order, n)
+				} else if strings.HasPrefix(xml, "<p") && strings.HasSuffix(xml, "/>") {
+					id, had := pingIn([]byte(xml)), slices.Clone(order)
+					pings = append(pings, func() {
+						for _, n := range had {
+							confirmed[n] = true
+						}
+						o.confirm(id)
+					})
+				}
+			}
+			return err
+		}
+		for range 200 {
+			switch r.IntN(6) {
+			case 0, 1, 2:
+				n := put
+				put++
+				o.put(context.Background(), fmt.Appendf(nil, "<m n='%d'/>", n), entry{again: true, taken: func() {
+					require.True(t, confirmed[n])
+					taken = append(taken, n)
+				}}, 0)
+			case 3:
+				require.NoError(t, flush(1<<20))
+			case 4:
+				if len(pings) > 0 {
+					pings[0]()
+					pings = pings[1:]
+				}
+			case 5:
+				if r.IntN(5) == 0 {
+					_ = flush(r.IntN(100)) // may break
+					o.requeue(false)
+					pings = nil
+				}
+			}
+		}
+		for !o.empty() {
+			require.NoError(t, flush(1<<20))
+			for ; len(pings) > 0; pings = pings[1:] {
+				pings[0]()
+			}
+		}
+		require.Len(t, taken, put)
+		next := 0 // what the host sees for the first time, it sees in order
+		for _, n := range order {
+			require.LessOrEqual(t, n, next)
+			next = max(next, n+1)
+		}
+		require.True(t, slices.IsSorted(taken))
+	}
+}
+
+// A stanza that makes the host close the connection is found, and costs no other.
+func TestOutboxSuspect(t *testing.T) {
+	for _, cut := range []bool{false, true} { // the host may see the end of it or not
+		o := newOutbox(1<<20, testPing)
+		taken := 0
+		for i := range 10 {
+			o.put(context.Background(), fmt.Appendf(nil, "<m n='%d'/>", i), entry{again: true, taken: func() { taken++ }}, 0)
+		}
+		got, breaks, found := "", 0, 0
+		for !o.empty() {
+			w := &breakingWriter{left: 1 << 20}
+			if cut && breaks == 1 && strings.Contains(got, "n='4'") {
+				w.left = 9
+			}
+			err := o.flush(w, false)
+			if at := strings.Index(string(w.got), "n='5'"); at >= 0 {
+				got += string(w.got[:at-3])
+				if o.requeue(true) {
+					found++
+				}
+				if breaks++; breaks == 1 {
+					got = "" // all of it is written again
+				}
+				continue
+			}
+			require.NoError(t, err)
+			got += string(w.got)
+			o.confirm(pingIn(w.got))
+		}
+		assert.Equal(t, 2, breaks)
+		assert.Equal(t, 1, found)
+		assert.Equal(t, 10, taken)
+		for i := range 10 {
+			assert.Equal(t, i != 5, strings.Contains(got, fmt.Sprintf("<m n='%d'/>", i)), i)
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package onionroute
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"time"
+
+	"mellium.im/sasl"
+	"mellium.im/xmpp/jid"
+	condition "mellium.im/xmpp/stream"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// serve runs a stream that somebody opened to us, as the receiving entity of RFC 6120,
+// until it ends. Who it is, its chain tells, or Dialback (XEP-0220) does.
+func (st *stream) serve(ctx context.Context, direct bool) {
+	defer st.cancel()
+	err := st.converse(st.ctx, direct)
+	var timeout net.Error
+	switch {
+	case ctx.Err() != nil:
+		err = component.NewStreamError(condition.SystemShutdown, "")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		err = component.NewStreamError(condition.ConnectionTimeout, "silent for too long")
+	}
+	st.log.Debug("stream from a peer ended", "reason", err)
+	st.err = err
+	close(st.ended)
+	if name := st.peerName(); st.session() != nil && !st.g.dropped(name, st) {
+		return // the peer's goroutine has the last word
+	}
+	st.c.end(err)
+	if sess := st.session(); sess != nil && sess.broke(st) {
+		st.g.endSession(sess)
+	}
+}
+
+func (st *stream) converse(ctx context.Context, direct bool) error {
+	// The end of the program interrupts the reader.
+	stop := context.AfterFunc(ctx, func() { st.c.raw.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	st.patience(ctx, st.g.times.header)
+	if direct {
+		if err := st.startTLS(true); err != nil {
+			return err
+		}
+	}
+	for {
+		if err := st.open(); err != nil {
+			return err
+		}
+		st.patience(ctx, st.g.times.auth)
+		if restart, err := st.elements(ctx); !restart {
+			return err
+		}
+	}
+}
+
+// startTLS puts TLS under a stream that the peer opened, and looks who it says it is.
+func (st *stream) startTLS(direct bool) error {
+	c, err := st.c.startTLS(func(c net.Conn) *tls.Conn { return tls.Server(c, st.g.credentials.serverTLS(direct)) })
+	if err != nil {
+		return err
+	}
+	st.tls = c
+	st.readChain(x509.ExtKeyUsageClientAuth)
+	return nil
+}
+
+// readChain takes note of what the other end's chain proves. Without a good one, it is
+// dialback that tells.
+func (st *stream) readChain(usage x509.ExtKeyUsage) {
+	certs := st.tls.ConnectionState().PeerCertificates
+	if len(certs) == 0 {
+		return
+	}
+	name, err := verifyChain(certs, usage, time.Now())
+	if err != nil {
+		st.log.Debug("the other end's certificates prove nothing", "reason", err)
+		return
+	}
+	if name != st.g.m.Identity {
+		st.chain, st.leaf = name, certs[0]
+	}
+}
+
+// takeTLS starts TLS as the peer asks (RFC 6120 §5).
+func (st *stream) takeTLS() error {
+	if st.c.secure || st.asksProof {
+		st.c.send(component.NewElement(nsTLS, "failure"))
+		return component.NewStreamError(condition.PolicyViolation, "starttls out of place")
+	}
+	if err := st.c.send(component.NewElement(nsTLS, "proceed")); err != nil {
+		return err
+	}
+	return st.startTLS(false)
+}
+
+// open reads their header and answers with ours, and features.
+func (st *stream) open() error {
+	h, err := st.c.readHeader()
+	if err != nil {
+		return err
+	}
+	id := streamID()
+	st.mu.Lock()
+	st.id = id
+	st.mu.Unlock()
+	to, ours := st.g.ourDomain(h.to)
+	if !ours {
+		st.c.writeHeader(header{id: id})
+		return component.NewStreamError(condition.HostUnknown, "stream to "+h.to)
+	}
+	reply := header{from: to, id: id}
+	from := ""
+	if j, err := jid.New("", h.from, ""); err == nil && IsOnion(j.Domainpart()) {
+		from = j.Domainpart()
+		reply.to = from
+	}
+	if err := st.c.writeHeader(reply); err != nil {
+		return err
+	}
+	if !h.version {
+		return nil
+	}
+	features := component.NewElement(component.NSStream, "features")
+	features.Prefix = "stream"
+	if !st.c.secure {
+		features.Add(component.NewElement(nsTLS, "starttls"))
+	}
+	switch {
+	case st.isTrusted():
+		features.Add(smElement("sm"))
+	case st.chain != "" && st.chain == Base(from):
+		features.Add(component.NewElement(nsSASL, "mechanisms").Add(component.NewElement(nsSASL, "mechanism", component.Text("EXTERNAL"))),
+			component.NewElement(nsBidiFeatures, "bidi"))
+		fallthrough
+	default:
+		features.Add(component.NewElement(nsDialbackFeatures, "dialback").Add(component.NewElement(nsDialbackFeatures, "errors")))
+	}
+	return st.c.send(features)
+}
+
+// authenticate lets in a peer whose chain has proved its name (XEP-0178 §3).
+func (st *stream) authenticate(ctx context.Context, e *component.Element) (restart bool, err error) {
+	if err := st.external(e); err != nil {
+		st.c.send(err.element())
+		return false, component.NewStreamError(condition.NotAuthorized, err.Error())
+	}
+	st.mu.Lock()
+	st.base, st.trusted = st.chain, true
+	st.mu.Unlock()
+	st.log = st.log.With("peer", st.chain)
+	st.c.d.SetLimits(st.g.c.Authenticated)
+	st.patience(ctx, st.g.times.silence)
+	st.g.claim(st, st.chain)
+	st.g.learnt(st.chain, true)
+	if err := st.c.send(component.NewElement(nsSASL, "success")); err != nil {
+		return false, err
+	}
+	st.c.d.Restart()
+	st.c.opened.Store(false)
+	return true, nil
+}
+
+// external checks a request of the mechanism EXTERNAL.
+func (st *stream) external(e *component.Element) *saslFailure {
+	fail := func(f saslFailure) *saslFailure { return &f }
+	authzid, err := externalAuthzid(e)
+	var f saslFailure
+	switch {
+	case errors.As(err, &f):
+		return &f
+	case st.chain == "" || st.isProven(""):
+		return fail(notAuthorized)
+	}
+	server := sasl.NewServer(external, func(n *sasl.Negotiator) bool {
+		_, _, as := n.Credentials()
+		return len(as) == 0 || string(as) == st.chain
+	})
+	if _, _, err := server.Step([]byte(authzid)); err != nil {
+		return fail(invalidAuthzid)
+	}
+	return nil
+}
+
+// ourDomain tells if peers can reach that domain here.
+func (g *Gateway) ourDomain(s string) (string, bool) {
+	j, err := jid.New("", s, "")
+	if err != nil {
+		return "", false
+	}
+	return j.Domainpart(), g.m.Serves(j.Domainpart())
+}

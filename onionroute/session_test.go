@@ -1,0 +1,130 @@
+package onionroute
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// quick makes a gateway try again soon.
+func quick(s *times) { s.retryMin, s.retryMax = 5*time.Millisecond, 20*time.Millisecond }
+
+// Whatever is cut, and when: each message arrives once, and in order (XEP-0198 §5).
+func TestOnceAcrossCuts(t *testing.T) {
+	w, a, b, bob, alice := two(t, quick)
+	const n = 1500
+	done := make(chan error, 1)
+	defer func() { require.NoError(t, <-done) }()
+	go func() {
+		var failed error
+		defer func() { done <- failed }()
+		for i := range n {
+			failed = errors.Join(failed, a.HandleStanza(context.Background(), message("alice@a.example", bob, strconv.Itoa(i))),
+				b.HandleStanza(context.Background(), message("bob@b.example", alice, strconv.Itoa(i))))
+			if rand.IntN(50) == 0 {
+				w.cut()
+			}
+			time.Sleep(200 * time.Microsecond)
+		}
+	}()
+	for i := range n {
+		require.Equal(t, strconv.Itoa(i), a.receive1(t).Body())
+		require.Equal(t, strconv.Itoa(i), b.receive1(t).Body())
+	}
+	a.silent(t)
+	b.silent(t)
+	// Nothing is left of what has arrived.
+	for _, s := range []*server{a, b} {
+		require.Eventually(t, func() bool { return s.waits() == 0 }, 5*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { items, err := s.spool.items(); return err == nil && len(items) == 0 }, 5*time.Second, 10*time.Millisecond)
+	}
+}
+
+// Two servers that dial each other at the same moment end with one stream, and what
+// they sent arrives once and in order.
+func TestBothDial(t *testing.T) {
+	for range 20 {
+		w, a, b, bob, alice := two(t, quick, func(s *times) { s.tick = 20 * time.Millisecond })
+		for i := range 10 {
+			go b.HandleStanza(context.Background(), message("bob"+strconv.Itoa(i)+"@b.example", alice, "hi"))
+			require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, strconv.Itoa(i))))
+		}
+		for i := range 10 {
+			require.Equal(t, strconv.Itoa(i), b.receive1(t).Body())
+			a.receive1(t)
+		}
+		require.Eventually(t, func() bool { return a.streams()+b.streams() == 1 }, 20*time.Second, 5*time.Millisecond)
+		// It is used in both directions.
+		dials := len(w.dialled())
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "more")))
+		require.NoError(t, b.HandleStanza(context.Background(), message("bob@b.example", alice, "more")))
+		require.Equal(t, "more", a.receive1(t).Body())
+		require.Equal(t, "more", b.receive1(t).Body())
+		require.Len(t, w.dialled(), dials)
+		a.silent(t)
+		b.silent(t)
+	}
+}
+
+// streams is how many streams others have open to the server.
+func (s *server) streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.inbound)
+}
+
+// One stream and one connection for a conversation, with all services at both ends.
+func TestOneStream(t *testing.T) {
+	w, a, b, bob, alice := two(t)
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "1")))
+	b.receive1(t)
+	require.NoError(t, b.HandleStanza(context.Background(), message("bob@b.example", alice, "2")))
+	a.receive1(t)
+	require.NoError(t, b.HandleStanza(context.Background(), message("room@rooms.b.example/nick", alice, "3")))
+	a.receive1(t)
+	require.NoError(t, a.HandleStanza(context.Background(), message("room@rooms.a.example/nick", `room\40rooms.`+b.m.Identity+"@onion.a.example", "4")))
+	b.receive1(t)
+	assert.Len(t, w.dialled(), 1)
+}
+
+func TestSession(t *testing.T) {
+	c := newCounter(1<<32 - 2) // it wraps around (XEP-0198 §4)
+	one, two, three := c.received(), c.received(), c.received()
+	two()
+	h, all := c.handled()
+	assert.Equal(t, uint32(1<<32-2), h)
+	assert.False(t, all)
+	one()
+	one()
+	h, _ = c.handled()
+	assert.Equal(t, uint32(0), h)
+	three()
+	h, all = c.handled()
+	assert.Equal(t, uint32(1), h)
+	assert.True(t, all)
+
+	s := newSession("x", "id")
+	s.acked = 1<<32 - 2
+	s.out = 1<<32 - 2
+	items := []*item{{}, {}, {}, {}}
+	s.number(items)
+	assert.Equal(t, uint32(0), items[1].seq)
+	got, ok := s.acknowledged(1<<32 - 1)
+	assert.Equal(t, items[:1], got)
+	assert.True(t, ok)
+	_, ok = s.acknowledged(3)
+	assert.False(t, ok, "more than was sent")
+	handled, again, ok := s.resume(1)
+	assert.True(t, ok)
+	assert.Equal(t, items[1:3], handled)
+	assert.Equal(t, items[3:], again)
+	assert.Equal(t, uint32(1), s.out)
+	_, _, ok = s.resume(0)
+	assert.False(t, ok, "less than it had handled")
+}

@@ -1,0 +1,351 @@
+package onionroute
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"time"
+
+	"mellium.im/xmpp/jid"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// A spool is what outlives the process: items that wait for peers or were written to
+// them and not acknowledged, sessions of stream management (XEP-0198), and what is
+// known of peers. One goroutine writes, and commits what came meanwhile in one
+// transaction, which is on disk when it is done. All methods are safe for concurrent
+// use.
+type spool struct {
+	db  *sql.DB
+	ops chan *spoolOp
+	end chan struct{} // closed when the writer has ended
+}
+
+// A spoolOp is one change. done is called when it is on disk or has failed.
+type spoolOp struct {
+	do   func(*sql.Tx) error
+	done func(error)
+}
+
+const maxGroup = 500 // changes in one transaction
+
+// spoolMigrations are applied in order; PRAGMA user_version counts them.
+var spoolMigrations = []string{`
+CREATE TABLE item (
+	id        INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they are for a peer
+	peer      TEXT NOT NULL,    -- X.onion
+	from_pair TEXT NOT NULL,    -- domains, onion side
+	to_pair   TEXT NOT NULL,
+	kind      INTEGER NOT NULL, -- what follows is the stanza's header, host side
+	type      TEXT NOT NULL,
+	stanza_id TEXT NOT NULL,
+	from_jid  TEXT NOT NULL,
+	to_jid    TEXT NOT NULL,
+	xml       BLOB NOT NULL,    -- onion side
+	since     INTEGER NOT NULL, -- Unix milliseconds
+	session   TEXT NOT NULL,    -- in which it was written last, '' if it was not
+	seq       INTEGER NOT NULL  -- its number there
+);
+CREATE TABLE session (
+	id   TEXT PRIMARY KEY, -- XEP-0198 §5: the SM-ID
+	peer TEXT NOT NULL,
+	h    INTEGER NOT NULL  -- stanzas from the peer that were handled
+);
+CREATE TABLE peer (
+	onion  TEXT PRIMARY KEY,
+	direct INTEGER NOT NULL, -- it takes streams with TLS from the first octet, and proves itself by them
+	seen   INTEGER NOT NULL  -- Unix seconds
+);
+`, `
+CREATE TABLE online ( -- contacts of users here; addresses host side
+	peer     TEXT NOT NULL,
+	from_jid TEXT NOT NULL,
+	to_jid   TEXT NOT NULL,
+	PRIMARY KEY (peer, from_jid, to_jid)
+);
+`}
+
+// openSpool opens the database, or makes it.
+func openSpool(path string) (*spool, error) {
+	// Nobody but us may read what people wrote.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("onionroute: spool: %w", err)
+	}
+	f.Close()
+	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "secure_delete(ON)"}, "_txlock": {"immediate"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("onionroute: spool: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	if err := migrate(db); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("onionroute: spool %s: %w", path, err)
+	}
+	s := &spool{db: db, ops: make(chan *spoolOp, maxGroup), end: make(chan struct{})}
+	go s.write()
+	return s, nil
+}
+
+// CheckSpool tells if the spool in a file can be used. One that is not there can.
+func CheckSpool(path string) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	s, err := openSpool(path)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var result string
+	if err := s.db.QueryRow("PRAGMA quick_check").Scan(&result); err != nil || result != "ok" {
+		return fmt.Errorf("onionroute: spool %s is damaged (%s): move it away; what waited for peers is lost", path, result)
+	}
+	_, err = s.items()
+	return err
+}
+
+func migrate(db *sql.DB) error {
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > len(spoolMigrations) {
+		return errors.New("it was written by a newer Allium: use that one")
+	}
+	for ; version < len(spoolMigrations); version++ {
+		if _, err := db.Exec("BEGIN; " + spoolMigrations[version] + fmt.Sprintf("PRAGMA user_version = %d; COMMIT", version+1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends the writer when all changes are on disk.
+func (s *spool) close() error {
+	close(s.ops)
+	<-s.end
+	return s.db.Close()
+}
+
+// write is the writer.
+func (s *spool) write() {
+	defer close(s.end)
+	for op := range s.ops {
+		group := []*spoolOp{op}
+		for more := true; more && len(group) < maxGroup; {
+			select {
+			case op, ok := <-s.ops:
+				if ok {
+					group = append(group, op)
+				}
+				more = ok
+			default:
+				more = false
+			}
+		}
+		err := s.commit(group)
+		if err != nil && len(group) > 1 {
+			// Not all suffer for the one that fails.
+			for _, op := range group {
+				op.done(s.commit([]*spoolOp{op}))
+			}
+			continue
+		}
+		for _, op := range group {
+			op.done(err)
+		}
+	}
+}
+
+func (s *spool) commit(group []*spoolOp) error {
+	tx, err := s.db.Begin()
+	if err != nil {
+		return fmt.Errorf("onionroute: spool: %w", err)
+	}
+	for _, op := range group {
+		if err = op.do(tx); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		tx.Rollback()
+		return fmt.Errorf("onionroute: spool: %w", err)
+	}
+	return nil
+}
+
+// change makes a change and waits until it is on disk.
+func (s *spool) change(do func(*sql.Tx) error) error {
+	done := make(chan error, 1)
+	s.ops <- &spoolOp{do, func(err error) { done <- err }}
+	return <-done
+}
+
+// store writes items that are new, and the session and number of all of them. done is
+// called when they are on disk or that has failed.
+func (s *spool) store(items []*item, session string, done func(error)) {
+	seqs := make([]uint32, len(items))
+	for i, it := range items {
+		seqs[i] = it.seq
+	}
+	var fresh []*item
+	undo := func() {
+		for _, it := range fresh {
+			it.row = 0
+		}
+		fresh = nil
+	}
+	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+		undo() // it may be the second attempt
+		for i, it := range items {
+			if it.row != 0 {
+				if _, err := tx.Exec("UPDATE item SET session = ?, seq = ? WHERE id = ?", session, seqs[i], it.row); err != nil {
+					return err
+				}
+				continue
+			}
+			h := &it.head
+			r, err := tx.Exec("INSERT INTO item (peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+				it.onion, it.pair.from, it.pair.to, h.Kind, h.Type, h.ID, h.From.String(), h.To.String(), it.xml, it.since.UnixMilli(), session, seqs[i])
+			if err != nil {
+				return err
+			}
+			if it.row, err = r.LastInsertId(); err != nil {
+				return err
+			}
+			fresh = append(fresh, it)
+		}
+		return nil
+	}, func(err error) {
+		if err != nil {
+			undo()
+		}
+		done(err)
+	}}
+}
+
+// remove forgets items. One that cannot be forgotten goes out once more after
+// the next start.
+func (s *spool) remove(items []*item, done func(error)) {
+	if len(items) == 0 {
+		return
+	}
+	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+		for from := 0; from < len(items); { // runs of numbers, which is what they mostly are
+			to := from
+			for to+1 < len(items) && items[to+1].row == items[to].row+1 {
+				to++
+			}
+			if items[from].row != 0 {
+				if _, err := tx.Exec("DELETE FROM item WHERE id BETWEEN ? AND ?", items[from].row, items[to].row); err != nil {
+					return err
+				}
+			}
+			from = to + 1
+		}
+		return nil
+	}, done}
+}
+
+// items reads all items, in order.
+func (s *spool) items() ([]*item, error) {
+	rows, err := s.db.Query("SELECT id, peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq FROM item ORDER BY id")
+	if err != nil {
+		return nil, fmt.Errorf("onionroute: spool: %w", err)
+	}
+	defer rows.Close()
+	var items []*item
+	for rows.Next() {
+		it := &item{kept: true, stored: true}
+		var from, to string
+		var since int64
+		if err := rows.Scan(&it.row, &it.onion, &it.pair.from, &it.pair.to, &it.head.Kind, &it.head.Type, &it.head.ID, &from, &to, &it.xml, &since, &it.session, &it.seq); err != nil {
+			return nil, fmt.Errorf("onionroute: spool: %w", err)
+		}
+		if it.head.From, err = jid.Parse(from); err == nil {
+			it.head.To, err = jid.Parse(to)
+		}
+		if err != nil || it.head.Kind > component.IQ {
+			return nil, fmt.Errorf("onionroute: spool: item %d is damaged: %w", it.row, err)
+		}
+		// Age goes on from here by a clock that does not jump.
+		it.since = time.Now().Add(-max(0, time.Since(time.UnixMilli(since))))
+		items = append(items, it)
+	}
+	return items, rows.Err()
+}
+
+// A storedSession is what is known of a session after a restart.
+type storedSession struct {
+	id, peer string
+	h        uint32
+}
+
+func (s *spool) sessions() ([]storedSession, error) {
+	rows, err := s.db.Query("SELECT id, peer, h FROM session ORDER BY h")
+	if err != nil {
+		return nil, fmt.Errorf("onionroute: spool: %w", err)
+	}
+	defer rows.Close()
+	var out []storedSession
+	for rows.Next() {
+		var ss storedSession
+		if err := rows.Scan(&ss.id, &ss.peer, &ss.h); err != nil {
+			return nil, fmt.Errorf("onionroute: spool: %w", err)
+		}
+		out = append(out, ss)
+	}
+	return out, rows.Err()
+}
+
+// handled keeps how many stanzas of a session, which may have several ids, were handled.
+func (s *spool) handled(ids []string, peer string, h uint32) error {
+	return s.change(func(tx *sql.Tx) error {
+		for _, id := range ids {
+			if _, err := tx.Exec("INSERT INTO session (id, peer, h) VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET h = excluded.h", id, peer, h); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// endSession forgets a session.
+func (s *spool) endSession(ids []string, done func(error)) {
+	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+		for _, id := range ids {
+			if _, err := tx.Exec("DELETE FROM session WHERE id = ?", id); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, done}
+}
+
+// remember keeps if the peer takes direct TLS.
+func (s *spool) remember(onion string, direct bool, done func(error)) {
+	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT INTO peer (onion, direct, seen) VALUES (?,?,?) ON CONFLICT (onion) DO UPDATE SET direct = excluded.direct, seen = excluded.seen", onion, direct, time.Now().Unix())
+		return err
+	}, done}
+}
+
+// direct tells if the peer takes direct TLS, and if that is known and not too long ago.
+func (s *spool) direct(onion string, within time.Duration) (direct, known bool) {
+	var seen int64
+	if err := s.db.QueryRow("SELECT direct, seen FROM peer WHERE onion = ?", onion).Scan(&direct, &seen); err != nil {
+		return false, false
+	}
+	age := time.Since(time.Unix(seen, 0))
+	return direct, age >= 0 && age < within
+}

@@ -1,0 +1,276 @@
+package onionroute
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+	condition "mellium.im/xmpp/stream"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+const (
+	nsBidi         = "urn:xmpp:bidi" // XEP-0288
+	nsBidiFeatures = "urn:xmpp:features:bidi"
+)
+
+// A stream is an XML stream with a peer, whoever opened it. One goroutine reads it; a
+// stream that carries stanzas of ours has the peer's goroutine too, in pump.
+type stream struct {
+	g         *Gateway
+	log       *slog.Logger
+	c         *conn
+	initiator bool      // we opened it
+	tls       *tls.Conn // nil where there is none
+	since     time.Time
+
+	chain string            // the onion name that the other end's chain proves; "" if it has none
+	leaf  *x509.Certificate // of the chain
+
+	ctx    context.Context // ends when the stream is given up
+	cancel context.CancelFunc
+
+	ended chan struct{} // closed when the reader has ended, by err
+	err   error
+	kick  chan struct{} // has a token when the reader has changed something for pump
+
+	pipelined bool // we have not waited for the peer's answers; see pipeline
+	offersSM  bool // it has stream management for those who have proved who they are
+
+	mu      sync.Mutex
+	id      string          // of the header of the side that was called
+	base    string          // X.onion at the other end; "" until it is proven
+	trusted bool            // it is by its chain, with all names that leaf is for
+	bidi    bool            // stanzas go both ways
+	proven  map[string]bool // domains at the other end
+	asking  map[pair]bool   // of which verifications are under way
+
+	pairs map[pair]*outPair
+	asked map[dialback]*verification // by from, to and id
+	heard time.Time
+	used  time.Time
+
+	sess    *session // nil: there is none yet
+	managed bool     // by XEP-0198
+
+	p             *peer       // whose goroutine is in pump
+	wants         *resumption // the peer's request, not answered yet
+	enabling      bool        // we have asked for a new session
+	resuming      bool        // we have asked to go on with sess
+	resumed       *uint32     // the answer: how many the peer has handled
+	refusedResume bool
+
+	ready    []*item // to be written
+	useful   bool    // a question was answered, or a stanza taken
+	draining bool    // another stream is to be used
+	probe    string  // what was asked, for its answer; see ask
+	probed   time.Time
+	covers   uint32        // the number of the last stanza that was written before it
+	wrote    time.Time     // when the last write was done
+	slowest  time.Duration // answer to a probe
+
+	// The reader's own:
+	asksProof bool // a domain was asked to be proven by dialback
+
+	// Guarded by Gateway.mu:
+	known   bool   // something is proven, or being verified
+	claimed string // X.onion at the other end, as proven
+}
+
+func (g *Gateway) newStream(ctx context.Context, c *conn) *stream {
+	now := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	return &stream{ctx: ctx, cancel: cancel, g: g, log: g.log, c: c, since: now, heard: now, used: now,
+		ended: make(chan struct{}), kick: make(chan struct{}, 1),
+		proven: map[string]bool{}, asking: map[pair]bool{}, pairs: map[pair]*outPair{}, asked: map[dialback]*verification{}}
+}
+
+func (st *stream) session() *session {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.sess
+}
+
+// peerName is the onion service at the other end, "" if that is not proven.
+func (st *stream) peerName() string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.base
+}
+
+// alive tells if the stream has not ended.
+func (st *stream) alive() bool {
+	select {
+	case <-st.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// next reads an element; a stream error is an error.
+func (st *stream) next() (*component.Element, error) {
+	e, err := st.c.d.Next()
+	if err == nil && e.Is(component.NSStream, "error") {
+		return nil, component.ParseStreamError(e)
+	}
+	return e, err
+}
+
+// elements handles what comes until the stream ends, or begins anew.
+func (st *stream) elements(ctx context.Context) (restart bool, err error) {
+	for {
+		e, err := st.next()
+		over := new(component.OversizeError)
+		if errors.As(err, &over) && st.isProven(domainOf(e.AttrValue("from"))) {
+			st.oversized(e)
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		st.mu.Lock()
+		st.heard = time.Now()
+		st.mu.Unlock()
+		if !st.initiator && st.isProven("") {
+			st.patience(ctx, st.g.times.silence)
+		}
+		if restart, err := st.element(ctx, e); restart || err != nil {
+			return restart, err
+		}
+	}
+}
+
+// element handles one element from the peer.
+func (st *stream) element(ctx context.Context, e *component.Element) (restart bool, err error) {
+	switch {
+	case isStanzaName(e.Name):
+		return false, st.stanza(ctx, e)
+	case e.Name.Space == nsSM:
+		return false, st.manage(e)
+	case isDialback(e, "verify") && e.AttrValue("type") == "":
+		return false, st.vouch(parseDialback(e))
+	case isDialback(e, "verify"):
+		return false, st.verified(parseDialback(e))
+	case isDialback(e, "result") && e.AttrValue("type") != "":
+		return false, st.authorized(parseDialback(e))
+	case isDialback(e, "result") && (!st.initiator || st.isBidi()):
+		return false, st.prove(ctx, parseDialback(e))
+	case e.Is(component.NSStream, "features") && st.initiator:
+		return false, nil // sent again by some after dialback
+	case st.initiator:
+	case e.Is(nsTLS, "starttls"):
+		err := st.takeTLS()
+		return err == nil, err
+	case e.Is(nsSASL, "auth"):
+		return st.authenticate(ctx, e)
+	case e.Is(nsBidi, "bidi"):
+		st.mu.Lock()
+		st.bidi = true
+		st.mu.Unlock()
+		return false, nil
+	}
+	return false, component.NewStreamError(condition.UnsupportedStanzaType, e.Name.Local)
+}
+
+func (st *stream) isBidi() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.bidi
+}
+
+func (st *stream) isTrusted() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.trusted
+}
+
+// isProven tells if the other end is that domain; "" is any. By a stream that we opened
+// we have reached the onion service, with all names at it.
+func (st *stream) isProven(domain string) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case st.trusted:
+		return domain == "" || Base(domain) == st.base && covers(st.leaf, domain)
+	case st.initiator:
+		return st.bidi && (domain == "" || Base(domain) == st.base)
+	}
+	return st.proven[domain] || domain == "" && len(st.proven) > 0
+}
+
+// stanza takes a stanza from the peer.
+func (st *stream) stanza(ctx context.Context, e *component.Element) error {
+	s, err := component.ParseStanza(e)
+	if err != nil || s.To.Equal(jid.JID{}) || s.From.Equal(jid.JID{}) {
+		return component.NewStreamError(condition.ImproperAddressing, "stanza without proper to and from")
+	}
+	if !st.isProven("") {
+		return component.NewStreamError(condition.NotAuthorized, "stanza before anything is proven")
+	}
+	if !st.isProven(s.From.Domainpart()) {
+		return component.NewStreamError(condition.InvalidFrom, "stanza from a domain that was not proven")
+	}
+	if !st.g.m.Serves(s.To.Domainpart()) {
+		return component.NewStreamError(condition.HostUnknown, "stanza to a domain that is not here")
+	}
+	sess := st.managedSession()
+	if sess != nil {
+		s.Taken = sess.received(st)
+	}
+	st.mu.Lock()
+	st.used = time.Now()
+	st.mu.Unlock()
+	if err := st.g.receive(ctx, s); err != nil {
+		if sess != nil {
+			sess.counter().notReceived()
+		}
+		return err
+	}
+	return nil
+}
+
+// managedSession is the session that counts what the peer sends, nil if none does.
+func (st *stream) managedSession() *session {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.managed {
+		return nil
+	}
+	return st.sess
+}
+
+// oversized answers a stanza that is over a limit.
+func (st *stream) oversized(e *component.Element) {
+	if sess := st.managedSession(); sess != nil && isStanzaName(e.Name) {
+		sess.received(st)()
+	}
+	if s, err := component.ParseStanza(e); err == nil && st.g.m.Serves(s.To.Domainpart()) {
+		st.g.answer(s, component.NewError(stanza.Modify, stanza.PolicyViolation, ""))
+	}
+}
+
+// patience is how long the other side may be silent from now on. The end of the
+// program is not put off by it.
+func (st *stream) patience(ctx context.Context, d time.Duration) {
+	st.c.raw.SetReadDeadline(time.Now().Add(d))
+	if ctx.Err() != nil {
+		st.c.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// domainOf is the domain of an address, and one that nobody has where there is none.
+func domainOf(address string) string {
+	j, err := jid.Parse(address)
+	if err != nil {
+		return "-"
+	}
+	return j.Domainpart()
+}

@@ -1,0 +1,105 @@
+package onionroute
+
+import (
+	"context"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+	condition "mellium.im/xmpp/stream"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// Dialback for what comes in (XEP-0220 §2.2): as the receiving server we find out if
+// the other end is the domain that it says, as the authoritative one we tell others of
+// our own.
+
+// prove starts to verify that the stream comes from the domain that it says.
+func (st *stream) prove(ctx context.Context, d dialback) error {
+	from, ferr := jid.New("", d.from, "")
+	to, ours := st.g.ourDomain(d.to)
+	if ferr != nil || d.key == "" {
+		return component.NewStreamError(condition.ImproperAddressing, "dialback without domain or key")
+	}
+	pr := pair{from.Domainpart(), to}
+	switch {
+	case !ours:
+		return st.c.send(d.refuse(stanza.ItemNotFound).element())
+	case !IsOnion(pr.from), st.g.m.own(pr.from):
+		// It is not looked up and not called back: nobody makes us dial but by Tor.
+		st.log.Info("refused a stream from outside of Tor, or in our own name")
+		return st.c.send(d.refuse(stanza.NotAuthorized).element())
+	case st.isProven(pr.from):
+		return st.c.send(d.answer("valid").element())
+	}
+	st.asksProof = true
+	st.mu.Lock()
+	busy := st.asking[pr] || len(st.asking) >= maxAsking || len(st.proven) >= maxProven || !st.g.startVerify(st, Base(pr.from))
+	if !busy {
+		st.asking[pr] = true
+	}
+	st.mu.Unlock()
+	if busy {
+		return st.c.send(d.refuse(stanza.ResourceConstraint).element())
+	}
+	st.g.wg.Go(func() {
+		st.verify(ctx, d, pr)
+		st.mu.Lock()
+		delete(st.asking, pr)
+		known := len(st.asking)+len(st.proven) > 0
+		st.mu.Unlock()
+		st.g.endVerify(st, Base(pr.from), known)
+	})
+	return nil
+}
+
+// verify asks the authoritative server, and tells the initiating one.
+func (st *stream) verify(ctx context.Context, d dialback, pr pair) {
+	st.mu.Lock()
+	id := st.id
+	st.mu.Unlock()
+	asking, cancel := context.WithTimeout(ctx, st.g.times.dialback)
+	defer cancel()
+	a := st.g.verify(asking, dialback{name: "verify", from: pr.to, to: pr.from, id: id, key: d.key})
+	st.mu.Lock()
+	if a.typ == "valid" {
+		st.proven[pr.from] = true
+		st.base = Base(pr.from)
+	}
+	proven := len(st.proven)
+	st.mu.Unlock()
+	st.log.Debug("dialback", "peer", pr.from, "result", a.typ)
+	switch a.typ {
+	case "valid":
+		st.c.d.SetLimits(st.g.c.Authenticated)
+		if !st.initiator {
+			st.patience(ctx, st.g.times.silence)
+		}
+		st.g.claim(st, Base(pr.from))
+		st.c.send(d.answer("valid").element())
+	case "invalid":
+		st.log.Info("a stream was not from the peer that it said", "peer", pr.from)
+		st.c.send(d.answer("invalid").element())
+		if proven == 0 {
+			st.c.end(nil) // XEP-0220 §2.2.1
+		}
+	default:
+		st.c.send(d.refuse(stanza.RemoteServerNotFound).element())
+	}
+}
+
+// vouch tells if a key is one of ours (XEP-0220 §2.2.2).
+func (st *stream) vouch(d dialback) error {
+	to, ours := st.g.ourDomain(d.to)
+	if d.from == "" || d.id == "" {
+		return component.NewStreamError(condition.ImproperAddressing, "dialback without domain or id")
+	}
+	if !ours {
+		return st.c.send(d.refuse(stanza.ItemNotFound).element())
+	}
+	typ := "invalid"
+	if from, err := jid.New("", d.from, ""); err == nil && st.g.secret.valid(from.Domainpart(), to, d.id, d.key) {
+		typ = "valid"
+	}
+	return st.c.send(d.answer(typ).element())
+}
