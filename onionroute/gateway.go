@@ -26,6 +26,10 @@ type Config struct {
 	Hosts     []string          // host.domains: who may send through it; the first is primary
 	Services  map[string]string // domain of a service here → its label before the onion name
 	Identity  *Identity
+	Native    bool // the host has the identity's name, or names below it, among Hosts
+	Aliases   []Alias
+	Peers     []Peer // what is special about single peers
+	Listed    bool   // only peers in Peers are wanted, and those behind Aliases
 	SocketDir string // a folder for the Unix sockets that the onion service's ports go to
 
 	QueueBytes int // octets that wait for one peer, at most; default 8 MiB
@@ -43,6 +47,7 @@ type Config struct {
 type Gateway struct {
 	c       Config
 	m       *AddressMap
+	named   map[string]bool // peers that the admin has named: if they are allowed
 	dialer  Dialer
 	out     component.Sender
 	service *component.Service
@@ -77,20 +82,15 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	if len(c.Hosts) == 0 {
-		return nil, errors.New("onionroute: no domain of the host is given")
-	}
-	m := &AddressMap{Identity: c.Identity.Name(), Gateway: c.Domain, Domains: c.Hosts, Services: c.Services}
-	names := []string{m.Identity}
-	for _, label := range c.Services {
-		names = append(names, label+"."+m.Identity)
-	}
-	slices.Sort(names[1:])
-	tls, err := serverTLS(names)
+	m, named, err := newMap(&c)
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{c: c, m: m, dialer: dialer, out: out, log: c.Log, tls: tls, secret: newSecret(), times: defaultTimes,
+	tls, err := serverTLS(m.names())
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, log: c.Log, tls: tls, secret: newSecret(), times: defaultTimes,
 		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
 		peers: map[string]*peer{}, inbound: map[*inbound]bool{}, verifying: map[string]int{}}
 	g.service = component.NewService(out, component.Identity{Category: "gateway", Type: "xmpp", Name: "Onion federation"})
@@ -102,10 +102,10 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 // HandleStanza takes a stanza from the host or from a service here: to the gateway
 // itself, or to somebody at a peer. It does not wait for the peer.
 func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
-	if s.To.Localpart() == "" {
+	if s.To.Localpart() == "" && s.To.Domainpart() == g.c.Domain {
 		return g.service.HandleStanza(ctx, s)
 	}
-	if !g.allowed(s.From) {
+	if !g.allowed(s.From) && !g.mayReach(s) {
 		return component.NewError(stanza.Auth, stanza.Forbidden, "This gateway is for the users of its own server.")
 	}
 	if err := s.Check(); err != nil {
@@ -117,7 +117,7 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	s.To = g.m.Canonical(s.To)
 	to, err := g.m.ToOnion(s.To)
 	if err != nil {
-		return errNoSuchServer()
+		return g.noSuchServer(s.To)
 	}
 	from, err := g.m.ToOnion(s.From)
 	if err != nil {
@@ -134,7 +134,7 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	}
 	// An answer is caused by the peer, and not by who gives it.
 	it.answer = s.Kind == component.IQ && !s.IsRequest() || s.Type == "error"
-	return g.toPeer(Base(it.pair.to), func(p *peer) error { return p.send(it) })
+	return g.toPeer(g.m.At(it.pair.to), func(p *peer) error { return p.send(it) })
 }
 
 // allowed tells who may send through the gateway: users of the host, services here,
@@ -169,7 +169,7 @@ func (g *Gateway) answer(s *component.Stanza, err error) {
 	it := &item{head: *r, pair: pair{r.From.Domainpart(), r.To.Domainpart()}, since: time.Now(),
 		xml: r.AppendXML(nil, component.NSServer), answer: true}
 	it.head.Nodes = nil
-	g.toPeer(Base(it.pair.to), func(p *peer) error { return p.send(it) })
+	g.toPeer(g.m.At(it.pair.to), func(p *peer) error { return p.send(it) })
 }
 
 func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
@@ -177,6 +177,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		return err
 	}
 	var err error
+	alias := g.aliasAt(s.From.Domainpart())
 	if s.From, err = g.m.ToHost(s.From); err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
@@ -186,14 +187,17 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	_, isService := g.c.Services[s.To.Domainpart()]
 	switch {
 	case s.To.Domainpart() == g.c.Domain, isService:
-	case !slices.Contains(g.c.Hosts, s.To.Domainpart()):
+	case !slices.Contains(g.c.Hosts, s.To.Domainpart()) && !alias.relays(s):
 		// A stranger's address: it is not relayed into the open network.
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
-	case s.To.Localpart() == "" && s.IsRequest():
-		// The host itself is nobody that peers have business with.
+	case s.To.Localpart() == "" && s.IsRequest() && !g.m.own(s.To.Domainpart()):
+		// The host itself is nobody that peers have business with, but a native one.
 		return component.NewError(stanza.Cancel, stanza.ServiceUnavailable, "")
 	}
 	translation(g.m.ToHost).payload(s.Nodes)
+	if alias != nil {
+		s.Nodes = veil(s.Nodes)
+	}
 	return g.out.Send(ctx, s)
 }
 
@@ -222,7 +226,7 @@ func (g *Gateway) reserve(n int) bool {
 
 // verify asks the authoritative server for the domain that a stream says it is from.
 func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
-	err := g.toPeer(Base(ask.to), func(p *peer) (err error) {
+	err := g.toPeer(g.m.At(ask.to), func(p *peer) (err error) {
 		answer, err = p.verify(ctx, ask)
 		return err
 	})
@@ -234,6 +238,9 @@ func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
 
 // toPeer calls f with the peer, which it makes if there is none yet.
 func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
+	if err := g.peerAllowed(onion); err != nil {
+		return err
+	}
 	for {
 		g.mu.Lock()
 		p := g.peers[onion]
@@ -323,7 +330,7 @@ func (g *Gateway) typed(s string) (jid.JID, error) {
 		}
 	}
 	host, err := g.m.ToHost(j)
-	if err != nil || host.Domainpart() != g.m.Gateway {
+	if err != nil || !g.m.remote(j.Domainpart()) {
 		return j, fmt.Errorf("%s is not the address of somebody at another onion service. It ends in 56 letters and digits and .onion; is it complete?", j)
 	}
 	return host, nil

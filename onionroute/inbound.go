@@ -89,11 +89,15 @@ func (in *inbound) open() error {
 		return component.NewStreamError(stream.HostUnknown, "stream to "+h.to)
 	}
 	reply := header{from: to, id: in.id}
-	if from, err := jid.New("", h.from, ""); err == nil && IsOnion(from.Domainpart()) {
+	from, err := jid.New("", h.from, "")
+	if err == nil && in.g.m.remote(from.Domainpart()) {
 		reply.to = from.Domainpart()
 	}
 	if err := in.c.writeHeader(reply); err != nil {
 		return err
+	}
+	if reply.to != "" && in.g.peerAllowed(in.g.m.At(reply.to)) != nil {
+		return component.NewStreamError(stream.PolicyViolation, "the peer is not allowed")
 	}
 	if !h.version {
 		return nil
@@ -179,14 +183,16 @@ func (in *inbound) prove(ctx context.Context, d dialback) error {
 	switch {
 	case !ours:
 		return in.c.send(d.refuse(stanza.ItemNotFound).element())
-	case !IsOnion(pr.from), in.g.m.own(pr.from):
+	case !in.g.m.remote(pr.from):
 		// It is not looked up and not called back: nobody makes us dial but by Tor.
 		in.log.Info("refused a stream from outside of Tor, or in our own name")
 		return in.c.send(d.refuse(stanza.NotAuthorized).element())
+	case in.g.peerAllowed(in.g.m.At(pr.from)) != nil:
+		return in.c.send(d.refuse(stanza.PolicyViolation).element())
 	}
 	in.dialback = true
 	in.mu.Lock()
-	busy := in.asking[pr] || len(in.asking) >= maxAsking || len(in.proven) >= maxProven || !in.g.startVerify(in, Base(pr.from))
+	busy := in.asking[pr] || len(in.asking) >= maxAsking || len(in.proven) >= maxProven || !in.g.startVerify(in, in.g.m.At(pr.from))
 	if !busy {
 		in.asking[pr] = true
 	}
@@ -200,7 +206,7 @@ func (in *inbound) prove(ctx context.Context, d dialback) error {
 		delete(in.asking, pr)
 		known := len(in.asking)+len(in.proven) > 0
 		in.mu.Unlock()
-		in.g.endVerify(in, Base(pr.from), known)
+		in.g.endVerify(in, in.g.m.At(pr.from), known)
 	})
 	return nil
 }
@@ -221,7 +227,7 @@ func (in *inbound) verify(ctx context.Context, d dialback, pr pair) {
 	case "valid":
 		in.c.d.SetLimits(in.g.c.Authenticated)
 		in.patience(ctx, in.g.times.silence)
-		in.g.claim(in, Base(pr.from))
+		in.g.claim(in, in.g.m.At(pr.from))
 		in.c.send(d.answer("valid").element())
 	case "invalid":
 		in.log.Info("a stream was not from the peer that it said", "peer", pr.from)
@@ -266,6 +272,9 @@ func (in *inbound) vouch(d dialback) error {
 	}
 	if !ours {
 		return in.c.send(d.refuse(stanza.ItemNotFound).element())
+	}
+	if in.g.peerAllowed(in.g.m.At(d.from)) != nil {
+		return in.c.send(d.refuse(stanza.PolicyViolation).element())
 	}
 	typ := "invalid"
 	if from, err := jid.New("", d.from, ""); err == nil && in.g.secret.valid(from.Domainpart(), to, d.id, d.key) {

@@ -85,7 +85,7 @@ func (p *peer) connect(ctx context.Context) (*outbound, error) {
 // negotiate opens the stream, with TLS if the peer has it.
 func (o *outbound) negotiate() error {
 	for {
-		if err := o.c.writeHeader(header{from: o.p.g.m.Identity, to: o.p.onion}); err != nil {
+		if err := o.c.writeHeader(header{from: o.p.g.m.Identity, to: o.p.g.m.Name(o.p.onion)}); err != nil {
 			return err
 		}
 		h, err := o.c.readHeader()
@@ -116,7 +116,7 @@ func (o *outbound) negotiate() error {
 		if !proceed.Is(nsTLS, "proceed") {
 			return errors.New("onionroute: the peer refused TLS")
 		}
-		if err := o.c.startTLS(clientTLS(o.p.g.tls, o.p.onion)); err != nil {
+		if err := o.c.startTLS(clientTLS(o.p.g.tls, o.p.g.m.Name(o.p.onion))); err != nil {
 			return err
 		}
 	}
@@ -269,7 +269,7 @@ func (o *outbound) write() error {
 // question can be asked of every server on a stream that is for one direction.
 func (o *outbound) ask() error {
 	o.probe, o.probed, o.covers = streamID(), time.Now(), len(o.unacked)
-	return o.c.send(dialback{name: "verify", from: o.p.g.m.Identity, to: o.p.onion, id: o.probe, key: rand.Text()}.element())
+	return o.c.send(dialback{name: "verify", from: o.p.g.m.Identity, to: o.p.g.m.Name(o.p.onion), id: o.probe, key: rand.Text()}.element())
 }
 
 // answered takes note that what the probe covers has arrived.

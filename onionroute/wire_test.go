@@ -87,6 +87,10 @@ func (s *server) Send(ctx context.Context, st *component.Stanza) error {
 }
 
 func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *server {
+	return startServerWith(t, w, domain, func(*Config) {}, change...)
+}
+
+func startServerWith(t testing.TB, w *wire, domain string, set func(*Config), change ...func(*times)) *server {
 	dir, err := os.MkdirTemp("", "gw")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -97,8 +101,10 @@ func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", domain)
 	}
-	s.Gateway, err = NewGateway(Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Log: log,
-		Services: map[string]string{"rooms." + domain: "rooms"}}, w, s)
+	c := Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Log: log,
+		Services: map[string]string{"rooms." + domain: "rooms"}}
+	set(&c)
+	s.Gateway, err = NewGateway(c, w, s)
 	require.NoError(t, err)
 	for _, f := range change {
 		f(&s.times)
@@ -222,6 +228,7 @@ type rawServer struct {
 	name string
 	l    net.Listener
 	got  chan string // bodies of messages, if it is not nil
+	to   chan string // what streams are to, if it is not nil
 
 	ended   chan struct{}
 	refuses atomic.Bool // ends each stream at the first element
@@ -256,8 +263,12 @@ func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawS
 func (s *rawServer) serve(c net.Conn, answer func(dialback) dialback) {
 	defer c.Close()
 	d := component.NewDecoder(c, component.Limits{})
-	if _, err := d.Header(); err != nil {
+	h, err := d.Header()
+	if err != nil {
 		return
+	}
+	if s.to != nil {
+		s.to <- h.AttrValue("to")
 	}
 	io.WriteString(c, "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' id='x' version='1.0'><stream:features/>")
 	for {
