@@ -39,11 +39,12 @@ func modOnionsNode(t testing.TB, name string) *node {
 	require.NoError(t, err)
 	n := &node{dir: dir, domain: id.Name(), onion: id.Name(), user: "user-" + name, pass: rand.Text(), log: filepath.Join(dir, "tor.log")}
 	n.contacts = func(of *node) string { return of.user + "@" + of.onion }
-	cert, key := certificate(t, dir, n.onion)
+	cert, key := certificate(t, dir, n.onion, "rooms."+n.onion)
 	socks := freePort(t)
+	onions := fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key)
 	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, S2S: true, Modules: []string{"tls"},
-		HostExtra: fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key),
+		HostExtra: onions + fmt.Sprintf("Component %q \"muc\"\n%s", "rooms."+n.onion, onions),
 		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\n", socks),
 	})
 	require.NoError(t, err)

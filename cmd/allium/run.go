@@ -87,20 +87,38 @@ func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 	h.gateway = g
 	h.tor.Publish(id, g.Ports())
 	h.tor.OnUp(g.TryAgain)
-	return h, h.attach(router, c, c.Federation.Domain, c.Federation.Secret, g)
+	ping := c.domains(id)[0]
+	for _, a := range c.Alias {
+		if _, err := h.attach(router, c, a.Domain, a.Secret, ping, g); err != nil {
+			return nil, err
+		}
+	}
+	link, err := h.attach(router, c, c.gateway(id), c.Federation.Secret, ping, g)
+	if err != nil {
+		return nil, err
+	}
+	if c.Federation.Native {
+		router.Otherwise(func(domain string) component.Handler {
+			if g.Reaches(domain) {
+				return g
+			}
+			return nil
+		})
+		router.AttachOthers(link)
+	}
+	return h, nil
 }
 
 // attach makes a service the handler of a domain, and a link for the domain.
-func (h *house) attach(r *component.Router, c *config, domain, secret string, service component.Handler) error {
-	link, err := component.NewLink(component.LinkConfig{
-		Server: c.Host.Server, Domain: domain, Secret: secret, PingTo: c.Host.Domains[0]}, r)
+func (h *house) attach(r *component.Router, c *config, domain, secret, ping string, service component.Handler) (*component.Link, error) {
+	link, err := component.NewLink(component.LinkConfig{Server: c.Host.Server, Domain: domain, Secret: secret, PingTo: ping}, r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.Handle(domain, service)
 	r.Attach(domain, link)
 	h.links = append(h.links, link)
-	return nil
+	return link, nil
 }
 
 // run runs all parts. At the end they stop in the order in which data leaves the

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/component/hosttest"
+	"github.com/allium-xmpp/allium/onionroute"
+)
+
+// nativeProsody is a server in Tor: a Prosody that has the onion name itself, set up as
+// the example says, with an Allium.
+func nativeProsody(t testing.TB, name string) *node {
+	if n := shared.nodes[name]; n != nil {
+		return n
+	}
+	n := nativeNode(t, name)
+	modules, err := filepath.Abs("../../examples/prosody")
+	require.NoError(t, err)
+	text, err := os.ReadFile(filepath.Join(modules, "native.cfg.lua"))
+	require.NoError(t, err)
+	config := strings.ReplaceAll(string(text), "onion-name.onion", n.onion)
+	_, config, _ = strings.Cut(config, "\nVirtualHost") // it is there already
+	_, config, _ = strings.Cut(config, "\n")
+	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(n.dir, "host"), hosttest.Config{
+		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{"other.example": "x"},
+		S2S: true, Extra: fmt.Sprintf("plugin_paths = { %q }\n", modules), HostExtra: config})
+	require.NoError(t, err)
+	n.startNative(t, fmt.Sprintf("domain = %q\n", "onion."+n.onion), n.host.ComponentAddr())
+	return n
+}
+
+// nativeNode has the identity of a server, before there is one.
+func nativeNode(t testing.TB, name string) *node {
+	dir, err := os.MkdirTemp("", name)
+	require.NoError(t, err)
+	atEnd(func() { os.RemoveAll(dir) })
+	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
+	require.NoError(t, err)
+	return &node{dir: dir, domain: id.Name(), onion: id.Name(), user: "user-" + name, pass: rand.Text(),
+		config: filepath.Join(dir, "allium.toml"), log: filepath.Join(dir, "allium.log"), trace: filepath.Join(dir, "strace"),
+		contacts: func(of *node) string { return of.user + "@" + of.onion }}
+}
+
+// startNative starts the Allium of a native node, and logs its user in.
+func (n *node) startNative(t testing.TB, federation, server string) {
+	atEnd(func() { n.host.Stop() })
+	require.NoError(t, os.WriteFile(n.config, fmt.Appendf(nil, `
+state_dir = "state"
+[host]
+server = %q
+secret = "change-me"
+domains = [%q, %q]
+[tor]
+torrc = %q
+[log]
+level = "debug"
+addresses = true
+[federation]
+native = true
+%s`, server, n.onion, "rooms."+n.onion, torNetwork(t).Torrc(), federation), 0o600))
+	n.startAllium(t)
+	atEnd(n.stopAllium)
+	n.login(t)
+	if shared.nodes == nil {
+		shared.nodes = map[string]*node{}
+	}
+	shared.nodes[n.name()] = n
+}
+
+func (n *node) name() string { return strings.TrimPrefix(n.user, "user-") }
+
+// A server that has the onion name itself, on Prosody, talks with one that has a
+// gateway.
+func TestNativeProsodyAndGateway(t *testing.T) {
+	a, n := alliumNode(t, "alpha", "prosody"), nativeProsody(t, "native")
+	acquaint(t, a, n)
+	converse(t, a, n)
+	thousand(t, a, n)
+	const mine = "talk"
+	visits(t, a, mine+`\40rooms.`+n.onion+"@onion."+a.domain, n, mine+"@rooms."+n.onion)
+}
+
+// The same with a server that has mod_onions. Both have rooms.
+func TestNativeProsodyAndModOnions(t *testing.T) {
+	d, n := modOnionsNode(t, "onions"), nativeProsody(t, "native")
+	acquaint(t, d, n)
+	converse(t, d, n)
+	visits(t, d, "chat@rooms."+n.onion, n, "chat@rooms."+n.onion)
+	visits(t, n, "chat@rooms."+d.onion, d, "chat@rooms."+d.onion)
+}
+
+// visits makes the user of a server join a room at another's, by the address that the
+// room has for the one, and talk with the owner's user, who knows it by another.
+func visits(t *testing.T, guest *node, room string, owner *node, home string) {
+	ctx := deadline(t, 2*time.Minute)
+	const self = "110"
+	join := func(n *node, room string) {
+		t.Helper()
+		n.send(t, presenceTo(room+"/"+n.user, component.NewElement("http://jabber.org/protocol/muc", "x").Add(
+			component.NewElement("http://jabber.org/protocol/muc", "history").With("maxstanzas", "0"))))
+		n.inRoom(t, ctx, "own presence", room+"/"+n.user, func(s *component.Stanza) bool {
+			return s.Kind == component.Presence && s.Type == "" && strings.Contains(s.String(), "code='"+self+"'")
+		})
+	}
+	join(owner, home)
+	// A new room is locked until its owner has configured it (XEP-0045 §10.1.2).
+	owner.send(t, &component.Stanza{Kind: component.IQ, Type: "set", ID: "unlock", To: jid.MustParse(home), Nodes: []component.Node{
+		component.NewElement("http://jabber.org/protocol/muc#owner", "query").Add(
+			component.NewElement("jabber:x:data", "x").With("type", "submit")).Node()}})
+	owner.inRoom(t, ctx, "room unlocked", home, func(s *component.Stanza) bool { return s.ID == "unlock" && s.Type == "result" })
+	join(guest, room)
+	owner.inRoom(t, ctx, "guest's presence", home+"/"+guest.user, is(component.Presence, ""))
+	for _, p := range [][3]string{{guest.user, room, "from the guest"}, {owner.user, home, "from the owner"}} {
+		from := guest
+		if p[0] == owner.user {
+			from = owner
+		}
+		from.send(t, &component.Stanza{Kind: component.Message, Type: "groupchat", ID: rand.Text(), To: jid.MustParse(p[1]),
+			Nodes: []component.Node{body(p[2]).Node()}})
+		said := func(s *component.Stanza) bool { return s.Body() == p[2] }
+		guest.inRoom(t, ctx, "what was said", room+"/"+p[0], said)
+		owner.inRoom(t, ctx, "what was said", home+"/"+p[0], said)
+	}
+	guest.send(t, &component.Stanza{Kind: component.Presence, Type: "unavailable", To: jid.MustParse(room + "/" + guest.user)})
+	owner.inRoom(t, ctx, "guest leaves", home+"/"+guest.user, is(component.Presence, "unavailable"))
+}
+
+func presenceTo(to string, payload ...*component.Element) *component.Stanza {
+	s := &component.Stanza{Kind: component.Presence, To: jid.MustParse(to)}
+	return s.Add(payload...)
+}
+
+// inRoom waits for a stanza from an occupant.
+func (n *node) inRoom(t *testing.T, ctx context.Context, what, from string, match func(*component.Stanza) bool) *component.Stanza {
+	t.Helper()
+	j := jid.MustParse(from)
+	s, err := n.client.Expect(ctx, what, func(s *component.Stanza) bool { return s.From.Equal(j) && match(s) })
+	if err != nil {
+		for _, f := range []string{n.log, n.host.LogFile()} {
+			log, _ := os.ReadFile(f)
+			lines := strings.Split(string(log), "\n")
+			t.Logf("%s ends:\n%s", f, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+		}
+	}
+	require.NoError(t, err)
+	return s
+}
+
