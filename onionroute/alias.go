@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"regexp"
 	"slices"
+	"strings"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -57,6 +58,9 @@ func (g *Gateway) noSuchServer(to jid.JID) error {
 // onionIn finds names of onion services, as they are or escaped (XEP-0106, RFC 5122).
 var onionIn = regexp.MustCompile(`(?i)[a-z2-7]{56}\.onion`)
 
+// addressIn finds addresses with such names.
+var addressIn = regexp.MustCompile(`(?i)[^\s<>"'()]*[a-z2-7]{56}\.onion[^\s<>"'()]*`)
+
 // nameless are elements that are of use without the address in them.
 var nameless = map[xml.Name]bool{
 	{Space: component.NSClient, Local: "error"}:                       true,
@@ -90,6 +94,15 @@ var written = map[xml.Name]bool{
 // veil takes the names of onion services out of what came by an alias and was
 // translated: what stands for the alias has its form by now, and the rest would tell
 // people where others are.
+func (alias *Alias) veil(s *component.Stanza) {
+	s.Nodes = veil(s.Nodes)
+	// The text of an invitation is made by the room (XEP-0045 §7.8.2).
+	x := s.Child(nsMUCUser, "x")
+	if b := s.Child(component.NSClient, "body"); b != nil && (x.Child(nsMUCUser, "invite") != nil || x.Child(nsMUCUser, "decline") != nil) {
+		b.SetText(addressIn.ReplaceAllString(strings.ReplaceAll(b.Text(), alias.Onion, alias.Domain), "someone"))
+	}
+}
+
 func veil(nodes []component.Node) []component.Node {
 	return slices.DeleteFunc(nodes, func(n component.Node) bool { return n.Element != nil && veiled(n.Element) })
 }

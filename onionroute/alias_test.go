@@ -81,7 +81,9 @@ func TestAliasLocal(t *testing.T) {
 func TestVeil(t *testing.T) {
 	x := "bob@" + testX
 	gateway := `bob\40` + testX + "@onion.example.org"
+	alias := &Alias{Domain: "hidden.example.org", Onion: "rooms." + testO}
 	for in, want := range map[string]string{
+		"<x xmlns='http://jabber.org/protocol/muc#user'><invite from='" + gateway + "'/></x><body>" + x + "/r invited you to talk@rooms." + testO + "</body>": "<x xmlns='http://jabber.org/protocol/muc#user'><invite/></x><body>someone invited you to talk@hidden.example.org</body>",
 		"<body>ask " + x + "</body>":                             "<body>ask " + x + "</body>",
 		"<subject>" + x + "</subject>":                           "<subject>" + x + "</subject>",
 		"<x xmlns='jabber:x:conference' jid='" + gateway + "'/>": "",
@@ -96,7 +98,7 @@ func TestVeil(t *testing.T) {
 		require.NoError(t, err, in)
 		s, err := component.ParseStanza(e)
 		require.NoError(t, err)
-		s.Nodes = veil(s.Nodes)
+		alias.veil(s)
 		want = "<message>" + want + "</message>"
 		if want == "<message></message>" {
 			want = "<message/>"

@@ -196,7 +196,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	}
 	translation(g.m.ToHost).payload(s.Nodes)
 	if alias != nil {
-		s.Nodes = veil(s.Nodes)
+		alias.veil(s)
 	}
 	return g.out.Send(ctx, s)
 }

@@ -154,6 +154,6 @@ func (n *node) inRoom(t *testing.T, ctx context.Context, what, from string, matc
 		}
 	}
 	require.NoError(t, err)
+	require.False(t, n.veiled && unveiled(s), s)
 	return s
 }
-

@@ -72,6 +72,7 @@ type node struct {
 	allium      *exec.Cmd // nil where the server needs none
 	exited      chan struct{}
 	log, trace  string
+	veiled      bool // its user must not see the name of an onion service
 	client      *hosttest.Client
 	config      string
 	contacts    func(of *node) string // how this node's user writes another's address
