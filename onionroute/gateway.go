@@ -22,14 +22,17 @@ const nsGateway = "jabber:iq:gateway" // XEP-0100 §6
 
 // Config says what a Gateway serves.
 type Config struct {
-	Domain    string            // the gateway's component domain
-	Hosts     []string          // host.domains: who may send through it; the first is primary
-	Services  map[string]string // domain of a service here → its label before the onion name
-	Identity  *Identity
-	Native    bool // the host has the identity's name, or names below it, among Hosts
-	Aliases   []Alias
-	Peers     []Peer // what is special about single peers
-	Listed    bool   // only peers in Peers are wanted, and those behind Aliases
+	Domain   string            // the gateway's component domain
+	Hosts    []string          // host.domains: who may send through it; the first is primary
+	Services map[string]string // domain of a service here → its label before the onion name
+	Identity *Identity
+	Native   bool // the host has the identity's name, or names below it, among Hosts
+	Aliases  []Alias
+	Peers    []Peer // what is special about single peers
+	Listed   bool   // only peers in Peers are wanted, and those behind Aliases
+	// Wanted is called with the domain of somebody whose address a user of a native
+	// host has asked the gateway for; nil if nobody needs to know.
+	Wanted    func(domain string)
 	SocketDir string // a folder for the Unix sockets that the onion service's ports go to
 
 	QueueBytes int // octets that wait for one peer, at most; default 8 MiB
@@ -303,6 +306,9 @@ func (g *Gateway) prompted(_ context.Context, s *component.Stanza) ([]*component
 	j, err := g.typed(s.Payload().Child(nsGateway, "prompt").Text())
 	if err != nil {
 		return nil, component.NewError(stanza.Modify, stanza.NotAcceptable, err.Error())
+	}
+	if g.c.Wanted != nil && g.Reaches(j.Domainpart()) {
+		g.c.Wanted(j.Domainpart())
 	}
 	q := component.NewElement(nsGateway, "query")
 	q.Add(component.NewElement(nsGateway, "jid", component.Text(j.String())))

@@ -80,6 +80,25 @@ native = true
 
 func (n *node) name() string { return strings.TrimPrefix(n.user, "user-") }
 
+// nativeEjabberd is the same with an ejabberd, to which the domain of each peer is
+// attached.
+func nativeEjabberd(t testing.TB, name string) *node {
+	if n := shared.nodes[name]; n != nil {
+		return n
+	}
+	n := nativeNode(t, name)
+	port := freePort(t)
+	text, err := os.ReadFile("../../examples/ejabberd/native.yml")
+	require.NoError(t, err)
+	file := filepath.Join(n.dir, "native.yml")
+	require.NoError(t, os.WriteFile(file, []byte(strings.NewReplacer("onion-name.onion", n.onion, "8888", port).Replace(string(text))), 0o644))
+	n.host, err = hosttest.StartEjabberd(deadline(t, time.Minute), filepath.Join(n.dir, "host"), hosttest.Config{Domains: []string{n.domain},
+		Users: map[string]string{n.account(): n.pass}, Extra: "include_config_file:\n  " + file + ":\n    allow_only: [listen, append_host_config]\n"})
+	require.NoError(t, err)
+	n.startNative(t, "", "127.0.0.1:"+port)
+	return n
+}
+
 // A server that has the onion name itself, on Prosody, talks with one that has a
 // gateway.
 func TestNativeProsodyAndGateway(t *testing.T) {
@@ -98,6 +117,38 @@ func TestNativeProsodyAndModOnions(t *testing.T) {
 	converse(t, d, n)
 	visits(t, d, "chat@rooms."+n.onion, n, "chat@rooms."+n.onion)
 	visits(t, n, "chat@rooms."+d.onion, d, "chat@rooms."+d.onion)
+}
+
+// On ejabberd, a server with a gateway comes first to it: only then can people here write
+// to people there.
+func TestNativeEjabberdAndGateway(t *testing.T) {
+	a, n := alliumNode(t, "alpha", "prosody"), nativeEjabberd(t, "nativejabberd")
+	acquaint(t, a, n)
+	converse(t, a, n)
+	thousand(t, a, n)
+	visits(t, a, `talk\40rooms.`+n.onion+"@onion."+a.domain, n, "talk@rooms."+n.onion)
+	// It is remembered who was there.
+	n.stopAllium()
+	n.startAllium(t)
+	says(t, deadline(t, time.Minute), n, a, "after a restart")
+}
+
+// With mod_onions on the other side, and people here who ask the gateway first.
+func TestNativeEjabberdAndModOnions(t *testing.T) {
+	d, n := modOnionsNode(t, "onions"), nativeEjabberd(t, "nativejabberd")
+	ctx := deadline(t, time.Minute)
+	for _, typed := range []string{d.user + "@" + d.onion, "rooms." + d.onion} {
+		const ns = "jabber:iq:gateway"
+		gateway := "onion." + n.onion
+		n.send(t, &component.Stanza{Kind: component.IQ, Type: "set", ID: typed, To: jid.MustParse(gateway), Nodes: []component.Node{
+			component.NewElement(ns, "query").Add(component.NewElement(ns, "prompt", component.Text(typed))).Node()}})
+		got := n.inRoom(t, ctx, "answer of the gateway", gateway, func(s *component.Stanza) bool { return s.ID == typed })
+		require.Equal(t, typed, got.Payload().Child(ns, "jid").Text(), got)
+	}
+	acquaint(t, n, d)
+	converse(t, d, n)
+	visits(t, d, "parlour@rooms."+n.onion, n, "parlour@rooms."+n.onion)
+	visits(t, n, "parlour@rooms."+d.onion, d, "parlour@rooms."+d.onion)
 }
 
 // visits makes the user of a server join a room at another's, by the address that the

@@ -73,6 +73,7 @@ var errRunning = errors.New("another Allium runs with this state_dir; stop it fi
 // A house is all parts of a running Allium, wired together.
 type house struct {
 	links   []*component.Link
+	pool    *component.Pool // nil if the domains of peers are not attached
 	tor     *onionroute.Tor
 	gateway *onionroute.Gateway
 }
@@ -80,14 +81,25 @@ type house struct {
 func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 	router := component.NewRouter()
 	h := &house{tor: onionroute.NewTor(c.torSettings())}
-	g, err := onionroute.NewGateway(c.gatewaySettings(id), h.tor, router)
+	settings := c.gatewaySettings(id)
+	ping := c.domains(id)[0]
+	if c.Federation.Native && c.Federation.Domain == "" {
+		if err := h.attachPeers(router, c, ping); err != nil {
+			return nil, err
+		}
+		settings.Wanted = func(domain string) {
+			if err := h.pool.Want(domain); err != nil {
+				slog.Warn("a domain cannot be attached to the host", "peer", domain, "error", err)
+			}
+		}
+	}
+	g, err := onionroute.NewGateway(settings, h.tor, router)
 	if err != nil {
 		return nil, err
 	}
 	h.gateway = g
 	h.tor.Publish(id, g.Ports())
 	h.tor.OnUp(g.TryAgain)
-	ping := c.domains(id)[0]
 	for _, a := range c.Alias {
 		if _, err := h.attach(router, c, a.Domain, a.Secret, ping, g); err != nil {
 			return nil, err
@@ -104,9 +116,36 @@ func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 			}
 			return nil
 		})
-		router.AttachOthers(link)
+		if h.pool == nil {
+			router.AttachOthers(link)
+		}
 	}
 	return h, nil
+}
+
+// attachPeers makes the domain of each peer one that is attached to the host: those that
+// are configured at once, and the others when they are heard of.
+func (h *house) attachPeers(r *component.Router, c *config, ping string) (err error) {
+	h.pool, err = component.NewPool(component.LinkConfig{Server: c.Host.Server, Secret: c.Federation.Secret, PingTo: ping}, r,
+		filepath.Join(c.StateDir, "attached"))
+	if err != nil {
+		return err
+	}
+	r.AttachOthers(h.pool)
+	for _, p := range c.Peer {
+		if p.Allow != nil && !*p.Allow {
+			continue
+		}
+		for _, domain := range []string{p.Onion, p.Domain} {
+			if domain == "" {
+				continue
+			}
+			if err := h.pool.Keep(domain); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // attach makes a service the handler of a domain, and a link for the domain.
@@ -139,6 +178,9 @@ func (h *house) run(ctx context.Context) error {
 	start(stages[0], h.gateway.Run)
 	for _, l := range h.links {
 		start(stages[1], l.Run)
+	}
+	if h.pool != nil {
+		start(stages[1], h.pool.Run)
 	}
 	go h.announce(ctx)
 
