@@ -315,7 +315,8 @@ func (p *peer) fail(err error) {
 		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
 	}
 	p.bounce(userError(err), func(it *item) bool {
-		return !keeps(&it.head) || time.Since(it.since) > p.g.times.hold || errors.Is(userError(err), errNoSuchServer())
+		return !keeps(&it.head) || time.Since(it.since) > p.g.times.hold ||
+			errors.Is(userError(err), errNoSuchServer()) || errors.Is(userError(err), errPrivate())
 	})
 }
 
@@ -342,8 +343,13 @@ func (p *peer) bounce(err error, done func(*item) bool) {
 // userError is the error that a local user gets for a failure to connect.
 func userError(err error) error {
 	var socks *SOCKSError
-	if errors.As(err, &socks) && socks.Code == socksBadAddress {
-		return errNoSuchServer()
+	if errors.As(err, &socks) {
+		switch socks.Code {
+		case socksBadAddress:
+			return errNoSuchServer()
+		case socksNoKey, socksBadKey:
+			return errPrivate()
+		}
 	}
 	return errUnreachable()
 }

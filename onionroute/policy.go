@@ -84,6 +84,11 @@ func (m *AddressMap) free(domain string) error {
 	return nil
 }
 
+// errPrivate is the error for local users where an onion service wants a key.
+func errPrivate() error {
+	return component.NewError(stanza.Auth, stanza.NotAuthorized, "This onion service is private: the administrator of this server needs a key for it.")
+}
+
 // peerAllowed is the error for local users where the admin does not want an onion
 // service: no connection is made to it, and none is taken from it.
 func (g *Gateway) peerAllowed(onion string) error {

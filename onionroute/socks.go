@@ -27,6 +27,8 @@ type SOCKSError struct{ Code byte }
 // The reply codes that are told apart.
 const (
 	socksNoDescriptor = 0xF0
+	socksNoKey        = 0xF4
+	socksBadKey       = 0xF5
 	socksBadAddress   = 0xF6
 )
 

@@ -60,6 +60,7 @@ type Tor struct {
 	ctl      *controlConn
 	socks    net.Addr
 	services []service
+	keys     map[string]AuthKey                // private onion service → our key for it
 	failed   chan error                        // has room for one
 	uploaded map[string]bool                   // onion name → a descriptor was uploaded
 	waiting  map[string]map[chan struct{}]bool // onion name → who waits for its descriptor
@@ -69,6 +70,8 @@ type Tor struct {
 type service struct {
 	id    *Identity
 	ports map[int]string // port → path of a Unix socket
+
+	clients []AuthKey // public keys of those that may find it; none: everybody
 }
 
 // NewTor makes a Tor. It does nothing until Run.
@@ -79,16 +82,24 @@ func NewTor(c TorConfig) *Tor {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Tor{c: c, log: c.Log, up: make(chan struct{}), failed: make(chan error, 1), uploaded: map[string]bool{},
+	return &Tor{c: c, log: c.Log, up: make(chan struct{}), failed: make(chan error, 1), keys: map[string]AuthKey{}, uploaded: map[string]bool{},
 		waiting: map[string]map[chan struct{}]bool{}}
 }
 
 // Publish makes the identity an onion service: ports are its ports, and the paths of
-// the Unix sockets that connections to them go to. Call it before Run.
-func (t *Tor) Publish(id *Identity, ports map[int]string) {
+// the Unix sockets that connections to them go to. With the public keys of clients it is
+// a private one, which only those find that have the secret halves. Call it before Run.
+func (t *Tor) Publish(id *Identity, ports map[int]string, clients ...AuthKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.services = append(t.services, service{id, ports})
+	t.services = append(t.services, service{id, ports, clients})
+}
+
+// Unlock gives the secret key for a private onion service. Call it before Run.
+func (t *Tor) Unlock(onion string, k AuthKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.keys[onion] = k
 }
 
 // OnUp makes f be called each time that Tor becomes usable. Call it before Run.
@@ -211,6 +222,11 @@ func (t *Tor) session(ctx context.Context) error {
 	if err := t.bootstrap(ctx, ctl); err != nil {
 		return err
 	}
+	for onion, k := range t.keys {
+		if err := ctl.addAuth(onion, k); err != nil {
+			return fmt.Errorf("onionroute: give tor the key for a private onion service: %w", err)
+		}
+	}
 	if err := t.publish(ctx, ctl); err != nil {
 		return err
 	}
@@ -284,16 +300,8 @@ func (t *Tor) publish(ctx context.Context, ctl *controlConn) error {
 	services := t.services
 	t.mu.Unlock()
 	for _, s := range services {
-		req := &control.AddOnionRequest{Key: &control.ED25519Key{KeyPair: s.id.key}, Flags: []string{"DiscardPK"}}
-		for port, path := range s.ports {
-			req.Ports = append(req.Ports, control.NewKeyVal(strconv.Itoa(port), "unix:"+path))
-		}
-		var resp *control.AddOnionResponse
-		if err := ctl.do(func(c *control.Conn) (err error) { resp, err = c.AddOnion(req); return err }); err != nil {
+		if err := s.addOnion(ctl); err != nil {
 			return fmt.Errorf("onionroute: publish %s: %w", s.id.Name(), err)
-		}
-		if resp.ServiceID+".onion" != s.id.Name() {
-			return fmt.Errorf("onionroute: tor published %s.onion instead of %s", resp.ServiceID, s.id.Name())
 		}
 	}
 	for end := time.Now().Add(publishTimeout); time.Now().Before(end) && ctx.Err() == nil; {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"mellium.im/xmpp/jid"
 
@@ -42,6 +43,11 @@ func (c *config) checkAddresses(at func(key, format string, args ...any)) {
 	default:
 		at("federation.peers", "%q is not one of all, listed", f.Peers)
 	}
+	for _, k := range f.Clients {
+		if _, err := onionroute.ParseAuthKey(k); err != nil {
+			at("federation.clients", "%q is not a public key of 52 letters and digits; allium onion key makes one", k)
+		}
+	}
 	for i, a := range c.Alias {
 		section := entry("alias", i)
 		if a.Domain == "" {
@@ -66,7 +72,40 @@ func (c *config) checkAddresses(at func(key, format string, args ...any)) {
 		if p.Domain != "" {
 			domain(section+".domain", p.Domain)
 		}
+		if p.AuthKey != "" && p.AuthKeyFile != "" {
+			at(section+".auth_key", "give the key here or in auth_key_file, and not in both")
+		}
+		if _, err := onionroute.ParseAuthKey(p.AuthKey); err != nil && p.AuthKey != "" {
+			at(section+".auth_key", "this is not a secret key of 52 letters and digits, such as allium onion key makes")
+		}
 	}
+}
+
+// readAuthKeys reads the keys that stand in files of their own.
+func (c *config) readAuthKeys() error {
+	for i := range c.Peer {
+		p := &c.Peer[i]
+		if p.AuthKey != "" {
+			if err := private(c.file, "it has secrets in it"); err != nil {
+				return err
+			}
+		}
+		if p.AuthKeyFile == "" {
+			continue
+		}
+		if err := private(p.AuthKeyFile, "it is a secret"); err != nil {
+			return err
+		}
+		text, err := os.ReadFile(p.AuthKeyFile)
+		if err != nil {
+			return fmt.Errorf("%s: %s.auth_key_file: %w", c.file, entry("peer", i), err)
+		}
+		p.AuthKey = string(text)
+		if _, err := onionroute.ParseAuthKey(p.AuthKey); err != nil {
+			return fmt.Errorf("%s: %w", p.AuthKeyFile, err)
+		}
+	}
+	return nil
 }
 
 // gateway is the gateway's domain. A native host that lets Allium attach any domain

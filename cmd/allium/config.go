@@ -125,7 +125,7 @@ func loadConfig(file string) (*config, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return c, c.readSecrets()
+	return c, errors.Join(c.readSecrets(), c.readAuthKeys())
 }
 
 // absolute makes a path one that starts at the file's folder.

@@ -79,8 +79,8 @@ type node struct {
 }
 
 // alliumNode is the node of that name: a host of that kind with an Allium, which runs
-// under strace in tests.
-func alliumNode(t testing.TB, name, kind string) *node {
+// under strace in tests. What is given is added to its section federation, and behind it.
+func alliumNode(t testing.TB, name, kind string, federation ...string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -109,12 +109,13 @@ secret = %q
 domains = [%q]
 [federation]
 domain = %q
+%s
 [tor]
 %s
 [log]
 level = %q
 addresses = true
-`, n.host.ComponentAddr(), secret, n.domain, gateway, tor, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
+`, n.host.ComponentAddr(), secret, n.domain, gateway, strings.Join(federation, "\n"), tor, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
 	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
 	n.onion = id.Name()
@@ -269,6 +270,10 @@ func body(text string) *component.Element {
 
 func is(kind component.Kind, typ string) func(*component.Stanza) bool {
 	return func(s *component.Stanza) bool { return s.Kind == kind && s.Type == typ }
+}
+
+func isError(id string) func(*component.Stanza) bool {
+	return func(s *component.Stanza) bool { return s.ID == id && s.Type == "error" }
 }
 
 // says sends one message, and waits until it has arrived.

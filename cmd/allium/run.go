@@ -98,7 +98,7 @@ func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 		return nil, err
 	}
 	h.gateway = g
-	h.tor.Publish(id, g.Ports())
+	c.useKeys(h.tor, id, g.Ports())
 	h.tor.OnUp(g.TryAgain)
 	for _, a := range c.Alias {
 		if _, err := h.attach(router, c, a.Domain, a.Secret, ping, g); err != nil {
