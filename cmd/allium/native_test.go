@@ -208,3 +208,65 @@ func (n *node) inRoom(t *testing.T, ctx context.Context, what, from string, matc
 	require.False(t, n.veiled && unveiled(s), s)
 	return s
 }
+
+// What init prints for a host that lives in Tor is taken by the host, and check finds all
+// in order; and what is missing, it tells.
+func TestInitAndCheckNative(t *testing.T) {
+	modules, err := filepath.Abs("../../examples/prosody")
+	require.NoError(t, err)
+	for _, kind := range []string{"prosody", "ejabberd"} {
+		t.Run(kind, func(t *testing.T) {
+			dir := t.TempDir()
+			file := filepath.Join(dir, "allium.toml")
+			printed, err := runAllium(t.Context(), "init", "--config", file, "--state-dir", filepath.Join(dir, "state"), "--native", "--host", kind)
+			require.NoError(t, err)
+			c, err := loadConfig(file)
+			require.NoError(t, err)
+			id, err := c.identity()
+			require.NoError(t, err)
+			check := func(server, secret string) (string, error) {
+				text, err := os.ReadFile(file)
+				require.NoError(t, err)
+				text = []byte(strings.NewReplacer(c.Host.Server, server, c.Host.Secret, secret).Replace(string(text)))
+				other := filepath.Join(dir, "other.toml")
+				require.NoError(t, os.WriteFile(other, text, 0o600))
+				return runAllium(deadline(t, time.Minute), "check", "--config", other, "--offline")
+			}
+			_, lines, _ := strings.Cut(printed, map[string]string{"prosody": "VirtualHost", "ejabberd": "restart ejabberd:\n"}[kind])
+			lines, _, _ = strings.Cut(lines, "\nThen test")
+			host := hosttest.Config{Domains: []string{id.Name()}}
+			server := c.Host.Server
+			var h *hosttest.Host
+			if kind == "prosody" {
+				host.Components = map[string]string{"other.example": "x"}
+				_, host.HostExtra, _ = strings.Cut(lines, "\n")
+				host.S2S, host.Extra = true, fmt.Sprintf("plugin_paths = { %q }\n", modules)
+				h, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), host)
+				require.NoError(t, err)
+				server = h.ComponentAddr()
+			} else {
+				server = "127.0.0.1:" + freePort(t)
+				included := filepath.Join(dir, "lines.yml")
+				require.NoError(t, os.WriteFile(included, []byte(strings.ReplaceAll(lines, "8888", server[len("127.0.0.1:"):])), 0o600))
+				host.Extra = "include_config_file:\n  " + included + ":\n    allow_only: [listen, append_host_config]\n"
+				h, err = hosttest.StartEjabberd(deadline(t, time.Minute), filepath.Join(dir, "host"), host)
+				require.NoError(t, err)
+			}
+			defer h.Stop()
+			out, err := check(server, c.Host.Secret)
+			require.NoError(t, err, out)
+			require.Contains(t, out, "ok      host lets Allium speak for onion services")
+			require.Contains(t, out, "ok      host serves rooms."+id.Name())
+			if kind == "prosody" { // without the module
+				h.Stop()
+				host.HostExtra = strings.Replace(host.HostExtra, `modules_enabled = { "allium" }`, "", 1)
+				h, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "second"), host)
+				require.NoError(t, err)
+				defer h.Stop()
+				out, err = check(h.ComponentAddr(), c.Host.Secret)
+				require.Error(t, err, out)
+				require.Contains(t, out, "load mod_allium on the component")
+			}
+		})
+	}
+}
