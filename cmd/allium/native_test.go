@@ -47,14 +47,15 @@ func nativeNode(t testing.TB, name string) *node {
 	atEnd(func() { os.RemoveAll(dir) })
 	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
-	return &node{dir: dir, domain: id.Name(), onion: id.Name(), user: "user-" + name, pass: rand.Text(),
+	return &node{dir: dir, domain: id.Name(), onion: id.Name(), known: id.Name(), user: "user-" + name, pass: rand.Text(),
 		config: filepath.Join(dir, "allium.toml"), log: filepath.Join(dir, "allium.log"), trace: filepath.Join(dir, "strace"),
-		contacts: func(of *node) string { return of.user + "@" + of.onion }}
+		contacts: func(of *node) string { return of.user + "@" + of.known }}
 }
 
 // startNative starts the Allium of a native node, and logs its user in.
 func (n *node) startNative(t testing.TB, federation, server string) {
 	atEnd(func() { n.host.Stop() })
+	n.server = server
 	require.NoError(t, os.WriteFile(n.config, fmt.Appendf(nil, `
 state_dir = "state"
 [host]

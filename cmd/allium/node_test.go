@@ -69,8 +69,10 @@ type node struct {
 	user, pass  string
 	host        *hosttest.Host
 	onion       string
+	known       string    // what peers know it by: the onion name, or an ordinary one
 	allium      *exec.Cmd // nil where the server needs none
 	exited      chan struct{}
+	server      string // where Allium attaches to the host
 	log, trace  string
 	veiled      bool // its user must not see the name of an onion service
 	client      *hosttest.Client
@@ -96,7 +98,7 @@ func alliumNode(t testing.TB, name, kind string, federation ...string) *node {
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{gateway: secret}})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
-	n.config = filepath.Join(dir, "allium.toml")
+	n.server, n.config = n.host.ComponentAddr(), filepath.Join(dir, "allium.toml")
 	tor := fmt.Sprintf("torrc = %q", net.Torrc())
 	if kind == "ejabberd" { // here, it uses a tor that runs already
 		tor = fmt.Sprintf("control = %q", "unix:"+n.runTor(t, net))
@@ -118,8 +120,8 @@ addresses = true
 `, n.host.ComponentAddr(), secret, n.domain, gateway, strings.Join(federation, "\n"), tor, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
 	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
-	n.onion = id.Name()
-	n.contacts = func(of *node) string { return of.user + `\40` + of.onion + "@" + gateway }
+	n.onion, n.known = id.Name(), id.Name()
+	n.contacts = func(of *node) string { return of.user + `\40` + of.known + "@" + gateway }
 	n.log = filepath.Join(dir, "allium.log")
 	if !testingB(t) {
 		n.trace = filepath.Join(dir, "strace")

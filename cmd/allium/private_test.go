@@ -44,3 +44,17 @@ func TestPrivateService(t *testing.T) {
 	assert.Contains(t, out, "ok      reachable from outside as "+keeper.onion)
 	keeper.startAllium(t)
 }
+
+// A server with mod_onions that calls itself by an ordinary name is talked with by that
+// name, at the onion service that the configuration says.
+func TestOrdinaryName(t *testing.T) {
+	friends := modOnionsNode(t, "friends", "friends.example")
+	peer := func(domain string) string {
+		return fmt.Sprintf("[[peer]]\nonion = %q\ndomain = %q", friends.onion, domain)
+	}
+	a := alliumNode(t, "mapper", "prosody", peer("friends.example"), peer("rooms.friends.example"))
+	acquaint(t, a, friends)
+	converse(t, a, friends)
+	visits(t, a, `talk\40rooms.friends.example@onion.mapper.example`, friends, "talk@rooms.friends.example")
+
+}
