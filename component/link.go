@@ -44,7 +44,8 @@ type LinkConfig struct {
 	Buffer      int           // octets that wait to be written; default 4 MiB
 	SendTimeout time.Duration // how long Send waits for room in the buffer; default 10 s
 
-	Log *slog.Logger // default slog.Default()
+	Log   *slog.Logger // default slog.Default()
+	Label string       // what the domain is called in the log; default "domain"
 }
 
 // A Link is one connection to the host for one domain (XEP-0114), kept up by Run.
@@ -82,7 +83,10 @@ func NewLink(c LinkConfig, h Handler) (*Link, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Link{c: c, h: h, addr: addr, log: c.Log.With("domain", c.Domain), out: newOutbox(c.Buffer),
+	if c.Label == "" {
+		c.Label = "domain"
+	}
+	return &Link{c: c, h: h, addr: addr, log: c.Log.With(c.Label, c.Domain), out: newOutbox(c.Buffer),
 		up: make(chan struct{}), downSince: time.Now()}, nil
 }
 

@@ -47,6 +47,7 @@ func (g *Gateway) noSuchServer(to jid.JID) error {
 		if user, server, ok := g.m.remoteForm(to.Localpart()); ok {
 			if onion, err := jid.New(user, server, ""); err == nil {
 				if better, err := g.m.ToHost(onion); err == nil {
+					g.want(better)
 					return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "The address of this contact here is "+better.String())
 				}
 			}

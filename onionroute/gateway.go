@@ -307,9 +307,7 @@ func (g *Gateway) prompted(_ context.Context, s *component.Stanza) ([]*component
 	if err != nil {
 		return nil, component.NewError(stanza.Modify, stanza.NotAcceptable, err.Error())
 	}
-	if g.c.Wanted != nil && g.Reaches(j.Domainpart()) {
-		g.c.Wanted(j.Domainpart())
-	}
+	g.want(j)
 	q := component.NewElement(nsGateway, "query")
 	q.Add(component.NewElement(nsGateway, "jid", component.Text(j.String())))
 	return []*component.Element{q}, nil

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -67,13 +66,6 @@ type Tor struct {
 	wake     []func()
 }
 
-type service struct {
-	id    *Identity
-	ports map[int]string // port → path of a Unix socket
-
-	clients []AuthKey // public keys of those that may find it; none: everybody
-}
-
 // NewTor makes a Tor. It does nothing until Run.
 func NewTor(c TorConfig) *Tor {
 	if c.Binary == "" {
@@ -84,22 +76,6 @@ func NewTor(c TorConfig) *Tor {
 	}
 	return &Tor{c: c, log: c.Log, up: make(chan struct{}), failed: make(chan error, 1), keys: map[string]AuthKey{}, uploaded: map[string]bool{},
 		waiting: map[string]map[chan struct{}]bool{}}
-}
-
-// Publish makes the identity an onion service: ports are its ports, and the paths of
-// the Unix sockets that connections to them go to. With the public keys of clients it is
-// a private one, which only those find that have the secret halves. Call it before Run.
-func (t *Tor) Publish(id *Identity, ports map[int]string, clients ...AuthKey) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.services = append(t.services, service{id, ports, clients})
-}
-
-// Unlock gives the secret key for a private onion service. Call it before Run.
-func (t *Tor) Unlock(onion string, k AuthKey) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.keys[onion] = k
 }
 
 // OnUp makes f be called each time that Tor becomes usable. Call it before Run.
@@ -222,11 +198,6 @@ func (t *Tor) session(ctx context.Context) error {
 	if err := t.bootstrap(ctx, ctl); err != nil {
 		return err
 	}
-	for onion, k := range t.keys {
-		if err := ctl.addAuth(onion, k); err != nil {
-			return fmt.Errorf("onionroute: give tor the key for a private onion service: %w", err)
-		}
-	}
 	if err := t.publish(ctx, ctl); err != nil {
 		return err
 	}
@@ -290,27 +261,6 @@ func (t *Tor) bootstrap(ctx context.Context, ctl *controlConn) error {
 		case <-time.After(torPollInterval):
 		}
 	}
-}
-
-// publish makes the onion services, and waits a while for their descriptors to be
-// uploaded: peers that we connect to before would look for us in vain, or where we
-// were before.
-func (t *Tor) publish(ctx context.Context, ctl *controlConn) error {
-	t.mu.Lock()
-	services := t.services
-	t.mu.Unlock()
-	for _, s := range services {
-		if err := s.addOnion(ctl); err != nil {
-			return fmt.Errorf("onionroute: publish %s: %w", s.id.Name(), err)
-		}
-	}
-	for end := time.Now().Add(publishTimeout); time.Now().Before(end) && ctx.Err() == nil; {
-		if !slices.ContainsFunc(services, func(s service) bool { return !t.Published(s.id.Name()) }) {
-			break
-		}
-		time.Sleep(torPollInterval / 3)
-	}
-	return context.Cause(ctx)
 }
 
 // watch reads events, and calls gone when the connection ends.

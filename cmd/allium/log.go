@@ -7,8 +7,6 @@ import (
 	"encoding/hex"
 	"io"
 	"log/slog"
-
-	"github.com/allium-xmpp/allium/onionroute"
 )
 
 // newLogger makes the logger of the whole program. Attributes that name peers and
@@ -24,9 +22,7 @@ func newLogger(w io.Writer, c logConfig) *slog.Logger {
 	rand.Read(key)
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			// The domain of a link can be a peer's.
-			named := a.Key == "peer" || a.Key == "user" || a.Key == "domain" && onionroute.IsOnion(a.Value.String())
-			if c.Addresses || !named {
+			if c.Addresses || a.Key != "peer" && a.Key != "user" {
 				return a
 			}
 			h := hmac.New(sha256.New, key)

@@ -138,9 +138,14 @@ func TestNativeEjabberdAndGateway(t *testing.T) {
 func TestNativeEjabberdAndModOnions(t *testing.T) {
 	d, n := modOnionsNode(t, "onions"), nativeEjabberd(t, "nativejabberd")
 	ctx := deadline(t, time.Minute)
+	gateway := "onion." + n.onion
+	// Who writes in the gateway's way is told the address.
+	m := n.send(t, &component.Stanza{Kind: component.Message, ID: "way", To: jid.MustParse(`x\40rooms.` + d.onion + "@" + gateway), Nodes: []component.Node{body("?").Node()}})
+	got, err := n.client.Expect(ctx, "the address", isError(m.ID))
+	require.NoError(t, err)
+	require.Contains(t, got.String(), "x@rooms."+d.onion)
 	for _, typed := range []string{d.user + "@" + d.onion, "rooms." + d.onion} {
 		const ns = "jabber:iq:gateway"
-		gateway := "onion." + n.onion
 		n.send(t, &component.Stanza{Kind: component.IQ, Type: "set", ID: typed, To: jid.MustParse(gateway), Nodes: []component.Node{
 			component.NewElement(ns, "query").Add(component.NewElement(ns, "prompt", component.Text(typed))).Node()}})
 		got := n.inRoom(t, ctx, "answer of the gateway", gateway, func(s *component.Stanza) bool { return s.ID == typed })

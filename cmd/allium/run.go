@@ -126,7 +126,7 @@ func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 // attachPeers makes the domain of each peer one that is attached to the host: those that
 // are configured at once, and the others when they are heard of.
 func (h *house) attachPeers(r *component.Router, c *config, ping string) (err error) {
-	h.pool, err = component.NewPool(component.LinkConfig{Server: c.Host.Server, Secret: c.Federation.Secret, PingTo: ping}, r,
+	h.pool, err = component.NewPool(component.LinkConfig{Server: c.Host.Server, Secret: c.Federation.Secret, PingTo: ping, Label: "peer"}, r,
 		filepath.Join(c.StateDir, "attached"))
 	if err != nil {
 		return err
