@@ -80,6 +80,11 @@ func TestAlias(t *testing.T) {
 	log, err := os.ReadFile(carol.host.LogFile())
 	require.NoError(t, err)
 	assert.NotContains(t, string(log), ".onion", "the third server has not heard of one")
+
+	bridge.stopAllium()
+	out, err := runAllium(ctx, "check", "--config", bridge.config, "--offline")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "takes hidden.public.example")
 }
 
 // bridged is a user at third.example, and the public server public.example with an alias

@@ -19,8 +19,8 @@ import (
 )
 
 // nativeProsody is a server in Tor: a Prosody that has the onion name itself, set up as
-// the example says, with an Allium.
-func nativeProsody(t testing.TB, name string) *node {
+// the example says, with an Allium. Friends are peers with ordinary names.
+func nativeProsody(t testing.TB, name string, friends ...*node) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -32,11 +32,16 @@ func nativeProsody(t testing.TB, name string) *node {
 	config := strings.ReplaceAll(string(text), "onion-name.onion", n.onion)
 	_, config, _ = strings.Cut(config, "\nVirtualHost") // it is there already
 	_, config, _ = strings.Cut(config, "\n")
+	sections := fmt.Sprintf("domain = %q\n", "onion."+n.onion)
+	for _, f := range friends {
+		config += fmt.Sprintf("    allium_peers = { %q }\n", f.domain)
+		sections += fmt.Sprintf("[[peer]]\nonion = %q\ndomain = %q\n", f.onion, f.domain)
+	}
 	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(n.dir, "host"), hosttest.Config{
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{"other.example": "x"},
 		S2S: true, Extra: fmt.Sprintf("plugin_paths = { %q }\n", modules), HostExtra: config})
 	require.NoError(t, err)
-	n.startNative(t, fmt.Sprintf("domain = %q\n", "onion."+n.onion), n.host.ComponentAddr())
+	n.startNative(t, sections, n.host.ComponentAddr())
 	return n
 }
 
@@ -80,6 +85,14 @@ native = true
 }
 
 func (n *node) name() string { return strings.TrimPrefix(n.user, "user-") }
+
+// A native host's users write the ordinary name of a peer as it is.
+func TestNativeOrdinaryName(t *testing.T) {
+	friends := modOnionsNode(t, "friends", "friends.example")
+	n := nativeProsody(t, "nativefriend", friends)
+	acquaint(t, n, friends)
+	converse(t, n, friends)
+}
 
 // nativeEjabberd is the same with an ejabberd, to which the domain of each peer is
 // attached.
