@@ -30,9 +30,10 @@ const (
 // attached again by the next Run, since without a link nobody there can write to them.
 // It is a Sender, and safe for concurrent use.
 type Pool struct {
-	c    LinkConfig
-	h    Handler
-	file string
+	c     LinkConfig
+	h     Handler
+	file  string
+	dirty chan struct{} // has a token when the file is out of date
 
 	mu    sync.Mutex
 	ctx   context.Context // of Run; nil before
@@ -44,14 +45,15 @@ type pooled struct {
 	link   *Link
 	stop   context.CancelFunc
 	used   time.Time
-	wanted bool // somebody at the host has written to it
+	wanted bool // somebody at the host has written to it, or is about to
+	heard  bool // a stanza came from it
 	kept   bool // it is never detached
 }
 
 // NewPool makes a Pool whose links are as c says, but for the domain, and give what comes
 // from the host to h. The file is where domains are remembered.
 func NewPool(c LinkConfig, h Handler, file string) (*Pool, error) {
-	p := &Pool{c: c, h: h, file: file, links: map[string]*pooled{}}
+	p := &Pool{c: c, h: h, file: file, dirty: make(chan struct{}, 1), links: map[string]*pooled{}}
 	return p, p.recall()
 }
 
@@ -65,7 +67,10 @@ func (p *Pool) Want(domain string) error {
 	before := true
 	err := p.with(domain, func(l *pooled) { before, l.wanted = l.wanted, true })
 	if err == nil && !before {
-		p.remember()
+		select {
+		case p.dirty <- struct{}{}:
+		default:
+		}
 	}
 	return err
 }
@@ -74,7 +79,7 @@ func (p *Pool) Want(domain string) error {
 // of Link.Send, or resource-constraint when too many domains are attached.
 func (p *Pool) Send(ctx context.Context, s *Stanza) error {
 	var link *Link
-	if err := p.with(s.From.Domainpart(), func(l *pooled) { link = l.link }); err != nil {
+	if err := p.with(s.From.Domainpart(), func(l *pooled) { link, l.heard = l.link, true }); err != nil {
 		return err
 	}
 	return link.Send(ctx, s)
@@ -95,6 +100,8 @@ func (p *Pool) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case now := <-tick.C:
 			p.detachIdle(now)
+		case <-p.dirty:
+			p.remember()
 		}
 	}
 	p.mu.Lock() // whoever starts a link after this sees that it is the end
@@ -147,12 +154,13 @@ func (p *Pool) HandleStanza(ctx context.Context, s *Stanza) error {
 	return p.h.HandleStanza(ctx, s)
 }
 
-// evict detaches the domain that was not used for longest, of those that nobody at the
-// host has written to: who only names domains does not push out those that are wanted.
+// evict detaches the domain that was not used for longest, of those that have not been
+// heard of and written to as well: neither strangers who have many names, nor a user who
+// writes to many that are not there, push out those that talk with each other.
 func (p *Pool) evict() bool {
 	oldest := ""
 	for domain, l := range p.links {
-		if !l.wanted && !l.kept && (oldest == "" || l.used.Before(p.links[oldest].used)) {
+		if !(l.wanted && l.heard) && !l.kept && (oldest == "" || l.used.Before(p.links[oldest].used)) {
 			oldest = domain
 		}
 	}
@@ -185,15 +193,16 @@ func (p *Pool) detachIdle(now time.Time) {
 }
 
 // remember writes down the domains that are wanted, with the times when they were used.
+// It is for Run alone.
 func (p *Pool) remember() {
 	var b bytes.Buffer
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, domain := range slices.Sorted(maps.Keys(p.links)) {
 		if l := p.links[domain]; l.wanted {
 			fmt.Fprintf(&b, "%s %d\n", domain, l.used.Unix())
 		}
 	}
+	p.mu.Unlock()
 	err := os.WriteFile(p.file+".new", b.Bytes(), 0o600)
 	if err == nil {
 		err = os.Rename(p.file+".new", p.file)

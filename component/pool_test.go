@@ -44,6 +44,7 @@ func TestPool(t *testing.T) {
 	p.detachIdle(time.Now().Add(2 * idleOthers))
 	assert.Len(t, p.links, 2)
 
+	p.remember()
 	again := open()
 	assert.Len(t, again.links, 1)
 	assert.Contains(t, again.links, "friend.example")
@@ -52,6 +53,12 @@ func TestPool(t *testing.T) {
 
 	for i := range poolSize - 2 {
 		require.NoError(t, p.Want(fmt.Sprintf("w%d.example", i)))
+		require.NoError(t, p.Want(fmt.Sprintf("n%d.example", i)), "there is nobody")
+	}
+	assert.Contains(t, p.links, "friend.example")
+	for i := range poolSize - 2 {
+		require.NoError(t, from(fmt.Sprintf("w%d.example", i)))
+		require.NoError(t, to(fmt.Sprintf("w%d.example", i), "chat"))
 	}
 	assert.ErrorIs(t, from("late.example"), stanza.Error{Condition: stanza.ResourceConstraint})
 }
