@@ -16,6 +16,9 @@ import (
 	"mellium.im/xmpp/stanza"
 )
 
+// attachTimeout is how long Want waits.
+var attachTimeout = 3 * time.Second
+
 // The times and the size of a Pool.
 const (
 	poolSize   = 250                 // domains; each costs a connection to the host
@@ -62,17 +65,25 @@ func (p *Pool) Keep(domain string) error {
 	return p.with(domain, func(l *pooled) { l.kept = true })
 }
 
-// Want attaches a domain because somebody at the host will write to it.
+// Want attaches a domain because somebody at the host will write to it. It waits a moment
+// for the host to take it, so that who is told can write at once.
 func (p *Pool) Want(domain string) error {
+	var link *Link
 	before := true
-	err := p.with(domain, func(l *pooled) { before, l.wanted = l.wanted, true })
-	if err == nil && !before {
+	if err := p.with(domain, func(l *pooled) { link, before, l.wanted = l.link, l.wanted, true }); err != nil {
+		return err
+	}
+	if !before {
 		select {
 		case p.dirty <- struct{}{}:
 		default:
 		}
 	}
-	return err
+	select {
+	case <-link.Up():
+	case <-time.After(attachTimeout):
+	}
+	return nil
 }
 
 // Send sends the stanza to the host by the link of its sender's domain. The error is that

@@ -17,6 +17,8 @@ import (
 // Those that somebody here wrote to stay attached, whoever else comes, and are attached
 // again the next time.
 func TestPool(t *testing.T) {
+	defer func(d time.Duration) { attachTimeout = d }(attachTimeout)
+	attachTimeout = 0 // there is no host
 	file := filepath.Join(t.TempDir(), "attached")
 	nobody := HandlerFunc(func(context.Context, *Stanza) error { return nil })
 	open := func() *Pool {
