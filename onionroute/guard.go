@@ -165,7 +165,9 @@ func (gd *guard) warn(s *component.Stanza) {
 
 // isLocal tells of a user of the host.
 func (gd *guard) isLocal(j jid.JID) bool {
-	return j.Localpart() != "" && slices.Contains(gd.m.Domains, j.Domainpart())
+	d := j.Domainpart()
+	// Below the onion name of a native host are its services, such as rooms.
+	return j.Localpart() != "" && slices.Contains(gd.m.Domains, d) && (d == gd.m.Identity || !gd.m.own(d))
 }
 
 // base is the onion service that a host-side address is at, "" if it is none.
@@ -174,7 +176,7 @@ func (gd *guard) base(j jid.JID) string {
 	if err != nil {
 		return ""
 	}
-	return Base(o.Domainpart())
+	return gd.m.At(o.Domainpart())
 }
 
 // Findings that many checks have.
