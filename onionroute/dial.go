@@ -109,7 +109,7 @@ func (st *stream) negotiate(p *peer, direct bool) error {
 		if st.chain == p.onion && time.Since(p.doubted) > p.g.times.abilities {
 			return st.pipeline(p)
 		}
-		if err := st.c.writeHeader(header{from: st.g.m.Identity, to: p.onion}); err != nil {
+		if err := st.c.writeHeader(header{from: st.g.m.Identity, to: st.g.m.Name(p.onion)}); err != nil {
 			return err
 		}
 		h, err := st.c.readHeader()
@@ -150,7 +150,9 @@ func (st *stream) negotiate(p *peer, direct bool) error {
 }
 
 func (st *stream) clientTLS(onion string, direct bool) error {
-	c, err := st.c.startTLS(func(c net.Conn) *tls.Conn { return tls.Client(c, st.g.credentials.clientTLS(onion, direct)) })
+	c, err := st.c.startTLS(func(c net.Conn) *tls.Conn {
+		return tls.Client(c, st.g.credentials.clientTLS(st.g.m.Name(onion), direct))
+	})
 	if err != nil {
 		return err
 	}
@@ -179,7 +181,7 @@ func (st *stream) pipeline(p *peer) error {
 	if err != nil {
 		return err
 	}
-	head := header{from: st.g.m.Identity, to: p.onion}
+	head := header{from: st.g.m.Identity, to: st.g.m.Name(p.onion)}
 	flight := appendHeader(nil, head)
 	flight = component.NewElement(nsBidi, "bidi").AppendXML(flight, component.NSServer)
 	flight = externalAuth("").AppendXML(flight, component.NSServer)

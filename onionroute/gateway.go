@@ -20,10 +20,17 @@ const nsGateway = "jabber:iq:gateway" // XEP-0100 §6
 
 // Config says what a Gateway serves.
 type Config struct {
-	Domain    string            // the gateway's component domain
-	Hosts     []string          // host.domains: who may send through it; the first is primary
-	Services  map[string]string // domain of a service here → its label before the onion name
-	Identity  *Identity
+	Domain   string            // the gateway's component domain
+	Hosts    []string          // host.domains: who may send through it; the first is primary
+	Services map[string]string // domain of a service here → its label before the onion name
+	Identity *Identity
+	Native   bool // the host has the identity's name, or names below it, among Hosts
+	Aliases  []Alias
+	Peers    []Peer // what is special about single peers
+	Listed   bool   // only peers in Peers are wanted, and those behind Aliases
+	// Wanted is called with the domain of somebody whose address a user of a native
+	// host has asked the gateway for; nil if nobody needs to know.
+	Wanted    func(domain string)
 	SocketDir string // a folder for the Unix sockets that the onion service's ports go to
 	Spool     string // the file of what waits for peers, which is made if there is none
 
@@ -46,6 +53,7 @@ type Config struct {
 type Gateway struct {
 	c       Config
 	m       *AddressMap
+	named   map[string]bool // peers that the admin has named: if they are allowed
 	dialer  Dialer
 	out     component.Sender
 	guard   *guard
@@ -91,10 +99,10 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	if len(c.Hosts) == 0 {
-		return nil, errors.New("onionroute: no domain of the host is given")
+	m, named, err := newMap(&c)
+	if err != nil {
+		return nil, err
 	}
-	m := &AddressMap{Identity: c.Identity.Name(), Gateway: c.Domain, Domains: c.Hosts, Services: c.Services}
 	credentials, err := newCredentials(c.Identity)
 	if err != nil {
 		return nil, err
@@ -107,7 +115,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{c: c, m: m, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
+	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
 		secret: newSecret(), times: defaultTimes, contacts: newContacts(spool), quota: quota{users: map[string]int{}},
 		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
 		loaded: make(chan struct{}), peers: map[string]*peer{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
@@ -123,10 +131,10 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 // HandleStanza takes a stanza from the host or from a service here: to the gateway
 // itself, or to somebody at a peer. It does not wait for the peer.
 func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
-	if s.To.Localpart() == "" {
+	if s.To.Localpart() == "" && s.To.Domainpart() == g.c.Domain {
 		return g.service.HandleStanza(ctx, s)
 	}
-	if !g.allowed(s.From) {
+	if !g.allowed(s.From) && !g.mayReach(s) {
 		return component.NewError(stanza.Auth, stanza.Forbidden, "This gateway is for the users of its own server.")
 	}
 	if err := s.Check(); err != nil {
@@ -138,13 +146,13 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	s.To = g.m.Canonical(s.To)
 	to, err := g.m.ToOnion(s.To)
 	if err != nil {
-		return errNoSuchServer()
+		return g.noSuchServer(s.To)
 	}
 	if pass, err := g.guard.egress(ctx, s); !pass {
 		return err
 	}
-	base := Base(to.Domainpart())
-	toOnion := g.guard.toOnion(base)
+	onion := g.m.At(to.Domainpart())
+	toOnion := g.guard.toOnion(onion)
 	from, err := toOnion(s.From)
 	if err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
@@ -161,8 +169,8 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if len(xml) > maxStanza {
 		return errTooLarge()
 	}
-	it := newItem(s, base, pair{from.Domainpart(), to.Domainpart()}, xml)
-	return g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
+	it := newItem(s, onion, pair{from.Domainpart(), to.Domainpart()}, xml)
+	return g.toPeer(onion, func(p *peer) error { return p.send(it) })
 }
 
 // allowed tells who may send through the gateway: users of the host, services here,
@@ -200,7 +208,7 @@ func (g *Gateway) answer(s *component.Stanza, err error) {
 		return
 	}
 	r.Nodes = plainError(r)
-	it := newItem(r, Base(r.To.Domainpart()), pair{r.From.Domainpart(), r.To.Domainpart()}, r.AppendXML(nil, component.NSServer))
+	it := newItem(r, g.m.At(r.To.Domainpart()), pair{r.From.Domainpart(), r.To.Domainpart()}, r.AppendXML(nil, component.NSServer))
 	it.answer = true
 	g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
 }
@@ -209,9 +217,10 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	toHost := g.guard.toHost(s.From.Domainpart())
+	onion := g.m.At(s.From.Domainpart())
+	toHost := g.guard.toHost(onion)
 	var err error
-	onion := Base(s.From.Domainpart())
+	alias := g.aliasAt(s.From.Domainpart())
 	if s.From, err = g.m.ToHost(s.From); err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
@@ -221,12 +230,12 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	_, isService := g.c.Services[s.To.Domainpart()]
 	switch {
 	case s.To.Domainpart() == g.c.Domain, isService:
-	case !slices.Contains(g.c.Hosts, s.To.Domainpart()):
+	case !slices.Contains(g.c.Hosts, s.To.Domainpart()) && !alias.relays(s):
 		// A stranger's address: it is not relayed into the open network.
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
-	case s.To.Localpart() == "":
-		// The host itself is nobody that peers have business with, and who guesses its
-		// name learns nothing.
+	case s.To.Localpart() == "" && !g.m.own(s.To.Domainpart()):
+		// The host itself is nobody that peers have business with, but a native one, and
+		// who guesses its name learns nothing.
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	}
 	if pass, err := g.guard.ingress(ctx, s); !pass {
@@ -236,6 +245,9 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		return err
 	}
 	toHost.payload(s.Nodes)
+	if alias != nil {
+		alias.veil(s)
+	}
 	g.contacts.note(onion, s)
 	return g.out.Send(ctx, s)
 }
@@ -295,7 +307,7 @@ func (g *Gateway) dropped(onion string, st *stream) bool {
 
 // verify asks the authoritative server for the domain that a stream says it is from.
 func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
-	err := g.toPeer(Base(ask.to), func(p *peer) (err error) {
+	err := g.toPeer(g.m.At(ask.to), func(p *peer) (err error) {
 		answer, err = p.verify(ctx, ask)
 		return err
 	})
@@ -307,6 +319,9 @@ func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
 
 // toPeer calls f with the peer, which it makes if there is none yet.
 func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
+	if err := g.peerAllowed(onion); err != nil {
+		return err
+	}
 	<-g.loaded // what waits since the last run goes before
 	for {
 		g.mu.Lock()
@@ -375,6 +390,7 @@ func (g *Gateway) prompted(_ context.Context, s *component.Stanza) ([]*component
 	if err != nil {
 		return nil, component.NewError(stanza.Modify, stanza.NotAcceptable, err.Error())
 	}
+	g.want(j)
 	q := component.NewElement(nsGateway, "query")
 	q.Add(component.NewElement(nsGateway, "jid", component.Text(j.String())))
 	return []*component.Element{q}, nil
@@ -401,7 +417,7 @@ func (g *Gateway) typed(s string) (jid.JID, error) {
 		}
 	}
 	host, err := g.m.ToHost(j)
-	if err != nil || host.Domainpart() != g.m.Gateway {
+	if err != nil || !g.m.remote(j.Domainpart()) {
 		return j, fmt.Errorf("%s is not the address of somebody at another onion service. It ends in 56 letters and digits and .onion; is it complete?", j)
 	}
 	return host, nil

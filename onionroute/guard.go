@@ -94,7 +94,8 @@ func newGuard(p Privacy, m *AddressMap, out component.Sender, log *slog.Logger) 
 		}
 	}
 	// Where the host is known by its onion name alone there is nothing to hide.
-	for _, d := range append(append(slices.Sorted(maps.Keys(m.Services)), m.Gateway), m.Domains...) {
+	names := slices.Concat(slices.Sorted(maps.Keys(m.Services)), slices.Sorted(maps.Keys(m.Aliases)), []string{m.Gateway}, m.Domains)
+	for _, d := range names {
 		if !isOnionName(d) {
 			gd.hidden = append(gd.hidden, d)
 		}
@@ -175,7 +176,9 @@ func (gd *guard) warn(s *component.Stanza) {
 
 // isLocal tells of a user of the host.
 func (gd *guard) isLocal(j jid.JID) bool {
-	return j.Localpart() != "" && slices.Contains(gd.m.Domains, j.Domainpart())
+	d := j.Domainpart()
+	// Below the onion name of a native host are its services, such as rooms.
+	return j.Localpart() != "" && slices.Contains(gd.m.Domains, d) && (d == gd.m.Identity || !gd.m.own(d))
 }
 
 // base is the onion service that a host-side address is at, "" if it is none.
@@ -184,7 +187,7 @@ func (gd *guard) base(j jid.JID) string {
 	if err != nil {
 		return ""
 	}
-	return Base(o.Domainpart())
+	return gd.m.At(o.Domainpart())
 }
 
 // Findings that many checks have.

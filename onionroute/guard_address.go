@@ -28,14 +28,18 @@ func (gd *guard) toOnion(base string) translation {
 			}
 			j = gd.masks.show(j, gateway, base)
 		case gd.m.Services[j.Domainpart()] == "" && j.Domainpart() != gd.m.Gateway && gd.exposes(j.Domainpart()):
-			return j, fmt.Errorf("%w: it is at the host", ErrAddress)
+			o, err := gd.m.ToOnion(j)
+			if err == nil && gd.m.own(o.Domainpart()) { // it is no alias of a peer
+				err = fmt.Errorf("%w: it is at the host", ErrAddress)
+			}
+			return o, err
 		}
 		return gd.m.ToOnion(j)
 	}
 }
 
-// toHost is the translation of what a peer wrote, which is at that onion-side domain.
-func (gd *guard) toHost(peer string) translation {
+// toHost is the translation of what a peer wrote.
+func (gd *guard) toHost(base string) translation {
 	return func(j jid.JID) (jid.JID, error) {
 		j, err := gd.m.ToHost(j)
 		if err != nil {
@@ -44,7 +48,7 @@ func (gd *guard) toHost(peer string) translation {
 		if j.Resourcepart() == "" {
 			return j, nil
 		}
-		if real, ok := gd.masks.real(j, Base(peer)); ok {
+		if real, ok := gd.masks.real(j, base); ok {
 			return real, nil
 		}
 		return j, nil

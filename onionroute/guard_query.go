@@ -45,7 +45,7 @@ func hideID(gd *guard, s *component.Stanza) finding {
 		return finding{}
 	}
 	id := rand.Text()
-	gd.ids.Add(id, request{s.ID, Base(s.To.Domainpart())})
+	gd.ids.Add(id, request{s.ID, gd.m.At(s.To.Domainpart())})
 	s.ID = id
 	return changed(true)
 }

@@ -67,7 +67,7 @@ func (b *border) out(s *component.Stanza) (xml string, err error) {
 
 // in is the other way.
 func (b *border) in(s *component.Stanza) (xml string, err error) {
-	toHost := b.toHost(s.From.Domainpart())
+	toHost := b.toHost(b.m.At(s.From.Domainpart()))
 	if s.From, err = b.m.ToHost(s.From); err != nil {
 		return "", err
 	}
@@ -197,6 +197,15 @@ func TestGuardTable(t *testing.T) {
 		_, err := newGuard(p, testMap(), nil, nil)
 		assert.ErrorContains(t, err, "no privacy rule", p)
 	}
+}
+
+// An address at an alias, which is below the host's domain, is the peer's own there.
+func TestGuardAlias(t *testing.T) {
+	b := newBorder(t, Privacy{})
+	b.m.Aliases = map[string]string{"hidden.example.org": "rooms." + testX}
+	xml, err := b.out(readStanza(t, hostSide.Replace("<message to='{B}' from='{A}'><x xmlns='jabber:x:conference' jid='talk@hidden.example.org'/></message>")))
+	require.NoError(t, err)
+	assert.Contains(t, xml, "jid='talk@rooms."+testX+"'")
 }
 
 // A request has another id on the way to the peer, and its answer comes back by its own.

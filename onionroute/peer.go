@@ -571,8 +571,8 @@ func (p *peer) fail(err error) {
 	}
 	p.bounce(func(it *item) error {
 		switch {
-		case errors.Is(userError(err), errNoSuchServer()):
-			return errNoSuchServer()
+		case errors.Is(userError(err), errNoSuchServer()), errors.Is(userError(err), errPrivate()):
+			return userError(err)
 		case !it.expired(&p.g.times):
 			return nil
 		case it.kept:
@@ -677,8 +677,13 @@ func (p *peer) endSession(sess *session, why error) {
 // userError is the error that a local user gets for a failure to connect.
 func userError(err error) error {
 	var socks *SOCKSError
-	if errors.As(err, &socks) && socks.Code == socksBadAddress {
-		return errNoSuchServer()
+	if errors.As(err, &socks) {
+		switch socks.Code {
+		case socksBadAddress:
+			return errNoSuchServer()
+		case socksNoKey, socksBadKey:
+			return errPrivate()
+		}
 	}
 	return errUnreachable()
 }

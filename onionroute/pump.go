@@ -374,7 +374,7 @@ func (st *stream) question() *component.Element {
 		return smElement("r")
 	}
 	st.probe = streamID()
-	return dialback{name: "verify", from: st.g.m.Identity, to: st.base, id: st.probe, key: rand.Text()}.element()
+	return dialback{name: "verify", from: st.g.m.Identity, to: st.g.m.Name(st.base), id: st.probe, key: rand.Text()}.element()
 }
 
 func (st *stream) ask() error {

@@ -28,6 +28,8 @@ type SOCKSError struct{ Code byte }
 const (
 	socksTimeout      = 0x06
 	socksNoDescriptor = 0xF0
+	socksNoKey        = 0xF4
+	socksBadKey       = 0xF5
 	socksBadAddress   = 0xF6
 )
 

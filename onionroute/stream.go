@@ -199,11 +199,18 @@ func (st *stream) isProven(domain string) bool {
 	defer st.mu.Unlock()
 	switch {
 	case st.trusted:
-		return domain == "" || Base(domain) == st.base && covers(st.leaf, domain)
+		return domain == "" || st.g.m.At(domain) == st.base && (!IsOnion(domain) || covers(st.leaf, domain))
 	case st.initiator:
-		return st.bidi && (domain == "" || Base(domain) == st.base)
+		return st.bidi && (domain == "" || st.g.m.At(domain) == st.base)
 	}
-	return st.proven[domain] || domain == "" && len(st.proven) > 0
+	// What is at one onion service has one key: Prosody sends answers of rooms.X.onion by
+	// the stream of X.onion, when it was asked by a stream to X.onion.
+	for proven := range st.proven {
+		if domain == "" || st.g.m.At(proven) == st.g.m.At(domain) {
+			return true
+		}
+	}
+	return false
 }
 
 // stanza takes a stanza from the peer.

@@ -210,14 +210,14 @@ func TestBadStreams(t *testing.T) {
 	a.silent(t)
 }
 
-// After dialback a stream is for the domains that it proved, and for nothing else.
+// After dialback a stream is for the onion service that it proved to be from, with what
+// is below its name, and for nothing else.
 func TestSpoofing(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example")
 	x := startRawServer(t, w, believe)
 	for _, c := range []struct{ in, condition string }{
 		{"<message from='bob@" + onionName("y") + "' to='alice@" + a.m.Identity + "'/>", "invalid-from"},
-		{"<message from='bob@rooms." + x.name + "' to='alice@" + a.m.Identity + "'/>", "invalid-from"},
 		{"<message from='alice@" + a.m.Identity + "' to='alice@" + a.m.Identity + "'/>", "invalid-from"},
 		{"<message from='alice@a.example' to='alice@" + a.m.Identity + "'/>", "invalid-from"},
 		{"<message to='alice@" + a.m.Identity + "'/>", "improper-addressing"},
@@ -230,8 +230,10 @@ func TestSpoofing(t *testing.T) {
 		r.fails(c.condition)
 	}
 	a.silent(t)
-	// A large stanza passes now, a too large one does not.
 	r := x.proven(t, a)
+	r.write("<message from='room@rooms." + x.name + "' to='alice@" + a.m.Identity + "'/>")
+	assert.Equal(t, `room\40rooms.`+x.name+"@onion.a.example", a.receive1(t).From.String())
+	// A large stanza passes now, a too large one does not.
 	r.write("<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>" + strings.Repeat("x", 100_000) + "</body></message>")
 	assert.Len(t, a.receive1(t).Body(), 100_000)
 	r.write("<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>" + strings.Repeat("x", 300_000))

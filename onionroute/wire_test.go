@@ -106,6 +106,10 @@ func (s *server) Send(ctx context.Context, st *component.Stanza) error {
 }
 
 func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *server {
+	return startServerWith(t, w, domain, func(*Config) {}, change...)
+}
+
+func startServerWith(t testing.TB, w *wire, domain string, set func(*Config), change ...func(*times)) *server {
 	dir, err := os.MkdirTemp("", "gw")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -118,6 +122,7 @@ func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *
 	}
 	s.config = Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Spool: filepath.Join(dir, "spool.sqlite"), Log: log,
 		Services: map[string]string{"rooms." + domain: "rooms"}}
+	set(&s.config)
 	s.start(t)
 	t.Cleanup(func() { s.stop() })
 	return s
@@ -282,6 +287,7 @@ type rawServer struct {
 	name string
 	l    net.Listener
 	got  chan string // bodies of messages, if it is not nil
+	to   chan string // what streams are to, if it is not nil
 
 	ended   chan struct{}
 	refuses atomic.Bool // ends each stream at the first element
@@ -316,8 +322,12 @@ func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawS
 func (s *rawServer) serve(c net.Conn, answer func(dialback) dialback) {
 	defer c.Close()
 	d := component.NewDecoder(c, component.Limits{})
-	if _, err := d.Header(); err != nil {
+	h, err := d.Header()
+	if err != nil {
 		return
+	}
+	if s.to != nil {
+		s.to <- h.AttrValue("to")
 	}
 	io.WriteString(c, "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' id='x' version='1.0'><stream:features/>")
 	for {

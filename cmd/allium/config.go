@@ -26,6 +26,8 @@ type config struct {
 	StateDir   string            `toml:"state_dir"`
 	Host       hostConfig        `toml:"host"`
 	Federation *federationConfig `toml:"federation"`
+	Alias      []aliasConfig     `toml:"alias"`
+	Peer       []peerConfig      `toml:"peer"`
 	Tor        torConfig         `toml:"tor"`
 	Spool      spoolConfig       `toml:"spool"`
 	Privacy    privacyConfig     `toml:"privacy"`
@@ -41,7 +43,10 @@ type hostConfig struct {
 }
 
 type federationConfig struct {
-	Domain string `toml:"domain"`
+	Domain  string   `toml:"domain"`
+	Native  bool     `toml:"native"`
+	Peers   string   `toml:"peers"`
+	Clients []string `toml:"clients"`
 	secretConfig
 }
 
@@ -146,6 +151,12 @@ func loadConfig(file string) (*config, error) {
 	if c.Federation != nil {
 		c.Federation.SecretFile = c.absolute(c.Federation.SecretFile)
 	}
+	for i := range c.Alias {
+		c.Alias[i].SecretFile = c.absolute(c.Alias[i].SecretFile)
+	}
+	for i := range c.Peer {
+		c.Peer[i].AuthKeyFile = c.absolute(c.Peer[i].AuthKeyFile)
+	}
 	at := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s:%d: %s: %s", file, findLine(string(text), strings.Split(key, ".")), key, fmt.Sprintf(format, args...)))
 	}
@@ -153,7 +164,7 @@ func loadConfig(file string) (*config, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return c, c.readSecrets()
+	return c, errors.Join(c.readSecrets(), c.readAuthKeys())
 }
 
 // absolute makes a path one that starts at the file's folder.
@@ -185,7 +196,8 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	if c.Tor.Control != "" && !strings.HasPrefix(c.Tor.Control, "unix:") {
 		address("tor.control", c.Tor.Control)
 	}
-	if len(c.Host.Domains) == 0 {
+	native := c.Federation != nil && c.Federation.Native
+	if len(c.Host.Domains) == 0 && !native {
 		at("host.domains", "say which domains the host serves, such as domains = [\"example.org\"]")
 	}
 	for _, d := range c.Host.Domains {
@@ -193,15 +205,18 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	}
 	if c.Federation == nil {
 		at("federation", "there is no [federation] section, so there is nothing to do")
-	} else if c.Federation.Domain == "" {
+	} else if c.Federation.Domain == "" && !native {
 		at("federation.domain", "say which component domain the gateway has, such as domain = \"onion.example.org\"")
-	} else {
+	} else if c.Federation.Domain != "" {
 		domain("federation.domain", c.Federation.Domain)
 		for _, d := range c.Host.Domains {
 			if d == c.Federation.Domain {
 				at("federation.domain", "%s is a domain of the host; the gateway needs one of its own", d)
 			}
 		}
+	}
+	if c.Federation != nil {
+		c.checkAddresses(at)
 	}
 	if c.Tor.Control != "" && (c.Tor.Binary != "" || c.Tor.Torrc != "") {
 		at("tor.control", "with a running tor, tor.binary and tor.torrc have no use")
@@ -249,7 +264,11 @@ func (p *privacyConfig) check(at func(key, format string, args ...any)) {
 
 // readSecrets finds the secret of each component: its own, or the host's.
 func (c *config) readSecrets() error {
-	for _, s := range []*secretConfig{&c.Host.secretConfig, &c.Federation.secretConfig} {
+	secrets := []*secretConfig{&c.Host.secretConfig, &c.Federation.secretConfig}
+	for i := range c.Alias {
+		secrets = append(secrets, &c.Alias[i].secretConfig)
+	}
+	for _, s := range secrets {
 		if s.Secret != "" {
 			if err := private(c.file, "it has secrets in it"); err != nil {
 				return err
@@ -268,11 +287,13 @@ func (c *config) readSecrets() error {
 		}
 		s.Secret = strings.TrimSpace(string(text))
 	}
-	if c.Federation.Secret == "" {
-		c.Federation.Secret = c.Host.Secret
-	}
-	if c.Federation.Secret == "" {
-		return fmt.Errorf("%s: host.secret: give the secret that the host's configuration has for %s, as host.secret or host.secret_file", c.file, c.Federation.Domain)
+	for _, s := range secrets[1:] {
+		if s.Secret == "" {
+			s.Secret = c.Host.Secret
+		}
+		if s.Secret == "" {
+			return fmt.Errorf("%s: host.secret: give the secret that the host's configuration has for Allium's domains, as host.secret or host.secret_file", c.file)
+		}
 	}
 	return nil
 }
@@ -327,8 +348,8 @@ func (c *config) torSettings() onionroute.TorConfig {
 
 func (c *config) gatewaySettings(id *onionroute.Identity) onionroute.Config {
 	l := c.Limits
-	return onionroute.Config{
-		Domain: c.Federation.Domain, Hosts: c.Host.Domains, Identity: id, SocketDir: c.socketDir(),
+	g := onionroute.Config{
+		Identity: id, SocketDir: c.socketDir(),
 		Spool: c.spoolFile(), MaxAge: time.Duration(c.Spool.MaxAge),
 		QueueBytes: c.Spool.PerPeer, UserBytes: c.Spool.PerUser, TotalBytes: c.Spool.Total,
 		Unauthenticated: component.Limits{Bytes: l.UnauthenticatedStanza, Depth: l.Depth, Elements: l.Elements},
@@ -336,4 +357,6 @@ func (c *config) gatewaySettings(id *onionroute.Identity) onionroute.Config {
 		Privacy: onionroute.Privacy{Strict: c.Privacy.Level == "strict", Off: c.Privacy.Off, On: c.Privacy.On,
 			OnionLinks: c.Privacy.OnionLinks},
 	}
+	c.addresses(&g, id)
+	return g
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"text/template"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,6 +24,10 @@ domains = ["example.org"]
 [federation]
 domain = "onion.example.org"
 `
+
+const goodOnion = `onion = "wo76ctbyzonxs2qqbefyzdqvebbbnygrmh5m34ytcxktonep7cpgy5yd.onion"`
+
+func peerSection(lines string) string { return "[[peer]]\n" + lines + "\n" }
 
 func writeConfig(t *testing.T, text string) string {
 	file := filepath.Join(t.TempDir(), "allium.toml")
@@ -67,6 +72,15 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[privacy]\nofff = []\n[federation]", `:6: unknown key "privacy.offf"; is "privacy.off" meant?`},
 		{"[federation]", "[web]\nlisten = \"0.0.0.0:5380\"\n[federation]", `:6: web.listen: "0.0.0.0:5380" is not a loopback address`},
 		{"[federation]", "[web]\nlisten = \"localhost:5380\"\n[federation]", ":6: web.listen: "},
+		{"[federation]", "[federation]\npeers = \"some\"", `:6: federation.peers: "some" is not one of`},
+		{"[federation]", "[federation]\nclients = [\"x\"]", `:6: federation.clients: "x" is not a public key`},
+		{"[federation]", peerSection("onion = \"x.onion\"") + "[federation]", `:6: peer[1].onion: "x.onion" is not the name`},
+		{"[federation]", peerSection(goodOnion) + peerSection(goodOnion+"\ndomain = \"X\"") + "[federation]", `:9: peer[2].domain: "X" is not a domain name`},
+		{"[federation]", peerSection(goodOnion+"\nauth_key = \"k\"") + "[federation]", `:7: peer[1].auth_key: this is not a secret key`},
+		{"[federation]", peerSection(goodOnion) + peerSection(goodOnion+"\nalow = true") + "[federation]", `:9: unknown key "peer.alow"; is "peer.allow" meant?`},
+		{"[federation]", "[[alias]]\n" + goodOnion + "\n[federation]", `:5: alias[1].domain: say which component domain`},
+		{"[federation]", "[[alias]]\ndomain = \"h.example\"\nonion = \"h.example\"\n[federation]", `:7: alias[1].onion: "h.example" is not a domain at`},
+		{"[federation]", "[[alias]]\ndomain = \"h.example\"\naccess = \"all\"\n" + goodOnion + "\n[federation]", `:7: alias[1].access: "all" is not one of`},
 		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
 	} {
 		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))
@@ -101,6 +115,18 @@ func TestSecretsOfOthers(t *testing.T) {
 
 	require.NoError(t, os.Chmod(secret, 0o600))
 	require.NoError(t, c.stateDir())
+	key := filepath.Join(filepath.Dir(file), "key")
+	require.NoError(t, os.WriteFile(key, []byte("descriptor:x25519:"+strings.Repeat("A", 52)+"\n"), 0o640))
+	withKey := filepath.Join(filepath.Dir(file), "b.toml")
+	require.NoError(t, os.WriteFile(withKey, []byte(minimal+peerSection(goodOnion+"\nauth_key_file = \"key\"")), 0o600))
+	_, err = loadConfig(withKey)
+	assert.ErrorContains(t, err, "chmod 600")
+	require.NoError(t, os.Chmod(key, 0o600))
+	_, err = loadConfig(withKey)
+	assert.NoError(t, err)
+	require.NoError(t, os.WriteFile(key, []byte("nothing"), 0o600))
+	_, err = loadConfig(withKey)
+	assert.ErrorContains(t, err, "52 letters")
 	require.NoError(t, os.Chmod(c.StateDir, 0o750))
 	assert.ErrorContains(t, c.stateDir(), "chmod 700")
 }
@@ -154,18 +180,24 @@ func TestInit(t *testing.T) {
 // The settings that init writes commented out are the defaults, under names that
 // exist.
 func TestInitTemplate(t *testing.T) {
-	var lines []string
-	for _, l := range strings.Split(configTemplate, "\n") {
-		if rest, ok := strings.CutPrefix(l, "#"); ok && (strings.HasPrefix(rest, "[") || strings.Contains(rest, " = ") && !strings.HasPrefix(rest, " ")) {
-			l = rest
+	for _, native := range []bool{false, true} {
+		var lines []string
+		var b strings.Builder
+		require.NoError(t, template.Must(template.New("").Parse(configTemplate)).Execute(&b, map[string]any{"StateDir": "/s", "Server": "127.0.0.1:5347",
+			"Secret": "s", "Domains": []string{"example.org"}, "Gateway": "onion.example.org", "Native": native}))
+		for _, l := range strings.Split(b.String(), "\n") {
+			if rest, ok := strings.CutPrefix(l, "#"); ok && (strings.HasPrefix(rest, "[") || strings.Contains(rest, " = ") && !strings.HasPrefix(rest, " ")) {
+				l = rest
+			}
+			lines = append(lines, l)
 		}
-		lines = append(lines, l)
+		text := strings.NewReplacer(`control = "unix:/run/tor/control"`, "", "secret_file = \"/etc/allium/secret\"", "").Replace(strings.Join(lines, "\n"))
+		c, err := loadConfig(writeConfig(t, text))
+		require.NoError(t, err, text)
+		assert.Equal(t, native, c.Federation.Native)
+		assert.Len(t, c.Alias, 1)
+		assert.Len(t, c.Peer, 1)
 	}
-	text := strings.NewReplacer(`{{printf "%q" .StateDir}}`, `"/s"`, `{{printf "%q" .Server}}`, `"127.0.0.1:5347"`, `{{printf "%q" .Secret}}`, `"s"`,
-		`{{range $i, $d := .Domains}}{{if $i}}, {{end}}{{printf "%q" $d}}{{end}}`, `"example.org"`, `{{printf "%q" .Gateway}}`, `"onion.example.org"`,
-		`control = "unix:/run/tor/control"`, "").Replace(strings.Join(lines, "\n"))
-	_, err := loadConfig(writeConfig(t, text))
-	require.NoError(t, err, text)
 }
 
 // Each rule that can be switched is explained there.

@@ -309,7 +309,7 @@ func TestZConnections(t *testing.T) {
 			case strings.Contains(call, `sa_family=AF_UNIX, sun_path="`+n.dir+`/state/tor/`),
 				strings.Contains(call, `sa_family=AF_UNIX, sun_path="`+n.dir+`/tor/`):
 				kind = "tor"
-			case strings.Contains(call, "sin_port=htons("+n.host.ComponentAddr()[len("127.0.0.1:"):]+`), sin_addr=inet_addr("127.0.0.1")`):
+			case strings.Contains(call, "sin_port=htons("+n.server[len("127.0.0.1:"):]+`), sin_addr=inet_addr("127.0.0.1")`):
 				kind = "host"
 			case !strings.Contains(call, "sa_family="):
 				kind = "connected socket"

@@ -40,7 +40,7 @@ func knownKeys(t reflect.Type, prefix string) (keys []string) {
 		f := t.Field(i)
 		name := f.Tag.Get("toml")
 		ft := f.Type
-		if ft.Kind() == reflect.Pointer {
+		if ft.Kind() == reflect.Pointer || ft.Kind() == reflect.Slice {
 			ft = ft.Elem()
 		}
 		switch {
@@ -58,15 +58,21 @@ func knownKeys(t reflect.Type, prefix string) (keys []string) {
 }
 
 // findLine finds the line that a key is on, or that its section begins on, counting
-// from 1; it is 1 when neither is written. The TOML package tells lines only of what
-// it cannot read.
+// from 1; it is 1 when neither is written. Of several sections of one name the second is
+// name[2]. The TOML package tells lines only of what it cannot read.
 func findLine(text string, key []string) int {
 	section, best := "", 1
 	want := strings.Join(key, ".")
+	count := map[string]int{}
 	for i, line := range strings.Split(text, "\n") {
 		line, _, _ = strings.Cut(strings.TrimSpace(line), "#")
 		if strings.HasPrefix(line, "[") {
-			section = strings.Trim(strings.TrimSpace(line), "[]") + "."
+			section = strings.Trim(strings.TrimSpace(line), "[]")
+			count[section]++
+			if numbered := fmt.Sprintf("%s[%d]", section, count[section]); strings.HasPrefix(want, numbered) {
+				section = numbered
+			}
+			section += "."
 			if strings.TrimSuffix(section, ".") == want {
 				return i + 1
 			}

@@ -21,6 +21,7 @@ type commands struct {
 	Init    initCmd    `cmd:"" help:"Write a configuration, make the onion key, and show what the host's configuration needs."`
 	Check   checkCmd   `cmd:"" help:"Test each part in the order in which it can fail, and say how to mend it."`
 	Run     runCmd     `cmd:"" help:"Run in the foreground, until SIGTERM."`
+	Onion   onionCmd   `cmd:"" help:"About onion services."`
 	Demo    demoCmd    `cmd:"" help:"Show two people on two servers talking through a private Tor network on this machine."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -25,8 +25,9 @@ import (
 )
 
 // modOnionsNode is a server as people have it today: a Prosody with the community
-// module mod_onions, whose VirtualHost is the onion name itself, beside a tor.
-func modOnionsNode(t testing.TB, name string) *node {
+// module mod_onions, whose VirtualHost is the onion name itself, beside a tor; or, if one
+// is given, an ordinary domain.
+func modOnionsNode(t testing.TB, name string, domain ...string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -37,13 +38,17 @@ func modOnionsNode(t testing.TB, name string) *node {
 	service := filepath.Join(dir, "service")
 	id, err := onionroute.CreateIdentity(filepath.Join(service, "hs_ed25519_secret_key"))
 	require.NoError(t, err)
-	n := &node{dir: dir, domain: id.Name(), onion: id.Name(), user: "user-" + name, pass: rand.Text(), log: filepath.Join(dir, "tor.log")}
-	n.contacts = func(of *node) string { return of.user + "@" + of.onion }
-	cert, key := certificate(t, dir, n.onion)
+	n := &node{dir: dir, domain: id.Name(), onion: id.Name(), known: id.Name(), user: "user-" + name, pass: rand.Text(), log: filepath.Join(dir, "tor.log")}
+	for _, d := range domain {
+		n.domain, n.known = d, d
+	}
+	n.contacts = func(of *node) string { return of.user + "@" + of.known }
+	cert, key := certificate(t, dir, n.onion, "rooms."+n.onion)
 	socks := freePort(t)
+	onions := fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key)
 	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, S2S: true, Modules: []string{"tls"},
-		HostExtra: fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key),
+		HostExtra: onions + fmt.Sprintf("Component %q \"muc\"\n%s", "rooms."+n.domain, onions),
 		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\n", socks),
 	})
 	require.NoError(t, err)
@@ -68,7 +73,9 @@ func modOnionsNode(t testing.TB, name string) *node {
 	shared.nodes[name] = n
 	// Its descriptor is uploaded a moment later.
 	visitor := visitorTor(t)
-	require.NoError(t, reach(deadline(t, time.Minute), visitor, n.onion))
+	if n.known == n.onion {
+		require.NoError(t, reach(deadline(t, time.Minute), visitor, n.onion))
+	}
 	return n
 }
 

@@ -69,17 +69,20 @@ type node struct {
 	user, pass  string
 	host        *hosttest.Host
 	onion       string
+	known       string    // what peers know it by: the onion name, or an ordinary one
 	allium      *exec.Cmd // nil where the server needs none
 	exited      chan struct{}
+	server      string // where Allium attaches to the host
 	log, trace  string
+	veiled      bool // its user must not see the name of an onion service
 	client      *hosttest.Client
 	config, web string
 	contacts    func(of *node) string // how this node's user writes another's address
 }
 
 // alliumNode is the node of that name: a host of that kind with an Allium, which runs
-// under strace in tests.
-func alliumNode(t testing.TB, name, kind string) *node {
+// under strace in tests. What is given is added to its section federation, and behind it.
+func alliumNode(t testing.TB, name, kind string, federation ...string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -95,7 +98,7 @@ func alliumNode(t testing.TB, name, kind string) *node {
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{gateway: secret}})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
-	n.config, n.web = filepath.Join(dir, "allium.toml"), "127.0.0.1:"+freePort(t)
+	n.server, n.config, n.web = n.host.ComponentAddr(), filepath.Join(dir, "allium.toml"), "127.0.0.1:"+freePort(t)
 	tor := fmt.Sprintf("torrc = %q", net.Torrc())
 	if kind == "ejabberd" { // here, it uses a tor that runs already
 		tor = fmt.Sprintf("control = %q", "unix:"+n.runTor(t, net))
@@ -108,6 +111,7 @@ secret = %q
 domains = [%q]
 [federation]
 domain = %q
+%s
 [tor]
 %s
 [web]
@@ -115,11 +119,11 @@ listen = %q
 [log]
 level = %q
 addresses = true
-`, n.host.ComponentAddr(), secret, n.domain, gateway, tor, n.web, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
+`, n.host.ComponentAddr(), secret, n.domain, gateway, strings.Join(federation, "\n"), tor, n.web, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
 	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
-	n.onion = id.Name()
-	n.contacts = func(of *node) string { return of.user + `\40` + of.onion + "@" + gateway }
+	n.onion, n.known = id.Name(), id.Name()
+	n.contacts = func(of *node) string { return of.user + `\40` + of.known + "@" + gateway }
 	n.log = filepath.Join(dir, "allium.log")
 	if !testingB(t) {
 		n.trace = filepath.Join(dir, "strace")
@@ -270,6 +274,10 @@ func body(text string) *component.Element {
 
 func is(kind component.Kind, typ string) func(*component.Stanza) bool {
 	return func(s *component.Stanza) bool { return s.Kind == kind && s.Type == typ }
+}
+
+func isError(id string) func(*component.Stanza) bool {
+	return func(s *component.Stanza) bool { return s.ID == id && s.Type == "error" }
 }
 
 // says sends one message, and waits until it has arrived.
