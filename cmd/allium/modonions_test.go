@@ -8,16 +8,19 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/allium-xmpp/allium/component/hosttest"
@@ -175,4 +178,21 @@ func certificate(t testing.TB, dir string, names ...string) (certFile, keyFile s
 	require.NoError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644))
 	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
 	return certFile, keyFile
+}
+
+// A tor that is told nothing more than where it is starts as well. It finds no network
+// here.
+func TestTorWithoutTorrc(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	log := new(lockedBuffer)
+	dir, err := os.MkdirTemp("", "tor") // tor wants it closed to others
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	tor := onionroute.NewTor(onionroute.TorConfig{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
+	done := make(chan error, 1)
+	go func() { done <- tor.Run(ctx) }()
+	assert.Eventually(t, func() bool { return strings.Contains(log.String(), "Tor starts") }, 30*time.Second, 20*time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
+	assert.NotContains(t, log.String(), "no Tor", log)
 }
