@@ -39,6 +39,8 @@ type Config struct {
 	UserBytes  int           // octets that wait of one user, at most; default 4 MiB
 	TotalBytes int           // octets that wait in all, at most; default 64 MiB
 
+	StanzaRate int // stanzas a second from one peer, at most; five times that for a moment; default 1000
+
 	// Limits of what peers send, before and after they have proved who they are.
 	// Default 10,000 octets (RFC 6120 §13.12), and 256 KiB.
 	Unauthenticated, Authenticated component.Limits
@@ -94,6 +96,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	def(&c.QueueBytes, 8<<20)
 	def(&c.UserBytes, 4<<20)
 	def(&c.TotalBytes, 64<<20)
+	def(&c.StanzaRate, 1000)
 	def(&c.Unauthenticated.Bytes, 10_000)
 	def(&c.Authenticated.Bytes, 256<<10)
 	if c.Log == nil {

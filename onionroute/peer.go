@@ -372,12 +372,22 @@ func (p *peer) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
-		if !errors.Is(err, ErrTorDown) && p.otherThan(nil) == nil {
-			found := p.g.dialer.Refresh(ctx, p.onion)
-			p.log.Debug("asked Tor for the peer's descriptor", "found", found)
+		if !errors.Is(err, ErrTorDown) {
+			p.refresh(ctx)
 		}
 	}
 	p.end()
+}
+
+// refresh looks anew for where the peer is, unless the peer comes to us.
+func (p *peer) refresh(ctx context.Context) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if p.dials(cancel) {
+		found := p.g.dialer.Refresh(ctx, p.onion)
+		p.log.Debug("asked Tor for the peer's descriptor", "found", found)
+	}
+	p.dials(nil)
 }
 
 // pause waits until it is time to try again. Those at a peer that is away for longer than
@@ -490,6 +500,9 @@ func (p *peer) stream(ctx context.Context) error {
 // not wait for those that only strangers have named.
 func (p *peer) slot(ctx context.Context) (chan struct{}, error) {
 	for {
+		if p.otherThan(nil) != nil {
+			return nil, errOffered
+		}
 		p.mu.Lock()
 		slots := p.g.strangers
 		if len(p.queue) > 0 {
@@ -517,7 +530,7 @@ func (p *peer) hasWork(ctx context.Context) bool {
 		}
 		p.mu.Lock()
 		now, later := p.looks()
-		work := len(p.queue)+len(p.verifies)+open > 0 || p.offered != nil || now
+		work := len(p.queue)+len(p.verifies)+open > 0 || p.offered != nil && p.offered.alive() || now
 		if !work {
 			p.down = nil // it is tried again before anything is said of it
 		}

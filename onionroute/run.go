@@ -22,6 +22,7 @@ type times struct {
 	negotiate time.Duration // stream header, TLS
 	header    time.Duration // until the first header is there
 	auth      time.Duration // until something is proven
+	element   time.Duration // from the first octet of an element to its last
 	dialback  time.Duration // the peer has to find its way to us by Tor
 
 	tick time.Duration // how often a stream is looked at
@@ -52,6 +53,7 @@ var defaultTimes = times{
 	negotiate: time.Minute,
 	header:    30 * time.Second,
 	auth:      2 * time.Minute,
+	element:   2 * time.Minute,
 	dialback:  90 * time.Second,
 
 	tick:      2 * time.Second,
@@ -290,6 +292,7 @@ func (g *Gateway) claim(in *stream, base string) {
 	for o := range g.inbound {
 		if o.claimed == base {
 			n++
+			in.rate.Store(o.rate.Load())
 		}
 	}
 	if n > maxOfPeer {

@@ -76,6 +76,7 @@ type limitsConfig struct {
 	UnauthenticatedStanza int `toml:"unauthenticated_stanza"`
 	Depth                 int `toml:"depth"`
 	Elements              int `toml:"elements"`
+	StanzaRate            int `toml:"stanza_rate"`
 }
 
 type spoolConfig struct {
@@ -222,7 +223,7 @@ func (c *config) check(at func(key, format string, args ...any)) {
 		at("tor.control", "with a running tor, tor.binary and tor.torrc have no use")
 	}
 	for key, n := range map[string]int{"stanza": c.Limits.Stanza, "unauthenticated_stanza": c.Limits.UnauthenticatedStanza,
-		"depth": c.Limits.Depth, "elements": c.Limits.Elements} {
+		"depth": c.Limits.Depth, "elements": c.Limits.Elements, "stanza_rate": c.Limits.StanzaRate} {
 		if n < 0 {
 			at("limits."+key, "must not be negative")
 		}
@@ -351,7 +352,7 @@ func (c *config) gatewaySettings(id *onionroute.Identity) onionroute.Config {
 	g := onionroute.Config{
 		Identity: id, SocketDir: c.socketDir(),
 		Spool: c.spoolFile(), MaxAge: time.Duration(c.Spool.MaxAge),
-		QueueBytes: c.Spool.PerPeer, UserBytes: c.Spool.PerUser, TotalBytes: c.Spool.Total,
+		StanzaRate: l.StanzaRate, QueueBytes: c.Spool.PerPeer, UserBytes: c.Spool.PerUser, TotalBytes: c.Spool.Total,
 		Unauthenticated: component.Limits{Bytes: l.UnauthenticatedStanza, Depth: l.Depth, Elements: l.Elements},
 		Authenticated:   component.Limits{Bytes: l.Stanza, Depth: l.Depth, Elements: l.Elements},
 		Privacy: onionroute.Privacy{Strict: c.Privacy.Level == "strict", Off: c.Privacy.Off, On: c.Privacy.On,
