@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -198,6 +199,17 @@ func TestInitTemplate(t *testing.T) {
 		assert.Len(t, c.Alias, 1)
 		assert.Len(t, c.Peer, 1)
 	}
+}
+
+// A mistake in the configuration has an exit code of its own, so that the unit is not
+// started again and again.
+func TestExitCode(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	err = exec.Command(self, "run", "--config", writeConfig(t, "x = 1")).Run()
+	exit := new(exec.ExitError)
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, exitConfig, exit.ExitCode())
 }
 
 // Each rule that can be switched is explained there.

@@ -38,9 +38,18 @@ func main() {
 		if !errors.Is(err, errTold) {
 			fmt.Fprintln(os.Stderr, "allium:", err)
 		}
+		if errors.As(err, new(configError)) {
+			os.Exit(exitConfig)
+		}
 		os.Exit(1)
 	}
 }
+
+// exitConfig is the exit code where it is of no use to try again: EX_CONFIG of sysexits.
+const exitConfig = 78
+
+// A configError is one that only another configuration mends.
+type configError struct{ error }
 
 // errTold is the error of a command that has said all about it already.
 var errTold = errors.New("failed")

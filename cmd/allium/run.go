@@ -20,7 +20,7 @@ type runCmd struct{ configFlag }
 func (cmd runCmd) Run(ctx context.Context, out output) error {
 	c, err := loadConfig(cmd.Config)
 	if err != nil {
-		return err
+		return configError{err}
 	}
 	log := newLogger(out.stderr, c.Log)
 	slog.SetDefault(log)
