@@ -25,8 +25,9 @@ import (
 )
 
 // modOnionsNode is a server as people have it today: a Prosody with the community
-// module mod_onions, whose VirtualHost is the onion name itself, beside a tor.
-func modOnionsNode(t testing.TB, name string) *node {
+// module mod_onions, whose VirtualHost is the onion name itself, beside a tor. services
+// are labels of rooms domains below it.
+func modOnionsNode(t testing.TB, name string, services ...string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -39,12 +40,19 @@ func modOnionsNode(t testing.TB, name string) *node {
 	require.NoError(t, err)
 	n := &node{dir: dir, domain: id.Name(), onion: id.Name(), user: "user-" + name, pass: rand.Text(), log: filepath.Join(dir, "tor.log")}
 	n.contacts = func(of *node) string { return of.user + "@" + of.onion }
-	cert, key := certificate(t, dir, n.onion)
+	n.control = filepath.Join(dir, "control")
+	var domains []string
+	for _, label := range services {
+		domains = append(domains, label+"."+n.onion)
+	}
+	cert, key := certificate(t, dir, append(domains, n.onion)...)
+	onions := fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key)
 	socks := freePort(t)
 	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, S2S: true, Modules: []string{"tls"},
-		HostExtra: fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key),
-		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\n", socks),
+		HostExtra: onions,
+		Extra: fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\n", socks) +
+			rooms(domains, onions),
 	})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
@@ -53,6 +61,7 @@ func modOnionsNode(t testing.TB, name string) *node {
 	require.NoError(t, err)
 	defer log.Close()
 	tor := exec.Command("tor", "-f", network.Torrc(), "--DataDirectory", filepath.Join(dir, "tor"), "--SocksPort", "127.0.0.1:"+socks,
+		"--ControlSocket", n.control, "--CookieAuthentication", "1",
 		"--HiddenServiceDir", service, "--HiddenServicePort", "5269 "+n.host.S2SAddr(), "--Log", "notice stdout",
 		"--__OwningControllerProcess", fmt.Sprint(os.Getpid()))
 	tor.Stdout, tor.Stderr = log, log
@@ -77,16 +86,22 @@ func visitorTor(t testing.TB) *onionroute.Tor {
 	dir, err := os.MkdirTemp("", "visitor")
 	require.NoError(t, err)
 	tor := onionroute.NewTor(onionroute.TorConfig{Dir: dir, Torrc: torNetwork(t).Torrc(), Log: quiet()})
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	runUp(t, tor)
+	return tor
+}
+
+// runUp runs a tor until the end of the test, and waits until it is up.
+func runUp(t testing.TB, tor *onionroute.Tor) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); tor.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended; os.RemoveAll(dir) })
+	t.Cleanup(func() { cancel(); <-ended })
 	select {
 	case <-tor.Up():
 	case <-time.After(time.Minute):
 		require.NoError(t, tor.Err())
 	}
-	return tor
 }
 
 // Many peers that are looked for at the same time do not get in each other's way, and

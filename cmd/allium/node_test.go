@@ -27,6 +27,7 @@ import (
 // and the nodes that tests ask for by name.
 var shared struct {
 	once  sync.Once
+	delay time.Duration // of the network
 	net   *tornet.Network
 	err   error
 	nodes map[string]*node
@@ -37,6 +38,13 @@ func stopShared() {
 	for i := len(shared.stop) - 1; i >= 0; i-- {
 		shared.stop[i]()
 	}
+}
+
+// newNetwork ends all that is shared, and makes the next that is asked for belong to a
+// new network with that delay.
+func newNetwork(delay time.Duration) {
+	stopShared()
+	shared.once, shared.delay, shared.nodes, shared.stop = sync.Once{}, delay, nil, nil
 }
 
 func atEnd(f func()) { shared.stop = append(shared.stop, f) }
@@ -54,7 +62,7 @@ func torNetwork(t testing.TB) *tornet.Network {
 		require.NoError(t, err)
 		atEnd(func() { os.RemoveAll(dir) })
 		began := time.Now()
-		if shared.net, shared.err = tornet.Start(deadline(t, 3*time.Minute), dir, tornet.Options{}); shared.err == nil {
+		if shared.net, shared.err = tornet.Start(deadline(t, 3*time.Minute), dir, tornet.Options{Delay: shared.delay}); shared.err == nil {
 			t.Logf("Tor network up after %v", time.Since(began).Round(time.Second))
 			atEnd(func() { shared.net.Close() })
 		}
@@ -74,12 +82,13 @@ type node struct {
 	log, trace  string
 	client      *hosttest.Client
 	config      string
+	control     string                // socket of the tor, if that is not Allium's own
 	contacts    func(of *node) string // how this node's user writes another's address
 }
 
 // alliumNode is the node of that name: a host of that kind with an Allium, which runs
-// under strace in tests.
-func alliumNode(t testing.TB, name, kind string) *node {
+// under strace in tests. services are rooms domains of the host, a Prosody.
+func alliumNode(t testing.TB, name, kind string, services ...string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -92,20 +101,22 @@ func alliumNode(t testing.TB, name, kind string) *node {
 	start := map[string]func(context.Context, string, hosttest.Config) (*hosttest.Host, error){
 		"prosody": hosttest.StartProsody, "ejabberd": hosttest.StartEjabberd}[kind]
 	n.host, err = start(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
-		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{gateway: secret}})
+		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{gateway: secret},
+		Extra: rooms(services, "")})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
 	n.config = filepath.Join(dir, "allium.toml")
 	tor := fmt.Sprintf("torrc = %q", net.Torrc())
-	if kind == "ejabberd" { // here, it uses a tor that runs already
-		tor = fmt.Sprintf("control = %q", "unix:"+n.runTor(t, net))
+	if kind == "ejabberd" || testingB(t) { // here, it uses a tor that runs already
+		n.control = n.runTor(t, net)
+		tor = fmt.Sprintf("control = %q", "unix:"+n.control)
 	}
 	require.NoError(t, os.WriteFile(n.config, fmt.Appendf(nil, `
 state_dir = "state"
 [host]
 server = %q
 secret = %q
-domains = [%q]
+domains = ["%s"]
 [federation]
 domain = %q
 [tor]
@@ -113,7 +124,7 @@ domain = %q
 [log]
 level = %q
 addresses = true
-`, n.host.ComponentAddr(), secret, n.domain, gateway, tor, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
+`, n.host.ComponentAddr(), secret, strings.Join(append([]string{n.domain}, services...), `", "`), gateway, tor, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
 	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
 	n.onion = id.Name()
@@ -130,6 +141,14 @@ addresses = true
 	}
 	shared.nodes[name] = n
 	return n
+}
+
+// rooms is Prosody's configuration for its own rooms at these domains.
+func rooms(domains []string, options string) (lua string) {
+	for _, d := range domains {
+		lua += fmt.Sprintf("Component %q \"muc\"\n    muc_room_locking = false\n%s", d, options)
+	}
+	return lua
 }
 
 // testingB tells of a benchmark.
