@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -215,22 +216,29 @@ func (o *bareOnion) limit(b *testing.B) time.Duration {
 	require.NoError(b, err)
 	defer c.Close()
 	took := time.Since(began)
-	var rounds []time.Duration
+	return took + median(roundTrips(b, c, 5))/2
+}
+
+// roundTrips measures round trips of one octet.
+func roundTrips(b *testing.B, c net.Conn, n int) (took []time.Duration) {
 	ball := make([]byte, 1)
-	for range 5 {
+	for range n {
 		began := time.Now()
 		_, err := c.Write(ball)
 		require.NoError(b, err)
 		_, err = io.ReadFull(c, ball)
 		require.NoError(b, err)
-		rounds = append(rounds, time.Since(began))
+		took = append(took, time.Since(began))
 	}
-	return took + median(rounds)/2
+	return took
 }
 
-func median(d []time.Duration) time.Duration {
-	s := slices.Sorted(slices.Values(d))
-	return s[len(s)/2]
+func median(d []time.Duration) time.Duration { return quantile(d, 0.5) }
+
+// quantile is the value that part q of all are not above.
+func quantile[T cmp.Ordered](all []T, q float64) T {
+	s := slices.Sorted(slices.Values(all))
+	return s[int(q*float64(len(s)-1)+0.5)]
 }
 
 func spread(d []time.Duration) string {
