@@ -32,7 +32,7 @@ type wire struct {
 
 func newWire() *wire { return &wire{ports: map[string]string{}, tls: map[string]string{}} }
 
-func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.Conn, error) {
+func (w *wire) Dial(ctx context.Context, onion string, port int, _ string, first []byte) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	path := w.ports[onion]
@@ -49,6 +49,7 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		w.conns = append(w.conns, c)
+		_, err = c.Write(first)
 	}
 	return c, err
 }

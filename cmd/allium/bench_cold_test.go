@@ -198,7 +198,7 @@ func newBareOnion(b *testing.B) *bareOnion {
 	for range 10 {
 		visitor.Refresh(deadline(b, time.Minute), o.name)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		if c, err := visitor.Dial(ctx, o.name, 7, "warm"); err == nil {
+		if c, err := visitor.Dial(ctx, o.name, 7, "warm", nil); err == nil {
 			c.Close()
 			cancel()
 			return o
@@ -212,7 +212,7 @@ func newBareOnion(b *testing.B) *bareOnion {
 // limit is the time of a connection and half a round trip by it.
 func (o *bareOnion) limit(b *testing.B) time.Duration {
 	began := time.Now()
-	c, err := o.visitor.Dial(deadline(b, time.Minute), o.name, 7, fmt.Sprint(began))
+	c, err := o.visitor.Dial(deadline(b, time.Minute), o.name, 7, fmt.Sprint(began), nil)
 	require.NoError(b, err)
 	defer c.Close()
 	took := time.Since(began)

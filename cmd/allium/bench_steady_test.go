@@ -17,7 +17,7 @@ import (
 func BenchmarkSteady(b *testing.B) {
 	const rounds, talks, count = 5, 100, 2000
 	bare := newBareOnion(b)
-	echo, err := bare.visitor.Dial(deadline(b, time.Minute), bare.name, 7, "steady")
+	echo, err := bare.visitor.Dial(deadline(b, time.Minute), bare.name, 7, "steady", nil)
 	require.NoError(b, err)
 	defer echo.Close()
 	pairs := []*pairOfNodes{
