@@ -174,8 +174,6 @@ func newBareOnion(b *testing.B) *bareOnion {
 	dir, err := os.MkdirTemp("", "echo")
 	require.NoError(b, err)
 	b.Cleanup(func() { os.RemoveAll(dir) })
-	id, err := onionroute.CreateIdentity(filepath.Join(dir, "key"))
-	require.NoError(b, err)
 	l, err := net.Listen("unix", filepath.Join(dir, "echo"))
 	require.NoError(b, err)
 	b.Cleanup(func() { l.Close() })
@@ -188,17 +186,23 @@ func newBareOnion(b *testing.B) *bareOnion {
 			go func() { io.Copy(c, c); c.Close() }()
 		}
 	}()
-	service := onionroute.NewTor(onionroute.TorConfig{Dir: filepath.Join(dir, "tor"), Torrc: torNetwork(b).Torrc(), Log: quiet()})
-	service.Publish(id, map[int]string{7: l.Addr().String()})
-	runUp(b, service)
-	visitorDir := filepath.Join(dir, "visitor")
-	visitor := onionroute.NewTor(onionroute.TorConfig{Dir: visitorDir, Torrc: torNetwork(b).Torrc(), Log: quiet()})
-	runUp(b, visitor)
-	o := &bareOnion{visitor, id.Name(), watchTor(b, filepath.Join(visitorDir, "control"), filepath.Join(visitorDir, "cookie"))}
+	// Both have a service, since a tor with one has other circuits ready than one without.
+	var tors []*onionroute.Tor
+	o := &bareOnion{}
+	for _, name := range []string{"visitor", "service"} {
+		id, err := onionroute.CreateIdentity(filepath.Join(dir, name, "key"))
+		require.NoError(b, err)
+		tor := onionroute.NewTor(onionroute.TorConfig{Dir: filepath.Join(dir, name), Torrc: torNetwork(b).Torrc(), Log: quiet()})
+		tor.Publish(id, map[int]string{7: l.Addr().String()})
+		runUp(b, tor)
+		tors, o.name = append(tors, tor), id.Name()
+	}
+	o.visitor = tors[0]
+	o.tor = watchTor(b, filepath.Join(dir, "visitor", "control"), filepath.Join(dir, "visitor", "cookie"))
 	for range 10 {
-		visitor.Refresh(deadline(b, time.Minute), o.name)
+		o.visitor.Refresh(deadline(b, time.Minute), o.name)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		if c, err := visitor.Dial(ctx, o.name, 7, "warm", nil); err == nil {
+		if c, err := o.visitor.Dial(ctx, o.name, 7, "warm", nil); err == nil {
 			c.Close()
 			cancel()
 			return o
