@@ -3,9 +3,11 @@ package onionroute
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cretz/bine/torutil"
 	"mellium.im/xmpp/jid"
@@ -279,9 +281,24 @@ func IsOnion(domain string) bool {
 	if len(id) != 56 || strings.ContainsFunc(id, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '2' || c > '7') }) {
 		return false
 	}
-	_, err := torutil.PublicKeyFromV3OnionServiceID(id)
-	return err == nil
+	known := &rightNames[maphash.String(rightSeed, id)%uint64(len(rightNames))]
+	if last := known.Load(); last != nil && *last == id {
+		return true
+	}
+	if _, err := torutil.PublicKeyFromV3OnionServiceID(id); err != nil {
+		return false
+	}
+	id = strings.Clone(id)
+	known.Store(&id)
+	return true
 }
+
+// rightNames are names that were found to be right lately: each stanza names the same few
+// several times, and the checksum is a good part of what translating it costs.
+var (
+	rightNames [1024]atomic.Pointer[string]
+	rightSeed  = maphash.MakeSeed()
+)
 
 // isHostname tells of labels of letters, digits and hyphens, in lower case.
 func isHostname(s string) bool {

@@ -157,7 +157,7 @@ func TestIsOnion(t *testing.T) {
 	for _, bad := range []string{"", "onion", "foo.onion", "expyuzz4wqqyqhjn.onion", flipped, strings.TrimSuffix(x, ".onion"),
 		x + ".example.org", "a%b." + x, "-a." + x, "xn--bcher-kva." + x, strings.ToUpper(x[:56]) + ".onion", x[:55] + ".onion"} {
 		assert.False(t, IsOnion(bad), bad)
-		assert.Empty(t, Base(bad))
+		assert.Empty(t, Base(bad), "%s, asked for once more", bad)
 	}
 }
 

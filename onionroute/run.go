@@ -79,6 +79,7 @@ var defaultTimes = times{
 const (
 	writeTimeout = 30 * time.Second
 	closeTimeout = 3 * time.Second
+	laterDelay   = 50 * time.Millisecond
 
 	batchBytes   = 64 << 10  // octets in one write
 	maxStanza    = 250_000   // octets to a peer; Prosody and Allium take 256 KiB and more

@@ -52,7 +52,8 @@ func (st *stream) manage(e *component.Element) error {
 		if sess == nil {
 			return component.NewStreamError(condition.PolicyViolation, "no stream management")
 		}
-		return st.c.send(smElement("a").With("h", number(sess.toldPeer())))
+		st.acknowledge(sess.toldPeer())
+		return nil
 	case e.Name.Local == "a":
 		h, err := smNumber(e)
 		if err != nil {
@@ -146,12 +147,8 @@ func (st *stream) goOn(sess *session) {
 	sess.goOn(st)
 }
 
-// acknowledge tells the peer how many of its stanzas were handled.
-func (st *stream) acknowledge(h uint32) {
-	if err := st.c.send(smElement("a").With("h", number(h))); err != nil {
-		st.log.Debug("could not acknowledge", "error", err)
-	}
-}
+// acknowledge tells the peer how many of its stanzas were handled. That is not urgent.
+func (st *stream) acknowledge(h uint32) { st.c.later(smElement("a").With("h", number(h))) }
 
 // acked takes note of what the peer has handled.
 func (st *stream) acked(h uint32) error {

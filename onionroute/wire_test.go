@@ -33,7 +33,7 @@ type wire struct {
 
 func newWire() *wire { return &wire{ports: map[string]string{}, tls: map[string]string{}} }
 
-func (w *wire) Dial(ctx context.Context, onion string, port int, isolation string) (net.Conn, error) {
+func (w *wire) Dial(ctx context.Context, onion string, port int, isolation string, first []byte) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	path := w.ports[onion]
@@ -50,6 +50,7 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		w.conns = append(w.conns, c)
+		_, err = c.Write(first)
 	}
 	return c, err
 }

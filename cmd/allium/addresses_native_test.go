@@ -39,7 +39,7 @@ func nativeProsody(t testing.TB, name string, friends ...*node) *node {
 	}
 	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(n.dir, "host"), hosttest.Config{
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{"other.example": "x"},
-		S2S: true, Extra: fmt.Sprintf("plugin_paths = { %q }\n", modules), HostExtra: config})
+		S2S: true, Extra: fmt.Sprintf("plugin_paths = { %q }\nmuc_room_locking = false\n", modules), HostExtra: config})
 	require.NoError(t, err)
 	n.startNative(t, sections, n.host.ComponentAddr())
 	return n

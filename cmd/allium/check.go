@@ -215,7 +215,7 @@ func reach(ctx context.Context, tor *onionroute.Tor, onion string) error {
 
 // greet opens a stream and reads the answer.
 func greet(ctx context.Context, tor *onionroute.Tor, onion string) error {
-	conn, err := tor.Dial(ctx, onion, 5269, "check")
+	conn, err := tor.Dial(ctx, onion, 5269, "check", nil)
 	if err != nil {
 		return err
 	}

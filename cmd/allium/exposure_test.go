@@ -270,7 +270,7 @@ func probe(t *testing.T, n *node, port int) (heard []string) {
 		header(n.onion) + "<db:result from='" + n.domain + "' to='" + n.onion + "'>key</db:result>",
 		header(n.onion) + "<message from='x@" + n.onion + "' to='x@" + n.onion + "'/>", header(n.onion) + "<iq/>", header(n.onion) + "<a><b></a>",
 	} {
-		conn, err := tor.Dial(ctx, n.onion, port, rand.Text())
+		conn, err := tor.Dial(ctx, n.onion, port, rand.Text(), nil)
 		require.NoError(t, err)
 		conn.SetDeadline(time.Now().Add(time.Minute))
 		if port == 5270 {
@@ -289,7 +289,7 @@ func probe(t *testing.T, n *node, port int) (heard []string) {
 		heard = append(heard, text)
 	}
 	if port == 5269 {
-		conn, err := tor.Dial(ctx, n.onion, port, rand.Text())
+		conn, err := tor.Dial(ctx, n.onion, port, rand.Text(), nil)
 		require.NoError(t, err)
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(time.Minute))

@@ -47,12 +47,13 @@ func modOnionsNode(t testing.TB, name string, domain ...string) *node {
 	}
 	n.contacts = func(of *node) string { return of.user + "@" + of.known }
 	cert, key := certificate(t, dir, n.onion, "rooms."+n.onion)
+	n.control = filepath.Join(dir, "control")
 	socks := freePort(t)
 	onions := fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key)
 	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, S2S: true, Modules: []string{"tls"},
 		HostExtra: onions + fmt.Sprintf("Component %q \"muc\"\n%s", "rooms."+n.domain, onions),
-		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\n", socks),
+		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\nmuc_room_locking = false\n", socks),
 	})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
@@ -61,6 +62,7 @@ func modOnionsNode(t testing.TB, name string, domain ...string) *node {
 	require.NoError(t, err)
 	defer log.Close()
 	tor := exec.Command("tor", "-f", network.Torrc(), "--DataDirectory", filepath.Join(dir, "tor"), "--SocksPort", "127.0.0.1:"+socks,
+		"--ControlSocket", n.control, "--CookieAuthentication", "1",
 		"--HiddenServiceDir", service, "--HiddenServicePort", "5269 "+n.host.S2SAddr(), "--Log", "notice stdout",
 		"--__OwningControllerProcess", fmt.Sprint(os.Getpid()))
 	tor.Stdout, tor.Stderr = log, log
@@ -87,16 +89,22 @@ func visitorTor(t testing.TB) *onionroute.Tor {
 	dir, err := os.MkdirTemp("", "visitor")
 	require.NoError(t, err)
 	tor := onionroute.NewTor(onionroute.TorConfig{Dir: dir, Torrc: torNetwork(t).Torrc(), Log: quiet()})
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	runUp(t, tor)
+	return tor
+}
+
+// runUp runs a tor until the end of the test, and waits until it is up.
+func runUp(t testing.TB, tor *onionroute.Tor) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); tor.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended; os.RemoveAll(dir) })
+	t.Cleanup(func() { cancel(); <-ended })
 	select {
 	case <-tor.Up():
 	case <-time.After(time.Minute):
 		require.NoError(t, tor.Err())
 	}
-	return tor
 }
 
 // Many peers that are looked for at the same time do not get in each other's way, and

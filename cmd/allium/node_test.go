@@ -27,6 +27,7 @@ import (
 // and the nodes that tests ask for by name.
 var shared struct {
 	once  sync.Once
+	delay time.Duration // of the network
 	net   *tornet.Network
 	err   error
 	nodes map[string]*node
@@ -37,6 +38,13 @@ func stopShared() {
 	for i := len(shared.stop) - 1; i >= 0; i-- {
 		shared.stop[i]()
 	}
+}
+
+// newNetwork ends all that is shared, and makes the next that is asked for belong to a
+// new network with that delay.
+func newNetwork(delay time.Duration) {
+	stopShared()
+	shared.once, shared.delay, shared.nodes, shared.stop = sync.Once{}, delay, nil, nil
 }
 
 func atEnd(f func()) { shared.stop = append(shared.stop, f) }
@@ -54,7 +62,7 @@ func torNetwork(t testing.TB) *tornet.Network {
 		require.NoError(t, err)
 		atEnd(func() { os.RemoveAll(dir) })
 		began := time.Now()
-		if shared.net, shared.err = tornet.Start(deadline(t, 3*time.Minute), dir, tornet.Options{}); shared.err == nil {
+		if shared.net, shared.err = tornet.Start(deadline(t, 3*time.Minute), dir, tornet.Options{Delay: shared.delay}); shared.err == nil {
 			t.Logf("Tor network up after %v", time.Since(began).Round(time.Second))
 			atEnd(func() { shared.net.Close() })
 		}
@@ -77,6 +85,7 @@ type node struct {
 	veiled      bool // its user must not see the name of an onion service
 	client      *hosttest.Client
 	config, web string
+	control     string                // socket of the tor, if that is not Allium's own
 	contacts    func(of *node) string // how this node's user writes another's address
 }
 
@@ -100,8 +109,9 @@ func alliumNode(t testing.TB, name, kind string, federation ...string) *node {
 	atEnd(func() { n.host.Stop() })
 	n.server, n.config, n.web = n.host.ComponentAddr(), filepath.Join(dir, "allium.toml"), "127.0.0.1:"+freePort(t)
 	tor := fmt.Sprintf("torrc = %q", net.Torrc())
-	if kind == "ejabberd" { // here, it uses a tor that runs already
-		tor = fmt.Sprintf("control = %q", "unix:"+n.runTor(t, net))
+	if kind == "ejabberd" || testingB(t) { // here, it uses a tor that runs already
+		n.control = n.runTor(t, net)
+		tor = fmt.Sprintf("control = %q", "unix:"+n.control)
 	}
 	require.NoError(t, os.WriteFile(n.config, fmt.Appendf(nil, `
 state_dir = "state"
