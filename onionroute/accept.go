@@ -35,7 +35,7 @@ func (st *stream) serve(ctx context.Context, direct bool) {
 	}
 	st.c.end(err)
 	if sess := st.session(); sess != nil && sess.broke(st) {
-		st.g.endSession(sess)
+		st.g.orphaned(st, sess)
 	}
 }
 

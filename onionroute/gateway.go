@@ -260,6 +260,27 @@ func (g *Gateway) endSession(sess *session) {
 	}
 }
 
+// orphaned sees to a session that a peer has opened, and whose stream has ended before
+// the peer's goroutine took it: the peer is going to resume it.
+func (g *Gateway) orphaned(st *stream, sess *session) {
+	if !sess.resumable() || st.c.d.Closed() {
+		g.endSession(sess)
+		return
+	}
+	if err := g.toPeer(sess.peer, func(p *peer) error { return p.adopt(sess) }); err != nil {
+		g.keepSession(sess) // for the next start
+	}
+}
+
+// keepSession waits a while for the host to take what was read in a session, and keeps
+// that. What the host takes after the end would come to it again after the next start.
+func (g *Gateway) keepSession(sess *session) {
+	sess.settle(closeTimeout, func() bool { return false })
+	if _, err := sess.tell(g); err != nil {
+		g.log.Error("the spool cannot be written; what a peer sent last may arrive twice", "error", err)
+	}
+}
+
 // dropped makes a peer forget a stream that has ended. It is false if the peer's
 // goroutine is still at it.
 func (g *Gateway) dropped(onion string, st *stream) bool {

@@ -30,6 +30,8 @@ type peer struct {
 	mu       sync.Mutex
 	session  *session // that can be resumed; nil if there is none; only run changes it
 	queue    []*item
+	last     int64            // order of the last item that was queued
+	late     bool             // the queue is about to be stored
 	presence map[string]*item // the newest for a peer that is away, by from and to
 	bytes    int              // cost of the items that are here or in the stream
 	answers  int              // cost of those that answer the peer
@@ -38,8 +40,8 @@ type peer struct {
 	gone     bool  // run has ended; the peer must be looked up anew
 
 	cur     *stream                 // that items go by
-	writing time.Time               // since when cur is in a write; zero: it is not
 	offered *stream                 // that the peer has opened, to be used next
+	orphan  *session                // that the peer has opened by a stream that was never used
 	cancel  context.CancelCauseFunc // of the attempt to connect; nil if there is none
 }
 
@@ -105,9 +107,15 @@ func (p *peer) send(it *item) error {
 	default:
 		p.bytes += it.cost()
 	}
+	p.last++
+	it.order = p.last
 	p.queue = append(p.queue, it)
-	if p.cur == nil || !p.writing.IsZero() && time.Since(p.writing) > p.g.times.stall {
+	if p.cur == nil {
 		p.storeQueue()
+	} else if !p.late {
+		// Mostly it has gone out by then.
+		p.late = true
+		time.AfterFunc(p.g.times.stall, p.storeLate)
 	}
 	poke(p.wake)
 	return nil
@@ -132,6 +140,13 @@ func (p *peer) storeQueue() {
 			go p.notKept(items)
 		}
 	})
+}
+
+func (p *peer) storeLate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.late = false
+	p.storeQueue()
 }
 
 // notKept returns those items to their senders that cannot be kept. Some may be on their
@@ -267,13 +282,12 @@ func (p *peer) offer(st *stream) error {
 	if p.gone {
 		return errGone
 	}
-	p.offered = st
-	if sess := st.session(); sess != nil && p.session != nil && sess != p.session && p.session.isNew() {
-		// Nothing is read by it until this is done.
-		p.session.merge(sess)
-		st.share(p.session)
-		p.session.start(p.g)
+	if o := p.offered; o != nil && o != st {
+		if sess := o.session(); sess != nil && sess.broke(o) && sess.resumable() {
+			p.adoptLocked(sess)
+		}
 	}
+	p.offered = st
 	st.mu.Lock()
 	st.p = p
 	st.mu.Unlock()
@@ -286,6 +300,66 @@ func (p *peer) offer(st *stream) error {
 	poke(p.wake)
 	poke(p.retry)
 	return nil
+}
+
+// adopt takes a session over that the peer has opened by a stream that has ended.
+func (p *peer) adopt(sess *session) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return errGone
+	}
+	p.adoptLocked(sess)
+	poke(p.wake)
+	return nil
+}
+
+func (p *peer) adoptLocked(sess *session) {
+	if p.orphan != nil && p.orphan != sess {
+		p.g.endSession(p.orphan)
+	}
+	p.orphan = sess
+}
+
+func (p *peer) hasOrphan() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.orphan != nil
+}
+
+// takeOrphan makes a session that the peer has opened its own. One that it had before,
+// the peer does not know any more, unless that is as new.
+func (p *peer) takeOrphan() {
+	p.mu.Lock()
+	sess := p.orphan
+	p.orphan = nil
+	p.mu.Unlock()
+	switch {
+	case sess == nil || sess == p.session:
+	case p.session != nil && p.session.isNew():
+		p.merge(sess)
+	default:
+		p.forgetSession()
+		p.own(sess)
+	}
+}
+
+// merge makes a session that the peer has opened one with ours.
+func (p *peer) merge(theirs *session) {
+	p.session.merge(theirs)
+	if _, err := p.session.tell(p.g); err != nil {
+		p.log.Error("the spool cannot be written; what is under way may arrive twice after a restart", "error", err)
+	}
+	p.session.start(p.g)
+}
+
+// mergeOf makes the session that the peer has opened by a stream one with ours, if ours
+// is as new.
+func (p *peer) mergeOf(st *stream) {
+	if sess := st.session(); sess != nil && p.session != nil && sess != p.session && p.session.isNew() {
+		p.merge(sess)
+		st.share(p.session)
+	}
 }
 
 // dials notes that an attempt to connect is under way, which can be given up by cancel;
@@ -301,8 +375,9 @@ func (p *peer) dials(cancel context.CancelCauseFunc) bool {
 func (p *peer) use(st *stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cur, p.writing = st, time.Time{}
+	p.cur = st
 	if st == nil {
+		p.storeQueue()
 		return
 	}
 	if p.offered == st {
@@ -311,16 +386,6 @@ func (p *peer) use(st *stream) {
 	for key, it := range p.presence {
 		delete(p.presence, key)
 		p.queue = append(p.queue, it)
-	}
-}
-
-// writes notes when a write begins and ends.
-func (p *peer) writes(begins bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.writing = time.Time{}
-	if begins {
-		p.writing = time.Now()
 	}
 }
 
@@ -387,7 +452,10 @@ func (p *peer) end() {
 	for _, v := range verifies {
 		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
 	}
-	if !p.g.ending() && p.session != nil {
+	p.takeOrphan()
+	if p.session != nil && p.g.ending() {
+		p.g.keepSession(p.session)
+	} else {
 		p.forgetSession()
 	}
 	p.bounce(func(it *item) error {
@@ -403,11 +471,15 @@ func (p *peer) end() {
 // use: a peer that takes connections and no stanzas is not better than one that cannot
 // be reached.
 func (p *peer) stream(ctx context.Context) error {
+	p.takeOrphan()
 	st := p.otherThan(nil)
+	if st != nil {
+		p.mergeOf(st)
+	}
 	if st != nil && st.session() != nil && st.session() == p.session {
 		// What was written by another stream, and broke off, is not settled by going on
 		// here; it is by resuming the session.
-		if n, _ := p.session.open(); n > 0 {
+		if !p.session.settled() {
 			st.c.abort()
 			p.drop(st)
 			st = nil
@@ -462,6 +534,7 @@ func (p *peer) hasWork(ctx context.Context) bool {
 	idle := time.NewTimer(p.g.times.peerIdle)
 	defer idle.Stop()
 	for {
+		p.takeOrphan()
 		open := 0
 		if p.session != nil {
 			open, _ = p.session.open()
@@ -485,7 +558,7 @@ func (p *peer) hasWork(ctx context.Context) bool {
 				continue
 			}
 			p.mu.Lock()
-			p.gone = len(p.queue)+len(p.verifies) == 0 && p.offered == nil
+			p.gone = len(p.queue)+len(p.verifies) == 0 && p.offered == nil && p.orphan == nil
 			gone := p.gone
 			p.mu.Unlock()
 			if gone {

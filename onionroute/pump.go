@@ -171,11 +171,17 @@ func (st *stream) goesOn(p *peer, h uint32) error {
 // When both have opened one at the same time, it is the one of whom has the smaller
 // name. What was written by the other has to arrive first.
 func (st *stream) other(p *peer) error {
+	if p.hasOrphan() {
+		return component.NewStreamError(condition.Conflict, "the peer has begun another session")
+	}
 	o := p.otherThan(st)
 	if o == nil {
 		return nil
 	}
 	wants, first := o.wantsSessionOf(st), st.goesFirst()
+	if !st.isResuming() {
+		p.mergeOf(o)
+	}
 	if sess := o.session(); !wants && sess != nil && p.session != nil && sess != p.session {
 		return component.NewStreamError(condition.Conflict, "the peer has lost what it knew of the session")
 	}
@@ -205,6 +211,12 @@ func (st *stream) share(sess *session) {
 	at := sess.on()
 	sess.goOn(st) // it is read by this one too
 	sess.goOn(at)
+}
+
+func (st *stream) isResuming() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.resuming
 }
 
 // goesFirst tells if the stream resumes a session, and goes before one of the peer's that
@@ -256,7 +268,7 @@ func (st *stream) work(p *peer) error {
 		return nil
 	}
 	items, verifies := p.take()
-	if !st.writesAtOnce() {
+	if !st.writesAtOnce(items) {
 		p.keep(items, nil)
 	}
 	for i, v := range verifies {
@@ -282,11 +294,16 @@ func (st *stream) work(p *peer) error {
 	return nil
 }
 
-// writesAtOnce tells if items are written, and so kept, as soon as they are ready.
-func (st *stream) writesAtOnce() bool {
+// writesAtOnce tells if items are written, and so kept, as soon as they are ready: by the
+// next write, and no other before it.
+func (st *stream) writesAtOnce(items []*item) bool {
+	size := 0
+	for _, it := range items {
+		size += len(it.xml)
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.trusted && st.sess != nil && !st.resuming
+	return st.trusted && st.sess != nil && !st.resuming && len(st.ready) == 0 && size <= batchBytes
 }
 
 // line puts an item where it is written from, or waits until its pair of domains may
@@ -345,10 +362,7 @@ func (st *stream) write(p *peer) error {
 		out = st.question().AppendXML(out, component.NSServer)
 	}
 	st.mu.Unlock()
-	p.writes(true)
-	err := st.c.write(out)
-	p.writes(false)
-	if err != nil {
+	if err := st.c.write(out); err != nil {
 		return err
 	}
 	st.mu.Lock()
@@ -587,7 +601,8 @@ func (st *stream) finish(p *peer) error {
 }
 
 // close ends the stream in order: what we have read is handled and acknowledged, what
-// we have written is acknowledged, and so there is nothing left of the session.
+// we have written is acknowledged, and so there is nothing left of the session. Where
+// that cannot be had, the session stays, to be resumed.
 func (st *stream) close(p *peer, why error) error {
 	timeout := time.After(closeTimeout)
 	sess := st.session()
@@ -595,13 +610,9 @@ func (st *stream) close(p *peer, why error) error {
 		if st.openNow() > 0 {
 			st.ask()
 		}
-		for {
-			if h, all := sess.handled(); all && h == sess.toldPeer() && st.openNow() == 0 {
-				break
-			}
+		for !st.isOver(sess) {
 			select {
-			case <-timeout: // the session stays, to be resumed
-				st.c.abort()
+			case <-timeout:
 				return why
 			case <-st.ended:
 				return why
@@ -624,6 +635,29 @@ func (st *stream) close(p *peer, why error) error {
 	return why
 }
 
+// isOver tells if nothing is left of the session. From then on nothing more is taken from
+// the peer: it does not get to know of it, and writes it again by the next stream.
+func (st *stream) isOver(sess *session) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	h, all := sess.handled()
+	st.over = all && h == sess.toldPeer() && st.openItems() == 0
+	return st.over
+}
+
+// end ends the connection. The closing tag ends the session too (XEP-0198 §8), so if
+// that is to be resumed there is none.
+func (st *stream) end(err error) {
+	st.mu.Lock()
+	resumed := st.managed && st.sess.resumable() && !st.over
+	st.mu.Unlock()
+	if se := new(component.StreamError); resumed && !st.c.d.Closed() && !errors.As(err, &se) {
+		st.c.abort()
+		return
+	}
+	st.c.end(err)
+}
+
 // leave returns to the queue what was not written by the stream, and what may not have
 // arrived. A session that broke off waits for its next stream.
 func (st *stream) leave(p *peer, err error) {
@@ -639,7 +673,7 @@ func (st *stream) leave(p *peer, err error) {
 	}
 	p.use(nil)
 	st.cancel()
-	st.c.end(err)
+	st.end(err)
 	<-st.ended // nothing is read any more
 	st.mu.Lock()
 	sess, closed := st.sess, st.c.d.Closed()

@@ -33,7 +33,7 @@ type times struct {
 	streamIdle time.Duration // a stream that is not used is closed
 	silence    time.Duration // of a peer that proved who it is, on its stream
 
-	stall time.Duration // a write that takes longer does not hold up what has to be kept
+	stall time.Duration // what has to be kept is on disk after that, though a write takes longer
 	late  time.Duration // a message that is older says since when it waits
 
 	maxAge     time.Duration // messages wait for a peer that cannot be reached
@@ -61,7 +61,7 @@ var defaultTimes = times{
 	streamIdle: 30 * time.Minute,
 	silence:    2 * time.Hour,
 
-	stall: 100 * time.Millisecond,
+	stall: 20 * time.Millisecond,
 	late:  10 * time.Second,
 
 	maxAge:     7 * 24 * time.Hour,
@@ -173,18 +173,18 @@ func (g *Gateway) load(ctx context.Context) error {
 	}
 	for _, ss := range stored {
 		p := of(ss.peer)
-		if p.session == nil {
-			p.own(newSession(ss.peer, ss.id))
-			p.session.recovered, p.session.lost = true, time.Now()
-		} else {
-			p.session.theirs = ss.id
+		if p.session != nil { // a peer that begins another one has lost this
+			g.endSession(p.session)
 		}
+		p.own(newSession(ss.peer, ss.id))
+		p.session.theirs, p.session.recovered, p.session.lost = ss.theirs, true, time.Now()
 		p.session.in, p.session.told = newCounter(ss.h), ss.h
 	}
 	for _, it := range items {
 		p := of(it.onion)
 		g.quota.take(it, g.c.TotalBytes, g.c.UserBytes, true)
 		p.bytes += it.cost()
+		p.last = it.order
 		if p.session != nil && p.session.is(it.session) {
 			p.session.unacked = append(p.session.unacked, it)
 		} else {

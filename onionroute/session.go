@@ -30,6 +30,7 @@ type session struct {
 	acked     uint32    // number of the last one that the peer has handled
 	unacked   []*item   // written and not acknowledged, in order
 	recovered bool      // after a crash: more may have been written than we know
+	resumed   bool      // so both know it
 	in        *counter  // of what was read
 	told      uint32    // what the peer was told of that
 	at        *stream   // that it goes on; nil when that broke off
@@ -88,6 +89,19 @@ func (s *session) counter() *counter {
 
 func (s *session) handled() (h uint32, all bool) { return s.counter().handled() }
 
+// settle waits until all that was read has been handled, and tells if that is so in time
+// and before the wait is given up.
+func (s *session) settle(within time.Duration, giveUp func() bool) bool {
+	for end := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
+		if _, all := s.handled(); all {
+			return true
+		}
+		if time.Now().After(end) || giveUp() {
+			return false
+		}
+	}
+}
+
 // number counts items as written, which gives them their numbers.
 func (s *session) number(items []*item) {
 	s.mu.Lock()
@@ -131,7 +145,7 @@ func (s *session) resume(h uint32) (handled, again []*item, ok bool) {
 	again = s.takeBack()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.out, s.acked, s.recovered = h, h, false
+	s.out, s.acked, s.recovered, s.resumed = h, h, false, true
 	return handled, again, true
 }
 
@@ -165,22 +179,36 @@ func (s *session) open() (n int, last uint32) {
 	return len(s.unacked), s.out
 }
 
+// settled tells if all that was written is known to have arrived.
+func (s *session) settled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.unacked) == 0 && !s.recovered
+}
+
 // merge makes a session that the peer has opened one with this, which we have opened at
 // the same time. By ours, only we have written, and by theirs only they: so what is
 // counted of one direction in the one, and of the other in the other, goes together.
+// Theirs is empty then, and not in the spool any more once this is told.
 func (s *session) merge(theirs *session) {
 	theirs.end()
-	id, in := theirs.name(), theirs.counter()
+	theirs.telling.Lock()
+	theirs.mu.Lock()
+	id, in, told, by := theirs.id, theirs.in, theirs.told, theirs.by
+	theirs.id = ""
+	theirs.mu.Unlock()
+	theirs.telling.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.theirs, s.in = id, in
+	s.theirs, s.in, s.told, s.by = id, in, told, by
 }
 
-// isNew tells if the session was opened by us, and the peer has written nothing by it.
+// isNew tells if the session was opened by us, and is none yet that the peer knows for
+// sure: it has written nothing by it, and it was not resumed.
 func (s *session) isNew() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.theirs == "" && s.in.unused()
+	return s.theirs == "" && !s.resumed && s.in.unused()
 }
 
 // goOn says which stream the session goes on; nil is none.
@@ -193,9 +221,9 @@ func (s *session) goOn(st *stream) {
 	}
 }
 
-// broke notes that the stream has ended that the session went on by, and tells if that is
-// the end of the session.
-func (s *session) broke(st *stream) (end bool) {
+// broke notes that the stream has ended that the session went on by, and tells if nobody
+// else knows of the session yet.
+func (s *session) broke(st *stream) (orphan bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.at != st {
@@ -259,7 +287,10 @@ func (s *session) tell(g *Gateway) (h uint32, err error) {
 	defer s.telling.Unlock()
 	h, _ = s.handled()
 	if s.resumable() {
-		if err := g.spool.handled(s.ids(), s.peer, h); err != nil {
+		s.mu.Lock()
+		stored := storedSession{s.id, s.theirs, s.peer, h}
+		s.mu.Unlock()
+		if err := g.spool.handled(stored); err != nil {
 			return 0, err
 		}
 	}
@@ -309,7 +340,9 @@ func (s *session) start(g *Gateway) {
 			if err != nil {
 				g.log.Error("the spool cannot be written; what peers send is not acknowledged to them", "error", err)
 			} else if st := s.lastRead(); st != nil && h != before {
-				st.acknowledge(h)
+				if err := st.acknowledge(s); err != nil {
+					st.log.Debug("could not acknowledge", "error", err)
+				}
 			}
 		}
 	})

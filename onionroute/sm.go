@@ -52,7 +52,7 @@ func (st *stream) manage(e *component.Element) error {
 		if sess == nil {
 			return component.NewStreamError(condition.PolicyViolation, "no stream management")
 		}
-		return st.c.send(smElement("a").With("h", number(sess.toldPeer())))
+		return st.acknowledge(sess)
 	case e.Name.Local == "a":
 		h, err := smNumber(e)
 		if err != nil {
@@ -146,11 +146,12 @@ func (st *stream) goOn(sess *session) {
 	sess.goOn(st)
 }
 
-// acknowledge tells the peer how many of its stanzas were handled.
-func (st *stream) acknowledge(h uint32) {
-	if err := st.c.send(smElement("a").With("h", number(h))); err != nil {
-		st.log.Debug("could not acknowledge", "error", err)
-	}
+// acknowledge tells the peer how many of its stanzas were handled, never fewer than
+// before.
+func (st *stream) acknowledge(sess *session) error {
+	st.acking.Lock()
+	defer st.acking.Unlock()
+	return st.c.send(smElement("a").With("h", number(sess.toldPeer())))
 }
 
 // acked takes note of what the peer has handled.

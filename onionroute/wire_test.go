@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -74,8 +75,10 @@ func (w *wire) dialled() []string {
 // A server is a gateway under test, and what it handed to its host.
 type server struct {
 	*Gateway
-	dir  string
-	toUs chan *component.Stanza
+	dir         string
+	toUs        chan *component.Stanza
+	start, stop func() // start makes another Gateway of the same files
+	slow        bool   // the host takes a while to confirm
 }
 
 func (s *server) Send(ctx context.Context, st *component.Stanza) error {
@@ -93,6 +96,10 @@ func (s *server) Send(ctx context.Context, st *component.Stanza) error {
 	}
 	select {
 	case s.toUs <- st:
+		if s.slow {
+			time.AfterFunc(time.Duration(rand.IntN(5))*time.Millisecond, taken)
+			return nil
+		}
 		taken()
 		return nil
 	case <-ctx.Done():
@@ -111,20 +118,31 @@ func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", domain)
 	}
-	s.Gateway, err = NewGateway(Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Spool: filepath.Join(dir, "spool.sqlite"), Log: log,
-		Services: map[string]string{"rooms." + domain: "rooms"}}, w, s)
-	require.NoError(t, err)
-	for _, f := range change {
-		f(&s.times)
+	c := Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Spool: filepath.Join(dir, "spool.sqlite"), Log: log,
+		Services: map[string]string{"rooms." + domain: "rooms"}}
+	s.start = func() {
+		s.Gateway, err = NewGateway(c, w, s)
+		require.NoError(t, err)
+		for _, f := range change {
+			f(&s.times)
+		}
+		w.mu.Lock()
+		w.ports[id.Name()] = s.Ports()[portServer]
+		w.tls[id.Name()] = s.Ports()[portServerTLS]
+		w.mu.Unlock()
+		s.run(t)
 	}
-	w.mu.Lock()
-	w.ports[id.Name()] = s.Ports()[portServer]
-	w.tls[id.Name()] = s.Ports()[portServerTLS]
-	w.mu.Unlock()
+	s.start()
+	t.Cleanup(func() { s.stop() })
+	return s
+}
+
+// run runs the gateway until stop is called.
+func (s *server) run(t testing.TB) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-done:
@@ -144,7 +162,6 @@ func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *
 		}
 		return err == nil && err2 == nil
 	}, 5*time.Second, 5*time.Millisecond)
-	return s
 }
 
 func (s *server) receive1(t testing.TB) *component.Stanza {
