@@ -225,7 +225,7 @@ func (p *peer) sessionFor(st *stream) (*session, error) {
 func (st *stream) setAsking(resume bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.resuming, st.enabling = resume, !resume
+	st.resuming, st.enabling, st.began = resume, !resume, !resume
 }
 
 // settle waits until all that was read in a session, before it goes on by st, has been

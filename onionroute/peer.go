@@ -278,8 +278,8 @@ func (p *peer) verify(ctx context.Context, ask dialback) (dialback, error) {
 // is for the session that another has, which is dead then.
 func (p *peer) offer(st *stream) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.gone {
+		p.mu.Unlock()
 		return errGone
 	}
 	if o := p.offered; o != nil && o != st {
@@ -296,6 +296,11 @@ func (p *peer) offer(st *stream) error {
 	}
 	if cur := p.cur; cur != nil && cur != st && st.wantsSessionOf(cur) && !cur.goesFirst() {
 		cur.c.abort()
+	}
+	cur, ours := p.cur, p.session
+	p.mu.Unlock()
+	if cur != nil && cur != st && cur.beganSession() {
+		p.joinOf(st, ours) // nothing is read by it until this is done
 	}
 	poke(p.wake)
 	poke(p.retry)
@@ -321,14 +326,8 @@ func (p *peer) adoptLocked(sess *session) {
 	p.orphan = sess
 }
 
-func (p *peer) hasOrphan() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.orphan != nil
-}
-
-// takeOrphan makes a session that the peer has opened its own. One that it had before,
-// the peer does not know any more, unless that is as new.
+// takeOrphan makes a session that the peer has opened its own, or one with its own. If
+// that cannot be, the peer does not know that any more.
 func (p *peer) takeOrphan() {
 	p.mu.Lock()
 	sess := p.orphan
@@ -336,30 +335,29 @@ func (p *peer) takeOrphan() {
 	p.mu.Unlock()
 	switch {
 	case sess == nil || sess == p.session:
-	case p.session != nil && p.session.isNew():
-		p.merge(sess)
+	case p.session != nil && p.session.join(sess):
+		p.joined(p.session)
 	default:
 		p.forgetSession()
 		p.own(sess)
 	}
 }
 
-// merge makes a session that the peer has opened one with ours.
-func (p *peer) merge(theirs *session) {
-	p.session.merge(theirs)
-	if _, err := p.session.tell(p.g); err != nil {
-		p.log.Error("the spool cannot be written; what is under way may arrive twice after a restart", "error", err)
+// joinOf makes the session that the peer has opened by a stream one with ours, if we have
+// opened that at the same time.
+func (p *peer) joinOf(st *stream, ours *session) {
+	if sess := st.session(); sess != nil && ours != nil && sess != ours && ours.join(sess) {
+		st.share(ours)
+		p.joined(ours)
 	}
-	p.session.start(p.g)
 }
 
-// mergeOf makes the session that the peer has opened by a stream one with ours, if ours
-// is as new.
-func (p *peer) mergeOf(st *stream) {
-	if sess := st.session(); sess != nil && p.session != nil && sess != p.session && p.session.isNew() {
-		p.merge(sess)
-		st.share(p.session)
+// joined goes on with a session that was made of two.
+func (p *peer) joined(sess *session) {
+	if _, err := sess.tell(p.g); err != nil {
+		p.log.Error("the spool cannot be written; what is under way may arrive twice after a restart", "error", err)
 	}
+	sess.start(p.g)
 }
 
 // dials notes that an attempt to connect is under way, which can be given up by cancel;
@@ -474,7 +472,7 @@ func (p *peer) stream(ctx context.Context) error {
 	p.takeOrphan()
 	st := p.otherThan(nil)
 	if st != nil {
-		p.mergeOf(st)
+		p.joinOf(st, p.session)
 	}
 	if st != nil && st.session() != nil && st.session() == p.session {
 		// What was written by another stream, and broke off, is not settled by going on

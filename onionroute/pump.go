@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -35,6 +36,9 @@ type outPair struct {
 // written goes back to the queue.
 func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 	p.use(st)
+	if o := p.otherThan(st); o != nil && st.beganSession() {
+		p.joinOf(o, p.session)
+	}
 	if st.initiator {
 		go st.read()
 	}
@@ -51,7 +55,7 @@ func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 	poke(p.wake)
 	for {
 		var writable chan struct{}
-		if st.canWrite() {
+		if st.canWrite(p) {
 			writable = now
 		}
 		select {
@@ -81,11 +85,12 @@ func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 	}
 }
 
-// canWrite tells if there is something to be written, and the peer knows what it is.
-func (st *stream) canWrite() bool {
+// canWrite tells if there is something to be written, and a session for it that both
+// sides are at.
+func (st *stream) canWrite(p *peer) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return len(st.ready) > 0 && !st.resuming && st.sess != nil
+	return len(st.ready) > 0 && !st.resuming && st.sess != nil && (st.sess == p.session || !st.sess.resumable())
 }
 
 // changed does what follows from what the reader has read.
@@ -139,6 +144,10 @@ func (st *stream) unready(p *peer) {
 func (st *stream) resume(p *peer, wants *resumption) error {
 	sess := p.session
 	if sess == nil || !sess.is(wants.id) {
+		p.log.Debug("the peer wants to resume a session that is not here", "session", wants.id, "ours", sess != nil)
+		if sess != nil {
+			p.log.Debug("XX", "ours", sess.ids())
+		}
 		return st.c.send(smFailed(stanza.ItemNotFound))
 	}
 	if err := p.settle(sess, st); err != nil {
@@ -159,7 +168,7 @@ func (st *stream) goesOn(p *peer, h uint32) error {
 		return component.NewStreamError(condition.UndefinedCondition, "it acknowledged more than it was sent")
 	}
 	p.release(handled...)
-	p.log.Debug("the session goes on", "arrived", len(handled), "again", len(again))
+	p.log.Debug("the session goes on", "session", st.session().name(), "h", h, "arrived", len(handled), "again", len(again))
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.resuming, st.useful = false, true
@@ -171,19 +180,15 @@ func (st *stream) goesOn(p *peer, h uint32) error {
 // When both have opened one at the same time, it is the one of whom has the smaller
 // name. What was written by the other has to arrive first.
 func (st *stream) other(p *peer) error {
-	if p.hasOrphan() {
-		return component.NewStreamError(condition.Conflict, "the peer has begun another session")
-	}
 	o := p.otherThan(st)
 	if o == nil {
 		return nil
 	}
 	wants, first := o.wantsSessionOf(st), st.goesFirst()
-	if !st.isResuming() {
-		p.mergeOf(o)
-	}
 	if sess := o.session(); !wants && sess != nil && p.session != nil && sess != p.session {
-		return component.NewStreamError(condition.Conflict, "the peer has lost what it knew of the session")
+		// Either the peer has lost what it knew of our session, and does not answer here
+		// any more; or it has given that stream up already.
+		return st.askNow()
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -211,6 +216,13 @@ func (st *stream) share(sess *session) {
 	at := sess.on()
 	sess.goOn(st) // it is read by this one too
 	sess.goOn(at)
+}
+
+// beganSession tells if the session that it has was opened by it.
+func (st *stream) beganSession() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.began
 }
 
 func (st *stream) isResuming() bool {
@@ -396,6 +408,17 @@ func (st *stream) ask() error {
 	q := st.question()
 	st.mu.Unlock()
 	return st.c.send(q)
+}
+
+// askNow asks if the peer is there, unless it has been asked.
+func (st *stream) askNow() error {
+	st.mu.Lock()
+	asked := st.probe != "" || st.sess == nil || st.resuming
+	st.mu.Unlock()
+	if asked {
+		return nil
+	}
+	return st.ask()
 }
 
 // answered takes note that the peer has answered, and of what has arrived.
@@ -592,7 +615,7 @@ func (st *stream) finish(p *peer) error {
 	if err := st.work(p); err != nil {
 		return err
 	}
-	for st.canWrite() {
+	for st.canWrite(p) {
 		if err := st.write(p); err != nil {
 			return err
 		}
@@ -606,6 +629,9 @@ func (st *stream) finish(p *peer) error {
 func (st *stream) close(p *peer, why error) error {
 	timeout := time.After(closeTimeout)
 	sess := st.session()
+	if st.isResuming() {
+		return why
+	}
 	if st.managed && sess != nil {
 		if st.openNow() > 0 {
 			st.ask()
@@ -651,11 +677,17 @@ func (st *stream) end(err error) {
 	st.mu.Lock()
 	resumed := st.managed && st.sess.resumable() && !st.over
 	st.mu.Unlock()
-	if se := new(component.StreamError); resumed && !st.c.d.Closed() && !errors.As(err, &se) {
+	if resumed && !errors.Is(err, io.EOF) && !isFault(err) {
 		st.c.abort()
 		return
 	}
 	st.c.end(err)
+}
+
+// isFault tells of an error that the peer is told.
+func isFault(err error) bool {
+	se := new(component.StreamError)
+	return errors.As(err, &se)
 }
 
 // leave returns to the queue what was not written by the stream, and what may not have
@@ -676,7 +708,7 @@ func (st *stream) leave(p *peer, err error) {
 	st.end(err)
 	<-st.ended // nothing is read any more
 	st.mu.Lock()
-	sess, closed := st.sess, st.c.d.Closed()
+	sess, closed := st.sess, st.c.d.Closed() && !isFault(err) // or that is its answer
 	waiting := st.ready
 	for _, op := range st.pairs {
 		waiting = append(waiting, op.waiting...)

@@ -173,12 +173,16 @@ func (g *Gateway) load(ctx context.Context) error {
 	}
 	for _, ss := range stored {
 		p := of(ss.peer)
-		if p.session != nil { // a peer that begins another one has lost this
+		s := newSession(ss.peer, ss.id)
+		p.log.Debug("XX load", "ss", ss)
+		s.theirs, s.recovered, s.lost = ss.theirs, true, time.Now()
+		s.in, s.told = newCounter(ss.h), ss.h
+		if p.session == nil {
+			p.own(s)
+		} else if !p.session.join(s) { // the peer did not know the last one any more
 			g.endSession(p.session)
+			p.own(s)
 		}
-		p.own(newSession(ss.peer, ss.id))
-		p.session.theirs, p.session.recovered, p.session.lost = ss.theirs, true, time.Now()
-		p.session.in, p.session.told = newCounter(ss.h), ss.h
 	}
 	for _, it := range items {
 		p := of(it.onion)

@@ -13,7 +13,7 @@ const nsSM = "urn:xmpp:sm:3" // XEP-0198
 // arrived (XEP-0198). It outlives a stream that breaks off and, as it is kept in the
 // spool, the process: so every stanza is handled once. Two servers have one session. It
 // is one between equals: both can resume it, whoever opened the stream, and when both
-// open one at the same time, the two are made one (see merge).
+// open one at the same time, the two are made one (see join).
 //
 // A stream without stream management has a session too, which ends with it; there the
 // questions of Dialback tell what has arrived (see stream.question).
@@ -30,6 +30,7 @@ type session struct {
 	acked     uint32    // number of the last one that the peer has handled
 	unacked   []*item   // written and not acknowledged, in order
 	recovered bool      // after a crash: more may have been written than we know
+	accepted  bool      // the peer opened it
 	resumed   bool      // so both know it
 	in        *counter  // of what was read
 	told      uint32    // what the peer was told of that
@@ -186,11 +187,20 @@ func (s *session) settled() bool {
 	return len(s.unacked) == 0 && !s.recovered
 }
 
-// merge makes a session that the peer has opened one with this, which we have opened at
-// the same time. By ours, only we have written, and by theirs only they: so what is
-// counted of one direction in the one, and of the other in the other, goes together.
-// Theirs is empty then, and not in the spool any more once this is told.
-func (s *session) merge(theirs *session) {
+// join makes a session that the peer has opened one with this, if we have opened this at
+// the same time. We have written by ours alone, and the peer either by theirs, or by ours
+// when it had made them one before us: so one of the two is unused, and what is counted
+// of one direction in the one, and of the other in the other, goes together. Theirs is
+// empty then, and not in the spool any more once this is told.
+//
+// It is false if the peer does not know this session, since it opens another one.
+func (s *session) join(theirs *session) bool {
+	s.mu.Lock()
+	possible := s.theirs == "" && !s.accepted && !s.resumed
+	s.mu.Unlock()
+	if !possible || !s.counter().unused() && !theirs.counter().unused() {
+		return false
+	}
 	theirs.end()
 	theirs.telling.Lock()
 	theirs.mu.Lock()
@@ -200,15 +210,11 @@ func (s *session) merge(theirs *session) {
 	theirs.telling.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.theirs, s.in, s.told, s.by = id, in, told, by
-}
-
-// isNew tells if the session was opened by us, and is none yet that the peer knows for
-// sure: it has written nothing by it, and it was not resumed.
-func (s *session) isNew() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.theirs == "" && !s.resumed && s.in.unused()
+	s.theirs = id
+	if s.in.unused() {
+		s.in, s.told, s.by = in, told, by
+	}
+	return true
 }
 
 // goOn says which stream the session goes on; nil is none.
@@ -297,6 +303,7 @@ func (s *session) tell(g *Gateway) (h uint32, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.told = h
+	g.log.Debug("XX told", "id", s.id, "theirs", s.theirs, "h", h)
 	return h, nil
 }
 

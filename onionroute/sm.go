@@ -121,7 +121,7 @@ func (st *stream) enable(e *component.Element) error {
 		if err != nil {
 			return err
 		}
-		sess.id = id // nobody else knows it yet
+		sess.id, sess.accepted = id, true // nobody else knows it yet
 		answer.With("id", id).With("resume", "true")
 		if _, err := sess.tell(st.g); err != nil {
 			return st.c.send(smFailed(stanza.ResourceConstraint))
@@ -135,6 +135,7 @@ func (st *stream) enable(e *component.Element) error {
 	if !trusted || !st.isBidi() {
 		return nil
 	}
+	defer poke(st.kick) // it may be the one that is used
 	return st.g.toPeer(sess.peer, func(p *peer) error { return p.offer(st) })
 }
 
