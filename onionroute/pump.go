@@ -144,10 +144,7 @@ func (st *stream) unready(p *peer) {
 func (st *stream) resume(p *peer, wants *resumption) error {
 	sess := p.session
 	if sess == nil || !sess.is(wants.id) {
-		p.log.Debug("the peer wants to resume a session that is not here", "session", wants.id, "ours", sess != nil)
-		if sess != nil {
-			p.log.Debug("XX", "ours", sess.ids())
-		}
+		p.log.Debug("the peer wants to resume a session that is not here", "another", sess != nil)
 		return st.c.send(smFailed(stanza.ItemNotFound))
 	}
 	if err := p.settle(sess, st); err != nil {
@@ -168,7 +165,7 @@ func (st *stream) goesOn(p *peer, h uint32) error {
 		return component.NewStreamError(condition.UndefinedCondition, "it acknowledged more than it was sent")
 	}
 	p.release(handled...)
-	p.log.Debug("the session goes on", "session", st.session().name(), "h", h, "arrived", len(handled), "again", len(again))
+	p.log.Debug("the session goes on", "arrived", len(handled), "again", len(again))
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.resuming, st.useful = false, true
@@ -728,5 +725,8 @@ func (st *stream) leave(p *peer, err error) {
 		p.endSession(sess, err)
 	default:
 		sess.goOn(nil)
+		if sess != p.session { // the peer has just opened it
+			p.adopt(sess)
+		}
 	}
 }

@@ -174,7 +174,6 @@ func (g *Gateway) load(ctx context.Context) error {
 	for _, ss := range stored {
 		p := of(ss.peer)
 		s := newSession(ss.peer, ss.id)
-		p.log.Debug("XX load", "ss", ss)
 		s.theirs, s.recovered, s.lost = ss.theirs, true, time.Now()
 		s.in, s.told = newCounter(ss.h), ss.h
 		if p.session == nil {

@@ -303,7 +303,6 @@ func (s *session) tell(g *Gateway) (h uint32, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.told = h
-	g.log.Debug("XX told", "id", s.id, "theirs", s.theirs, "h", h)
 	return h, nil
 }
 
