@@ -392,7 +392,7 @@ func (p *peer) otherThan(st *stream) *stream {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.offered != nil && !p.offered.alive() {
-		p.offered = nil
+		p.withdraw()
 	}
 	if p.offered == st {
 		p.offered = nil
@@ -405,9 +405,19 @@ func (p *peer) drop(st *stream) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.offered == st {
-		p.offered = nil
+		p.withdraw()
 	}
 	return p.cur != st
+}
+
+// withdraw forgets the stream that is offered and has ended, but not the session that
+// the peer has opened by it. p.mu is held.
+func (p *peer) withdraw() {
+	st := p.offered
+	p.offered = nil
+	if sess := st.session(); sess != nil && sess.resumable() && !st.c.d.Closed() && sess.broke(st) {
+		p.adoptLocked(sess)
+	}
 }
 
 // run connects while there is work, and ends when there has been none for a while.
@@ -479,7 +489,7 @@ func (p *peer) stream(ctx context.Context) error {
 		// here; it is by resuming the session.
 		if !p.session.settled() {
 			st.c.abort()
-			p.drop(st)
+			p.otherThan(st)
 			st = nil
 		}
 	}
@@ -651,7 +661,7 @@ func (p *peer) ownLocked(sess *session) {
 func (p *peer) ownNew(sess *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.offered != nil && p.offered.alive() {
+	if p.offered != nil || p.orphan != nil {
 		return false
 	}
 	p.ownLocked(sess)
