@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -63,6 +64,7 @@ type Gateway struct {
 	strangers chan struct{} // the same for those that nobody here has written to
 
 	loaded chan struct{} // closed when Run has read the spool
+	order  atomic.Int64  // of the last item
 
 	mu        sync.Mutex
 	ctx       context.Context // of Run
@@ -144,8 +146,34 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 		return errTooLarge()
 	}
 	it := newItem(s, Base(to.Domainpart()), pair{from.Domainpart(), to.Domainpart()}, xml)
-	return g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
+	err = g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
+	if err != errEnding {
+		return err
+	}
+	if it.kept {
+		return g.keepLate(it)
+	}
+	return errUnreachable()
 }
+
+// errEnding tells that nothing goes to peers any more.
+var errEnding = errors.New("onionroute: the gateway has ended")
+
+// keepLate takes what the host had on its way to us when we ended: it cannot be told any
+// more that we do not want it.
+func (g *Gateway) keepLate(it *item) error {
+	it.order, it.stored = g.order.Add(1), true
+	done := make(chan error, 1)
+	g.spool.store([]*item{it}, "", func(err error) { done <- err })
+	if err := <-done; err != nil {
+		g.log.Error("the spool cannot be written; a message is lost: is the disk full?", "error", err)
+		return errNotKept()
+	}
+	return nil
+}
+
+// Close closes the spool, when Run has ended and the host is detached.
+func (g *Gateway) Close() error { return g.spool.close() }
 
 // allowed tells who may send through the gateway: users of the host, services here,
 // and the gateway itself. For anybody else it would be an open relay into Tor.
@@ -311,7 +339,7 @@ func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
 		if p == nil {
 			if g.ctx.Err() != nil {
 				g.mu.Unlock()
-				return errUnreachable()
+				return errEnding
 			}
 			if len(g.peers) >= maxPeers {
 				g.mu.Unlock()

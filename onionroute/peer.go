@@ -30,7 +30,6 @@ type peer struct {
 	mu       sync.Mutex
 	session  *session // that can be resumed; nil if there is none; only run changes it
 	queue    []*item
-	last     int64            // order of the last item that was queued
 	late     bool             // the queue is about to be stored
 	presence map[string]*item // the newest for a peer that is away, by from and to
 	bytes    int              // cost of the items that are here or in the stream
@@ -107,8 +106,7 @@ func (p *peer) send(it *item) error {
 	default:
 		p.bytes += it.cost()
 	}
-	p.last++
-	it.order = p.last
+	it.order = p.g.order.Add(1)
 	p.queue = append(p.queue, it)
 	if p.cur == nil {
 		p.storeQueue()

@@ -725,7 +725,7 @@ func (st *stream) leave(p *peer, err error) {
 		p.endSession(sess, err)
 	default:
 		sess.goOn(nil)
-		if sess != p.session { // the peer has just opened it
+		if !st.initiator && sess != p.session { // the peer has just opened it
 			p.adopt(sess)
 		}
 	}

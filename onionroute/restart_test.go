@@ -42,8 +42,9 @@ func TestOnceAcrossRestarts(t *testing.T) {
 		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
 		i := rand.IntN(2)
 		s := servers[i]
-		s.stop() // what comes meanwhile is refused
-		mu[i].Lock()
+		s.detach = mu[i].Lock // what comes until then is kept, or refused
+		s.stop()
+		s.detach = nil
 		s.start()
 		mu[i].Unlock()
 	}

@@ -111,12 +111,11 @@ func (g *Gateway) Ports() map[int]string {
 
 // Run takes streams from peers, and keeps those to peers, until ctx is done. Then it
 // writes what is queued for peers that are connected, closes all streams, and returns
-// nil; what has not arrived stays in the spool. Any other error is one of the sockets
+// nil; what has not arrived stays in the spool, and what the host sends until Close too. Any other error is one of the sockets
 // that it listens on, or of the spool.
 func (g *Gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer g.spool.close()
 	var listeners []net.Listener
 	for _, path := range g.Ports() {
 		l, err := listen(path)
@@ -187,7 +186,7 @@ func (g *Gateway) load(ctx context.Context) error {
 		p := of(it.onion)
 		g.quota.take(it, g.c.TotalBytes, g.c.UserBytes, true)
 		p.bytes += it.cost()
-		p.last = it.order
+		g.order.Store(max(g.order.Load(), it.order))
 		if p.session != nil && p.session.is(it.session) {
 			p.session.unacked = append(p.session.unacked, it)
 		} else {

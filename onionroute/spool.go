@@ -63,7 +63,7 @@ CREATE TABLE peer (
 );
 `, `
 ALTER TABLE session ADD COLUMN theirs TEXT NOT NULL DEFAULT ''; -- another SM-ID of it
-ALTER TABLE item ADD COLUMN place INTEGER NOT NULL DEFAULT 0; -- among all for the peer
+ALTER TABLE item ADD COLUMN place INTEGER NOT NULL DEFAULT 0; -- among all
 `}
 
 // openSpool opens the database, or makes it.

@@ -78,6 +78,7 @@ type server struct {
 	dir         string
 	toUs        chan *component.Stanza
 	start, stop func() // start makes another Gateway of the same files
+	detach      func() // is called when the gateway has ended, before it is closed
 	slow        bool   // the host takes a while to confirm
 }
 
@@ -147,6 +148,10 @@ func (s *server) run(t testing.TB) {
 		select {
 		case err := <-done:
 			require.NoError(t, err)
+			if s.detach != nil {
+				s.detach()
+			}
+			require.NoError(t, s.Close())
 		case <-time.After(20 * time.Second):
 			t.Error("gateway does not stop")
 		}
