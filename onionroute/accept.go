@@ -33,9 +33,9 @@ func (st *stream) serve(ctx context.Context, direct bool) {
 	if name := st.peerName(); st.session() != nil && !st.g.dropped(name, st) {
 		return // the peer's goroutine has the last word
 	}
-	st.c.end(err)
+	st.end(err)
 	if sess := st.session(); sess != nil && sess.broke(st) {
-		st.g.endSession(sess)
+		st.g.orphaned(st, sess)
 	}
 }
 

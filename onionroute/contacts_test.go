@@ -62,7 +62,7 @@ func TestContactsAfterCrash(t *testing.T) {
 	require.Eventually(t, func() bool { known, err := newContacts(a.spool).load(); return err == nil && len(known) == 1 }, 5*time.Second, time.Millisecond)
 	a.crash(t)
 	b.stop()
-	a.start(t)
+	a.start()
 	got := a.receive1(t)
 	assert.Equal(t, "unavailable", got.Type)
 	assert.Equal(t, bob, got.From.Bare().String())

@@ -229,22 +229,18 @@ func (p *peer) sessionFor(st *stream) (*session, error) {
 func (st *stream) setAsking(resume bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.resuming, st.enabling = resume, !resume
+	st.resuming, st.enabling, st.began = resume, !resume, !resume
 }
 
 // settle waits until all that was read in a session, before it goes on by st, has been
 // handled, and keeps that.
 func (p *peer) settle(sess *session, st *stream) error {
 	sess.only(st)
-	for end := time.Now().Add(p.g.times.answerMax); ; time.Sleep(10 * time.Millisecond) {
-		if _, all := sess.handled(); all {
-			_, err := sess.tell(p.g)
-			return err
-		}
-		if time.Now().After(end) || p.g.ending() {
-			return errors.New("onionroute: the host has not taken yet what the peer sent last")
-		}
+	if !sess.settle(p.g.times.answerMax, p.g.ending) {
+		return errors.New("onionroute: the host has not taken yet what the peer sent last")
 	}
+	_, err := sess.tell(p.g)
+	return err
 }
 
 // confirm reads the answers to pipeline, in the reader's goroutine.

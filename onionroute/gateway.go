@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -78,6 +79,7 @@ type Gateway struct {
 	strangers chan struct{} // the same for those that nobody here has written to
 
 	loaded chan struct{} // closed when Run has read the spool
+	order  atomic.Int64  // of the last item
 
 	mu        sync.Mutex
 	ctx       context.Context // of Run
@@ -173,8 +175,34 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 		return errTooLarge()
 	}
 	it := newItem(s, onion, pair{from.Domainpart(), to.Domainpart()}, xml)
-	return g.toPeer(onion, func(p *peer) error { return p.send(it) })
+	err = g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
+	if err != errEnding {
+		return err
+	}
+	if it.kept {
+		return g.keepLate(it)
+	}
+	return errUnreachable()
 }
+
+// errEnding tells that nothing goes to peers any more.
+var errEnding = errors.New("onionroute: the gateway has ended")
+
+// keepLate takes what the host had on its way to us when we ended: it cannot be told any
+// more that we do not want it.
+func (g *Gateway) keepLate(it *item) error {
+	it.order, it.stored = g.order.Add(1), true
+	done := make(chan error, 1)
+	g.spool.store([]*item{it}, "", func(err error) { done <- err })
+	if err := <-done; err != nil {
+		g.log.Error("the spool cannot be written; a message is lost: is the disk full?", "error", err)
+		return errNotKept()
+	}
+	return nil
+}
+
+// Close closes the spool, when Run has ended and the host is detached.
+func (g *Gateway) Close() error { return g.spool.close() }
 
 // allowed tells who may send through the gateway: users of the host, services here,
 // and the gateway itself. For anybody else it would be an open relay into Tor.
@@ -299,6 +327,27 @@ func (g *Gateway) endSession(sess *session) {
 	}
 }
 
+// orphaned sees to a session that a peer has opened, and whose stream has ended before
+// the peer's goroutine took it: the peer is going to resume it.
+func (g *Gateway) orphaned(st *stream, sess *session) {
+	if !sess.resumable() || st.c.d.Closed() {
+		g.endSession(sess)
+		return
+	}
+	if err := g.toPeer(sess.peer, func(p *peer) error { return p.adopt(sess) }); err != nil {
+		g.keepSession(sess) // for the next start
+	}
+}
+
+// keepSession waits a while for the host to take what was read in a session, and keeps
+// that. What the host takes after the end would come to it again after the next start.
+func (g *Gateway) keepSession(sess *session) {
+	sess.settle(closeTimeout, func() bool { return false })
+	if _, err := sess.tell(g); err != nil {
+		g.log.Error("the spool cannot be written; what a peer sent last may arrive twice", "error", err)
+	}
+}
+
 // dropped makes a peer forget a stream that has ended. It is false if the peer's
 // goroutine is still at it.
 func (g *Gateway) dropped(onion string, st *stream) bool {
@@ -332,7 +381,7 @@ func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
 		if p == nil {
 			if g.ctx.Err() != nil {
 				g.mu.Unlock()
-				return errUnreachable()
+				return errEnding
 			}
 			if len(g.peers) >= maxPeers {
 				g.mu.Unlock()

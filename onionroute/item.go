@@ -23,6 +23,7 @@ type item struct {
 	kept   bool // it is worth to be on disk and to wait for a peer that is away
 	tries  int  // how often the peer ended the stream when it came to it
 
+	order   int64  // among all
 	stored  bool   // it is in the spool, or about to be
 	row     int64  // its number there; the spool's own
 	session string // as it was read from there

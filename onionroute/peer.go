@@ -33,6 +33,7 @@ type peer struct {
 	mu       sync.Mutex
 	session  *session // that can be resumed; nil if there is none; only run changes it
 	queue    []*item
+	late     bool             // the queue is about to be stored
 	presence map[string]*item // the newest for a peer that is away, by from and to
 	bytes    int              // cost of the items that are here or in the stream
 	answers  int              // cost of those that answer the peer
@@ -41,8 +42,8 @@ type peer struct {
 	gone     bool  // run has ended; the peer must be looked up anew
 
 	cur     *stream                 // that items go by
-	writing time.Time               // since when cur is in a write; zero: it is not
 	offered *stream                 // that the peer has opened, to be used next
+	orphan  *session                // that the peer has opened by a stream that was never used
 	cancel  context.CancelCauseFunc // of the attempt to connect; nil if there is none
 }
 
@@ -108,9 +109,14 @@ func (p *peer) send(it *item) error {
 	default:
 		p.bytes += it.cost()
 	}
+	it.order = p.g.order.Add(1)
 	p.queue = append(p.queue, it)
-	if p.cur == nil || !p.writing.IsZero() && time.Since(p.writing) > p.g.times.stall {
+	if p.cur == nil {
 		p.storeQueue()
+	} else if !p.late {
+		// Mostly it has gone out by then.
+		p.late = true
+		time.AfterFunc(p.g.times.stall, p.storeLate)
 	}
 	poke(p.wake)
 	return nil
@@ -135,6 +141,13 @@ func (p *peer) storeQueue() {
 			go p.notKept(items)
 		}
 	})
+}
+
+func (p *peer) storeLate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.late = false
+	p.storeQueue()
 }
 
 // notKept returns those items to their senders that cannot be kept. Some may be on their
@@ -269,17 +282,16 @@ func (p *peer) verify(ctx context.Context, ask dialback) (dialback, error) {
 // is for the session that another has, which is dead then.
 func (p *peer) offer(st *stream) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.gone {
+		p.mu.Unlock()
 		return errGone
 	}
-	p.offered = st
-	if sess := st.session(); sess != nil && p.session != nil && sess != p.session && p.session.isNew() {
-		// Nothing is read by it until this is done.
-		p.session.merge(sess)
-		st.share(p.session)
-		p.session.start(p.g)
+	if o := p.offered; o != nil && o != st {
+		if sess := o.session(); sess != nil && sess.broke(o) && sess.resumable() {
+			p.adoptLocked(sess)
+		}
 	}
+	p.offered = st
 	st.mu.Lock()
 	st.p = p
 	st.mu.Unlock()
@@ -289,9 +301,67 @@ func (p *peer) offer(st *stream) error {
 	if cur := p.cur; cur != nil && cur != st && st.wantsSessionOf(cur) && !cur.goesFirst() {
 		cur.c.abort()
 	}
+	cur, ours := p.cur, p.session
+	p.mu.Unlock()
+	if cur != nil && cur != st && cur.beganSession() {
+		p.joinOf(st, ours) // nothing is read by it until this is done
+	}
 	poke(p.wake)
 	poke(p.retry)
 	return nil
+}
+
+// adopt takes a session over that the peer has opened by a stream that has ended.
+func (p *peer) adopt(sess *session) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return errGone
+	}
+	p.adoptLocked(sess)
+	poke(p.wake)
+	return nil
+}
+
+func (p *peer) adoptLocked(sess *session) {
+	if p.orphan != nil && p.orphan != sess {
+		p.g.endSession(p.orphan)
+	}
+	p.orphan = sess
+}
+
+// takeOrphan makes a session that the peer has opened its own, or one with its own. If
+// that cannot be, the peer does not know that any more.
+func (p *peer) takeOrphan() {
+	p.mu.Lock()
+	sess := p.orphan
+	p.orphan = nil
+	p.mu.Unlock()
+	switch {
+	case sess == nil || sess == p.session:
+	case p.session != nil && p.session.join(sess):
+		p.joined(p.session)
+	default:
+		p.forgetSession()
+		p.own(sess)
+	}
+}
+
+// joinOf makes the session that the peer has opened by a stream one with ours, if we have
+// opened that at the same time.
+func (p *peer) joinOf(st *stream, ours *session) {
+	if sess := st.session(); sess != nil && ours != nil && sess != ours && ours.join(sess) {
+		st.share(ours)
+		p.joined(ours)
+	}
+}
+
+// joined goes on with a session that was made of two.
+func (p *peer) joined(sess *session) {
+	if _, err := sess.tell(p.g); err != nil {
+		p.log.Error("the spool cannot be written; what is under way may arrive twice after a restart", "error", err)
+	}
+	sess.start(p.g)
 }
 
 // dials notes that an attempt to connect is under way, which can be given up by cancel;
@@ -307,8 +377,9 @@ func (p *peer) dials(cancel context.CancelCauseFunc) bool {
 func (p *peer) use(st *stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cur, p.writing = st, time.Time{}
+	p.cur = st
 	if st == nil {
+		p.storeQueue()
 		return
 	}
 	if p.offered == st {
@@ -320,22 +391,12 @@ func (p *peer) use(st *stream) {
 	}
 }
 
-// writes notes when a write begins and ends.
-func (p *peer) writes(begins bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.writing = time.Time{}
-	if begins {
-		p.writing = time.Now()
-	}
-}
-
 // otherThan is a stream that the peer has opened, other than st; nil if there is none.
 func (p *peer) otherThan(st *stream) *stream {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.offered != nil && !p.offered.alive() {
-		p.offered = nil
+		p.withdraw()
 	}
 	if p.offered == st {
 		p.offered = nil
@@ -348,9 +409,19 @@ func (p *peer) drop(st *stream) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.offered == st {
-		p.offered = nil
+		p.withdraw()
 	}
 	return p.cur != st
+}
+
+// withdraw forgets the stream that is offered and has ended, but not the session that
+// the peer has opened by it. p.mu is held.
+func (p *peer) withdraw() {
+	st := p.offered
+	p.offered = nil
+	if sess := st.session(); sess != nil && sess.resumable() && !st.c.d.Closed() && sess.broke(st) {
+		p.adoptLocked(sess)
+	}
 }
 
 // run connects while there is work, and ends when there has been none for a while.
@@ -441,7 +512,10 @@ func (p *peer) end() {
 	for _, v := range verifies {
 		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
 	}
-	if !p.g.ending() && p.session != nil {
+	p.takeOrphan()
+	if p.session != nil && p.g.ending() {
+		p.g.keepSession(p.session)
+	} else {
 		p.forgetSession()
 	}
 	p.bounce(func(it *item) error {
@@ -457,13 +531,17 @@ func (p *peer) end() {
 // use: a peer that takes connections and no stanzas is not better than one that cannot
 // be reached.
 func (p *peer) stream(ctx context.Context) error {
+	p.takeOrphan()
 	st := p.otherThan(nil)
+	if st != nil {
+		p.joinOf(st, p.session)
+	}
 	if st != nil && st.session() != nil && st.session() == p.session {
 		// What was written by another stream, and broke off, is not settled by going on
 		// here; it is by resuming the session.
-		if n, _ := p.session.open(); n > 0 {
+		if !p.session.settled() {
 			st.c.abort()
-			p.drop(st)
+			p.otherThan(st)
 			st = nil
 		}
 	}
@@ -524,6 +602,7 @@ func (p *peer) hasWork(ctx context.Context) bool {
 	idle := time.NewTimer(p.g.times.peerIdle)
 	defer idle.Stop()
 	for {
+		p.takeOrphan()
 		open := 0
 		if p.session != nil {
 			open, _ = p.session.open()
@@ -553,7 +632,7 @@ func (p *peer) hasWork(ctx context.Context) bool {
 				continue
 			}
 			p.mu.Lock()
-			p.gone = len(p.queue)+len(p.verifies) == 0 && p.offered == nil
+			p.gone = len(p.queue)+len(p.verifies) == 0 && p.offered == nil && p.orphan == nil
 			gone := p.gone
 			p.mu.Unlock()
 			if gone {
@@ -650,7 +729,7 @@ func (p *peer) ownLocked(sess *session) {
 func (p *peer) ownNew(sess *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.offered != nil && p.offered.alive() {
+	if p.offered != nil || p.orphan != nil {
 		return false
 	}
 	p.ownLocked(sess)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -35,6 +36,9 @@ type outPair struct {
 // written goes back to the queue.
 func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 	p.use(st)
+	if o := p.otherThan(st); o != nil && st.beganSession() {
+		p.joinOf(o, p.session)
+	}
 	if st.initiator {
 		go st.read()
 	}
@@ -51,7 +55,7 @@ func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 	poke(p.wake)
 	for {
 		var writable chan struct{}
-		if st.canWrite() {
+		if st.canWrite(p) {
 			writable = now
 		}
 		select {
@@ -81,11 +85,12 @@ func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 	}
 }
 
-// canWrite tells if there is something to be written, and the peer knows what it is.
-func (st *stream) canWrite() bool {
+// canWrite tells if there is something to be written, and a session for it that both
+// sides are at.
+func (st *stream) canWrite(p *peer) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return len(st.ready) > 0 && !st.resuming && st.sess != nil
+	return len(st.ready) > 0 && !st.resuming && st.sess != nil && (st.sess == p.session || !st.sess.resumable())
 }
 
 // changed does what follows from what the reader has read.
@@ -139,6 +144,7 @@ func (st *stream) unready(p *peer) {
 func (st *stream) resume(p *peer, wants *resumption) error {
 	sess := p.session
 	if sess == nil || !sess.is(wants.id) {
+		p.log.Debug("the peer wants to resume a session that is not here", "another", sess != nil)
 		return st.c.send(smFailed(stanza.ItemNotFound))
 	}
 	if err := p.settle(sess, st); err != nil {
@@ -177,7 +183,9 @@ func (st *stream) other(p *peer) error {
 	}
 	wants, first := o.wantsSessionOf(st), st.goesFirst()
 	if sess := o.session(); !wants && sess != nil && p.session != nil && sess != p.session {
-		return component.NewStreamError(condition.Conflict, "the peer has lost what it knew of the session")
+		// Either the peer has lost what it knew of our session, and does not answer here
+		// any more; or it has given that stream up already.
+		return st.askNow()
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -205,6 +213,19 @@ func (st *stream) share(sess *session) {
 	at := sess.on()
 	sess.goOn(st) // it is read by this one too
 	sess.goOn(at)
+}
+
+// beganSession tells if the session that it has was opened by it.
+func (st *stream) beganSession() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.began
+}
+
+func (st *stream) isResuming() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.resuming
 }
 
 // goesFirst tells if the stream resumes a session, and goes before one of the peer's that
@@ -256,7 +277,7 @@ func (st *stream) work(p *peer) error {
 		return nil
 	}
 	items, verifies := p.take()
-	if !st.writesAtOnce() {
+	if !st.writesAtOnce(items) {
 		p.keep(items, nil)
 	}
 	for i, v := range verifies {
@@ -282,11 +303,16 @@ func (st *stream) work(p *peer) error {
 	return nil
 }
 
-// writesAtOnce tells if items are written, and so kept, as soon as they are ready.
-func (st *stream) writesAtOnce() bool {
+// writesAtOnce tells if items are written, and so kept, as soon as they are ready: by the
+// next write, and no other before it.
+func (st *stream) writesAtOnce(items []*item) bool {
+	size := 0
+	for _, it := range items {
+		size += len(it.xml)
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.trusted && st.sess != nil && !st.resuming
+	return st.trusted && st.sess != nil && !st.resuming && len(st.ready) == 0 && size <= batchBytes
 }
 
 // line puts an item where it is written from, or waits until its pair of domains may
@@ -345,10 +371,7 @@ func (st *stream) write(p *peer) error {
 		out = st.question().AppendXML(out, component.NSServer)
 	}
 	st.mu.Unlock()
-	p.writes(true)
-	err := st.c.write(out)
-	p.writes(false)
-	if err != nil {
+	if err := st.c.write(out); err != nil {
 		return err
 	}
 	st.mu.Lock()
@@ -382,6 +405,17 @@ func (st *stream) ask() error {
 	q := st.question()
 	st.mu.Unlock()
 	return st.c.send(q)
+}
+
+// askNow asks if the peer is there, unless it has been asked.
+func (st *stream) askNow() error {
+	st.mu.Lock()
+	asked := st.probe != "" || st.sess == nil || st.resuming
+	st.mu.Unlock()
+	if asked {
+		return nil
+	}
+	return st.ask()
 }
 
 // answered takes note that the peer has answered, and of what has arrived.
@@ -578,7 +612,7 @@ func (st *stream) finish(p *peer) error {
 	if err := st.work(p); err != nil {
 		return err
 	}
-	for st.canWrite() {
+	for st.canWrite(p) {
 		if err := st.write(p); err != nil {
 			return err
 		}
@@ -587,21 +621,21 @@ func (st *stream) finish(p *peer) error {
 }
 
 // close ends the stream in order: what we have read is handled and acknowledged, what
-// we have written is acknowledged, and so there is nothing left of the session.
+// we have written is acknowledged, and so there is nothing left of the session. Where
+// that cannot be had, the session stays, to be resumed.
 func (st *stream) close(p *peer, why error) error {
 	timeout := time.After(closeTimeout)
 	sess := st.session()
+	if st.isResuming() {
+		return why
+	}
 	if st.managed && sess != nil {
 		if st.openNow() > 0 {
 			st.ask()
 		}
-		for {
-			if h, all := sess.handled(); all && h == sess.toldPeer() && st.openNow() == 0 {
-				break
-			}
+		for !st.isOver(sess) {
 			select {
-			case <-timeout: // the session stays, to be resumed
-				st.c.abort()
+			case <-timeout:
 				return why
 			case <-st.ended:
 				return why
@@ -624,6 +658,35 @@ func (st *stream) close(p *peer, why error) error {
 	return why
 }
 
+// isOver tells if nothing is left of the session. From then on nothing more is taken from
+// the peer: it does not get to know of it, and writes it again by the next stream.
+func (st *stream) isOver(sess *session) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	h, all := sess.handled()
+	st.over = all && h == sess.toldPeer() && st.openItems() == 0
+	return st.over
+}
+
+// end ends the connection. The closing tag ends the session too (XEP-0198 §8), so if
+// that is to be resumed there is none.
+func (st *stream) end(err error) {
+	st.mu.Lock()
+	resumed := st.managed && st.sess.resumable() && !st.over
+	st.mu.Unlock()
+	if resumed && !errors.Is(err, io.EOF) && !isFault(err) {
+		st.c.abort()
+		return
+	}
+	st.c.end(err)
+}
+
+// isFault tells of an error that the peer is told.
+func isFault(err error) bool {
+	se := new(component.StreamError)
+	return errors.As(err, &se)
+}
+
 // leave returns to the queue what was not written by the stream, and what may not have
 // arrived. A session that broke off waits for its next stream.
 func (st *stream) leave(p *peer, err error) {
@@ -639,10 +702,10 @@ func (st *stream) leave(p *peer, err error) {
 	}
 	p.use(nil)
 	st.cancel()
-	st.c.end(err)
+	st.end(err)
 	<-st.ended // nothing is read any more
 	st.mu.Lock()
-	sess, closed := st.sess, st.c.d.Closed()
+	sess, closed := st.sess, st.c.d.Closed() && !isFault(err) // or that is its answer
 	waiting := st.ready
 	for _, op := range st.pairs {
 		waiting = append(waiting, op.waiting...)
@@ -662,5 +725,8 @@ func (st *stream) leave(p *peer, err error) {
 		p.endSession(sess, err)
 	default:
 		sess.goOn(nil)
+		if !st.initiator && sess != p.session { // the peer has just opened it
+			p.adopt(sess)
+		}
 	}
 }

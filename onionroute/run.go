@@ -34,7 +34,7 @@ type times struct {
 	streamIdle time.Duration // a stream that is not used is closed
 	silence    time.Duration // of a peer that proved who it is, on its stream
 
-	stall time.Duration // a write that takes longer does not hold up what has to be kept
+	stall time.Duration // what has to be kept is on disk after that, though a write takes longer
 	late  time.Duration // a message that is older says since when it waits
 
 	maxAge     time.Duration // messages wait for a peer that cannot be reached
@@ -63,7 +63,7 @@ var defaultTimes = times{
 	streamIdle: 30 * time.Minute,
 	silence:    2 * time.Hour,
 
-	stall: 100 * time.Millisecond,
+	stall: 20 * time.Millisecond,
 	late:  10 * time.Second,
 
 	maxAge:     7 * 24 * time.Hour,
@@ -115,12 +115,11 @@ func (g *Gateway) Ports() map[int]string {
 
 // Run takes streams from peers, and keeps those to peers, until ctx is done. Then it
 // writes what is queued for peers that are connected, closes all streams, and returns
-// nil; what has not arrived stays in the spool. Any other error is one of the sockets
+// nil; what has not arrived stays in the spool, and what the host sends until Close too. Any other error is one of the sockets
 // that it listens on, or of the spool.
 func (g *Gateway) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer g.spool.close()
 	var listeners []net.Listener
 	for _, path := range g.Ports() {
 		l, err := listen(path)
@@ -177,18 +176,21 @@ func (g *Gateway) load(ctx context.Context) error {
 	}
 	for _, ss := range stored {
 		p := of(ss.peer)
+		s := newSession(ss.peer, ss.id)
+		s.theirs, s.recovered, s.lost = ss.theirs, true, time.Now()
+		s.in, s.told = newCounter(ss.h), ss.h
 		if p.session == nil {
-			p.own(newSession(ss.peer, ss.id))
-			p.session.recovered, p.session.lost = true, time.Now()
-		} else {
-			p.session.theirs = ss.id
+			p.own(s)
+		} else if !p.session.join(s) { // the peer did not know the last one any more
+			g.endSession(p.session)
+			p.own(s)
 		}
-		p.session.in, p.session.told = newCounter(ss.h), ss.h
 	}
 	for _, it := range items {
 		p := of(it.onion)
 		g.quota.take(it, g.c.TotalBytes, g.c.UserBytes, true)
 		p.bytes += it.cost()
+		g.order.Store(max(g.order.Load(), it.order))
 		if p.session != nil && p.session.is(it.session) {
 			p.session.unacked = append(p.session.unacked, it)
 		} else {

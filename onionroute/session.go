@@ -13,7 +13,7 @@ const nsSM = "urn:xmpp:sm:3" // XEP-0198
 // arrived (XEP-0198). It outlives a stream that breaks off and, as it is kept in the
 // spool, the process: so every stanza is handled once. Two servers have one session. It
 // is one between equals: both can resume it, whoever opened the stream, and when both
-// open one at the same time, the two are made one (see merge).
+// open one at the same time, the two are made one (see join).
 //
 // A stream without stream management has a session too, which ends with it; there the
 // questions of Dialback tell what has arrived (see stream.question).
@@ -30,6 +30,8 @@ type session struct {
 	acked     uint32    // number of the last one that the peer has handled
 	unacked   []*item   // written and not acknowledged, in order
 	recovered bool      // after a crash: more may have been written than we know
+	accepted  bool      // the peer opened it
+	resumed   bool      // so both know it
 	in        *counter  // of what was read
 	told      uint32    // what the peer was told of that
 	at        *stream   // that it goes on; nil when that broke off
@@ -88,6 +90,19 @@ func (s *session) counter() *counter {
 
 func (s *session) handled() (h uint32, all bool) { return s.counter().handled() }
 
+// settle waits until all that was read has been handled, and tells if that is so in time
+// and before the wait is given up.
+func (s *session) settle(within time.Duration, giveUp func() bool) bool {
+	for end := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
+		if _, all := s.handled(); all {
+			return true
+		}
+		if time.Now().After(end) || giveUp() {
+			return false
+		}
+	}
+}
+
 // number counts items as written, which gives them their numbers.
 func (s *session) number(items []*item) {
 	s.mu.Lock()
@@ -131,7 +146,7 @@ func (s *session) resume(h uint32) (handled, again []*item, ok bool) {
 	again = s.takeBack()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.out, s.acked, s.recovered = h, h, false
+	s.out, s.acked, s.recovered, s.resumed = h, h, false, true
 	return handled, again, true
 }
 
@@ -165,22 +180,41 @@ func (s *session) open() (n int, last uint32) {
 	return len(s.unacked), s.out
 }
 
-// merge makes a session that the peer has opened one with this, which we have opened at
-// the same time. By ours, only we have written, and by theirs only they: so what is
-// counted of one direction in the one, and of the other in the other, goes together.
-func (s *session) merge(theirs *session) {
-	theirs.end()
-	id, in := theirs.name(), theirs.counter()
+// settled tells if all that was written is known to have arrived.
+func (s *session) settled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.theirs, s.in = id, in
+	return len(s.unacked) == 0 && !s.recovered
 }
 
-// isNew tells if the session was opened by us, and the peer has written nothing by it.
-func (s *session) isNew() bool {
+// join makes a session that the peer has opened one with this, if we have opened this at
+// the same time. We have written by ours alone, and the peer either by theirs, or by ours
+// when it had made them one before us: so one of the two is unused, and what is counted
+// of one direction in the one, and of the other in the other, goes together. Theirs is
+// empty then, and not in the spool any more once this is told.
+//
+// It is false if the peer does not know this session, since it opens another one.
+func (s *session) join(theirs *session) bool {
+	s.mu.Lock()
+	possible := s.theirs == "" && !s.accepted && !s.resumed
+	s.mu.Unlock()
+	if !possible || !s.counter().unused() && !theirs.counter().unused() {
+		return false
+	}
+	theirs.end()
+	theirs.telling.Lock()
+	theirs.mu.Lock()
+	id, in, told, by := theirs.id, theirs.in, theirs.told, theirs.by
+	theirs.id = ""
+	theirs.mu.Unlock()
+	theirs.telling.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.theirs == "" && s.in.unused()
+	s.theirs = id
+	if s.in.unused() {
+		s.in, s.told, s.by = in, told, by
+	}
+	return true
 }
 
 // goOn says which stream the session goes on; nil is none.
@@ -193,9 +227,9 @@ func (s *session) goOn(st *stream) {
 	}
 }
 
-// broke notes that the stream has ended that the session went on by, and tells if that is
-// the end of the session.
-func (s *session) broke(st *stream) (end bool) {
+// broke notes that the stream has ended that the session went on by, and tells if nobody
+// else knows of the session yet.
+func (s *session) broke(st *stream) (orphan bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.at != st {
@@ -259,7 +293,10 @@ func (s *session) tell(g *Gateway) (h uint32, err error) {
 	defer s.telling.Unlock()
 	h, _ = s.handled()
 	if s.resumable() {
-		if err := g.spool.handled(s.ids(), s.peer, h); err != nil {
+		s.mu.Lock()
+		stored := storedSession{s.id, s.theirs, s.peer, h}
+		s.mu.Unlock()
+		if err := g.spool.handled(stored); err != nil {
 			return 0, err
 		}
 	}
@@ -309,7 +346,7 @@ func (s *session) start(g *Gateway) {
 			if err != nil {
 				g.log.Error("the spool cannot be written; what peers send is not acknowledged to them", "error", err)
 			} else if st := s.lastRead(); st != nil && h != before {
-				st.acknowledge(h)
+				st.acknowledge(s)
 			}
 		}
 	})

@@ -52,7 +52,7 @@ func (st *stream) manage(e *component.Element) error {
 		if sess == nil {
 			return component.NewStreamError(condition.PolicyViolation, "no stream management")
 		}
-		st.acknowledge(sess.toldPeer())
+		st.acknowledge(sess)
 		return nil
 	case e.Name.Local == "a":
 		h, err := smNumber(e)
@@ -122,7 +122,7 @@ func (st *stream) enable(e *component.Element) error {
 		if err != nil {
 			return err
 		}
-		sess.id = id // nobody else knows it yet
+		sess.id, sess.accepted = id, true // nobody else knows it yet
 		answer.With("id", id).With("resume", "true")
 		if _, err := sess.tell(st.g); err != nil {
 			return st.c.send(smFailed(stanza.ResourceConstraint))
@@ -136,6 +136,7 @@ func (st *stream) enable(e *component.Element) error {
 	if !trusted || !st.isBidi() {
 		return nil
 	}
+	defer poke(st.kick) // it may be the one that is used
 	return st.g.toPeer(sess.peer, func(p *peer) error { return p.offer(st) })
 }
 
@@ -147,8 +148,13 @@ func (st *stream) goOn(sess *session) {
 	sess.goOn(st)
 }
 
-// acknowledge tells the peer how many of its stanzas were handled. That is not urgent.
-func (st *stream) acknowledge(h uint32) { st.c.later(smElement("a").With("h", number(h))) }
+// acknowledge tells the peer how many of its stanzas were handled, never fewer than
+// before. That is not urgent.
+func (st *stream) acknowledge(sess *session) {
+	st.acking.Lock()
+	defer st.acking.Unlock()
+	st.c.later(smElement("a").With("h", number(sess.toldPeer())))
+}
 
 // acked takes note of what the peer has handled.
 func (st *stream) acked(h uint32) error {

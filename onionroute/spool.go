@@ -37,7 +37,7 @@ const maxGroup = 500 // changes in one transaction
 // spoolMigrations are applied in order; PRAGMA user_version counts them.
 var spoolMigrations = []string{`
 CREATE TABLE item (
-	id        INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they are for a peer
+	id        INTEGER PRIMARY KEY AUTOINCREMENT,
 	peer      TEXT NOT NULL,    -- X.onion
 	from_pair TEXT NOT NULL,    -- domains, onion side
 	to_pair   TEXT NOT NULL,
@@ -68,6 +68,9 @@ CREATE TABLE online ( -- contacts of users here; addresses host side
 	to_jid   TEXT NOT NULL,
 	PRIMARY KEY (peer, from_jid, to_jid)
 );
+`, `
+ALTER TABLE session ADD COLUMN theirs TEXT NOT NULL DEFAULT ''; -- another SM-ID of it
+ALTER TABLE item ADD COLUMN place INTEGER NOT NULL DEFAULT 0; -- among all
 `}
 
 // openSpool opens the database, or makes it.
@@ -215,8 +218,8 @@ func (s *spool) store(items []*item, session string, done func(error)) {
 				continue
 			}
 			h := &it.head
-			r, err := tx.Exec("INSERT INTO item (peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-				it.onion, it.pair.from, it.pair.to, h.Kind, h.Type, h.ID, h.From.String(), h.To.String(), it.xml, it.since.UnixMilli(), session, seqs[i])
+			r, err := tx.Exec("INSERT INTO item (peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq, place) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+				it.onion, it.pair.from, it.pair.to, h.Kind, h.Type, h.ID, h.From.String(), h.To.String(), it.xml, it.since.UnixMilli(), session, seqs[i], it.order)
 			if err != nil {
 				return err
 			}
@@ -257,9 +260,9 @@ func (s *spool) remove(items []*item, done func(error)) {
 	}, done}
 }
 
-// items reads all items, in order.
+// items reads all items, those for each peer in order.
 func (s *spool) items() ([]*item, error) {
-	rows, err := s.db.Query("SELECT id, peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq FROM item ORDER BY id")
+	rows, err := s.db.Query("SELECT id, peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq, place FROM item ORDER BY place, id")
 	if err != nil {
 		return nil, fmt.Errorf("onionroute: spool: %w", err)
 	}
@@ -269,7 +272,7 @@ func (s *spool) items() ([]*item, error) {
 		it := &item{kept: true, stored: true}
 		var from, to string
 		var since int64
-		if err := rows.Scan(&it.row, &it.onion, &it.pair.from, &it.pair.to, &it.head.Kind, &it.head.Type, &it.head.ID, &from, &to, &it.xml, &since, &it.session, &it.seq); err != nil {
+		if err := rows.Scan(&it.row, &it.onion, &it.pair.from, &it.pair.to, &it.head.Kind, &it.head.Type, &it.head.ID, &from, &to, &it.xml, &since, &it.session, &it.seq, &it.order); err != nil {
 			return nil, fmt.Errorf("onionroute: spool: %w", err)
 		}
 		if it.head.From, err = jid.Parse(from); err == nil {
@@ -287,12 +290,13 @@ func (s *spool) items() ([]*item, error) {
 
 // A storedSession is what is known of a session after a restart.
 type storedSession struct {
-	id, peer string
-	h        uint32
+	id, theirs, peer string
+	h                uint32
 }
 
+// sessions reads all sessions, in the order in which they began.
 func (s *spool) sessions() ([]storedSession, error) {
-	rows, err := s.db.Query("SELECT id, peer, h FROM session ORDER BY h")
+	rows, err := s.db.Query("SELECT id, theirs, peer, h FROM session ORDER BY rowid")
 	if err != nil {
 		return nil, fmt.Errorf("onionroute: spool: %w", err)
 	}
@@ -300,7 +304,7 @@ func (s *spool) sessions() ([]storedSession, error) {
 	var out []storedSession
 	for rows.Next() {
 		var ss storedSession
-		if err := rows.Scan(&ss.id, &ss.peer, &ss.h); err != nil {
+		if err := rows.Scan(&ss.id, &ss.theirs, &ss.peer, &ss.h); err != nil {
 			return nil, fmt.Errorf("onionroute: spool: %w", err)
 		}
 		out = append(out, ss)
@@ -308,15 +312,15 @@ func (s *spool) sessions() ([]storedSession, error) {
 	return out, rows.Err()
 }
 
-// handled keeps how many stanzas of a session, which may have several ids, were handled.
-func (s *spool) handled(ids []string, peer string, h uint32) error {
+// handled keeps how many stanzas of a session were handled.
+func (s *spool) handled(ss storedSession) error {
 	return s.change(func(tx *sql.Tx) error {
-		for _, id := range ids {
-			if _, err := tx.Exec("INSERT INTO session (id, peer, h) VALUES (?,?,?) ON CONFLICT (id) DO UPDATE SET h = excluded.h", id, peer, h); err != nil {
-				return err
-			}
+		_, err := tx.Exec("INSERT INTO session (id, theirs, peer, h) VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE SET theirs = excluded.theirs, h = excluded.h",
+			ss.id, ss.theirs, ss.peer, ss.h)
+		if err == nil && ss.theirs != "" { // it was a session of its own before
+			_, err = tx.Exec("DELETE FROM session WHERE id = ?", ss.theirs)
 		}
-		return nil
+		return err
 	})
 }
 

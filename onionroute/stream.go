@@ -46,6 +46,8 @@ type stream struct {
 	pipelined bool // we have not waited for the peer's answers; see pipeline
 	offersSM  bool // it has stream management for those who have proved who they are
 
+	acking sync.Mutex // held while an acknowledgement is made and written
+
 	mu      sync.Mutex
 	id      string          // of the header of the side that was called
 	base    string          // X.onion at the other end; "" until it is proven
@@ -65,6 +67,7 @@ type stream struct {
 	p             *peer       // whose goroutine is in pump
 	wants         *resumption // the peer's request, not answered yet
 	enabling      bool        // we have asked for a new session
+	began         bool        // that is the one that it has
 	resuming      bool        // we have asked to go on with sess
 	resumed       *uint32     // the answer: how many the peer has handled
 	refusedResume bool
@@ -72,6 +75,7 @@ type stream struct {
 	ready    []*item // to be written
 	useful   bool    // a question was answered, or a stanza taken
 	draining bool    // another stream is to be used
+	over     bool    // the session has ended in order; stanzas are left to the next one
 	probe    string  // what was asked, for its answer; see ask
 	probed   time.Time
 	covers   uint32        // the number of the last stanza that was written before it
@@ -245,11 +249,16 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 	if err := st.rate.Load().Wait(ctx); err != nil { // a peer that sends more has to wait
 		return err
 	}
-	sess := st.managedSession()
-	if sess != nil {
+	st.mu.Lock()
+	if st.over {
+		st.mu.Unlock()
+		return nil
+	}
+	var sess *session
+	if st.managed {
+		sess = st.sess
 		s.Taken = sess.received(st)
 	}
-	st.mu.Lock()
 	st.used = time.Now()
 	st.mu.Unlock()
 	if err := st.g.receive(ctx, s); err != nil {
@@ -261,21 +270,18 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 	return nil
 }
 
-// managedSession is the session that counts what the peer sends, nil if none does.
-func (st *stream) managedSession() *session {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if !st.managed {
-		return nil
-	}
-	return st.sess
-}
-
 // oversized answers a stanza that is over a limit.
 func (st *stream) oversized(e *component.Element) {
-	if sess := st.managedSession(); sess != nil && isStanzaName(e.Name) {
-		sess.received(st)()
+	st.mu.Lock()
+	over, taken := st.over, func() {}
+	if st.managed && !over && isStanzaName(e.Name) {
+		taken = st.sess.received(st)
 	}
+	st.mu.Unlock()
+	if over {
+		return
+	}
+	taken()
 	if s, err := component.ParseStanza(e); err == nil && st.g.m.Serves(s.To.Domainpart()) {
 		st.g.answer(s, component.NewError(stanza.Modify, stanza.PolicyViolation, ""))
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -76,12 +77,13 @@ func (w *wire) dialled() []string {
 // A server is a gateway under test, and what it handed to its host.
 type server struct {
 	*Gateway
-	config Config
-	w      *wire
-	change []func(*times)
-	dir    string
-	stop   func()
-	toUs   chan *component.Stanza
+	config      Config
+	w           *wire
+	dir         string
+	toUs        chan *component.Stanza
+	start, stop func() // start makes another Gateway of the same files
+	detach      func() // is called when the gateway has ended, before it is closed
+	slow        bool   // the host takes a while to confirm
 }
 
 func (s *server) Send(ctx context.Context, st *component.Stanza) error {
@@ -99,6 +101,10 @@ func (s *server) Send(ctx context.Context, st *component.Stanza) error {
 	}
 	select {
 	case s.toUs <- st:
+		if s.slow {
+			time.AfterFunc(time.Duration(rand.IntN(5))*time.Millisecond, taken)
+			return nil
+		}
 		taken()
 		return nil
 	case <-ctx.Done():
@@ -116,7 +122,7 @@ func startServerWith(t testing.TB, w *wire, domain string, set func(*Config), ch
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	id, err := CreateIdentity(filepath.Join(dir, "key"))
 	require.NoError(t, err)
-	s := &server{dir: dir, w: w, change: change, toUs: make(chan *component.Stanza, 10_000), stop: func() {}}
+	s := &server{dir: dir, w: w, toUs: make(chan *component.Stanza, 10_000), stop: func() {}}
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", domain)
@@ -124,34 +130,38 @@ func startServerWith(t testing.TB, w *wire, domain string, set func(*Config), ch
 	s.config = Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Spool: filepath.Join(dir, "spool.sqlite"), Log: log,
 		Services: map[string]string{"rooms." + domain: "rooms"}}
 	set(&s.config)
-	s.start(t)
+	s.start = func() {
+		s.Gateway, err = NewGateway(s.config, w, s)
+		require.NoError(t, err)
+		for _, f := range change {
+			f(&s.times)
+		}
+		w.appear(s)
+		s.run(t)
+	}
+	s.start()
 	t.Cleanup(func() { s.stop() })
 	return s
 }
 
-// start starts the server, for the first time or after stop or crash.
-func (s *server) start(t testing.TB) {
-	var err error
-	s.Gateway, err = NewGateway(s.config, s.w, s)
-	require.NoError(t, err)
-	for _, f := range s.change {
-		f(&s.times)
-	}
-	s.w.appear(s)
+// run runs the gateway until stop is called.
+func (s *server) run(t testing.TB) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	s.stop = func() {
-		s.stop = func() {}
-		s.w.vanish(s)
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-done:
 			require.NoError(t, err)
+			if s.detach != nil {
+				s.detach()
+			}
+			require.NoError(t, s.Close())
 		case <-time.After(20 * time.Second):
 			t.Error("gateway does not stop")
 		}
-	}
+	})
 	require.Eventually(t, func() bool {
 		c, err := net.Dial("unix", s.Ports()[portServerTLS])
 		if err == nil {

@@ -159,7 +159,7 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 		failed := make(chan error, 1)
 		done := make(chan struct{})
 		go func() { defer close(done); failed <- g.Run(ctx) }()
-		defer func() { cancel(); <-done }()
+		defer func() { cancel(); <-done; g.Close() }()
 		select {
 		case err := <-failed:
 			r.step("sockets in "+c.socketDir(), err)

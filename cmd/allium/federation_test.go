@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -240,10 +239,10 @@ func TestFaults(t *testing.T) {
 }
 
 // torPID is the process of the node's own tor.
-func (n *node) torPID(t *testing.T) int { return processWith(t, n.dir+"/state/tor/data") }
+func (n *node) torPID(t testing.TB) int { return processWith(t, n.dir+"/state/tor/data") }
 
 // processWith is the tor that has the folder on its command line.
-func processWith(t *testing.T, folder string) int {
+func processWith(t testing.TB, folder string) int {
 	entries, err := os.ReadDir("/proc")
 	require.NoError(t, err)
 	for _, e := range entries {
@@ -288,73 +287,4 @@ func TestErrorsToUsers(t *testing.T) {
 	got, err := a.client.Expect(ctx, "error", func(r *component.Stanza) bool { return r.ID == iq.ID })
 	require.NoError(t, err)
 	assert.Equal(t, stanza.RemoteServerTimeout, got.StanzaError().Condition)
-}
-
-// Of all that the tests above made Allium do, nothing connected to anything but the
-// host's component port and Tor's sockets, and nothing was sent by UDP, such as a DNS
-// query. It must be the last test here.
-func TestZConnections(t *testing.T) {
-	nodes := 0
-	for _, n := range shared.nodes {
-		if n.trace == "" {
-			continue
-		}
-		nodes++
-		text, err := os.ReadFile(n.trace)
-		require.NoError(t, err)
-		seen := map[string]int{}
-		for _, call := range ownCalls(string(text)) {
-			kind := "other"
-			switch {
-			case strings.Contains(call, `sa_family=AF_UNIX, sun_path="`+n.dir+`/state/tor/`),
-				strings.Contains(call, `sa_family=AF_UNIX, sun_path="`+n.dir+`/tor/`):
-				kind = "tor"
-			case strings.Contains(call, "sin_port=htons("+n.server[len("127.0.0.1:"):]+`), sin_addr=inet_addr("127.0.0.1")`):
-				kind = "host"
-			case !strings.Contains(call, "sa_family="):
-				kind = "connected socket"
-			default:
-				t.Errorf("%s: %s", n.domain, call)
-			}
-			seen[kind]++
-		}
-		t.Logf("%s: %v", n.domain, seen)
-		assert.Greater(t, seen["tor"], 2, "the trace is of what it says")
-		assert.Greater(t, seen["host"], 0, "the trace is of what it says")
-	}
-	require.NotZero(t, nodes)
-}
-
-var (
-	traceLine = regexp.MustCompile(`(?m)^(\d+) +(.*)$`)
-	traceFork = regexp.MustCompile(`(?:clone3?|v?fork)(?:\(| resumed).*= (\d+)$`)
-	traceExec = regexp.MustCompile(`^execve\("[^"]*/tor"`)
-)
-
-// ownCalls are the system calls of a trace that were not made by tor.
-func ownCalls(trace string) (calls []string) {
-	parent, tor := map[string]string{}, map[string]bool{}
-	lines := traceLine.FindAllStringSubmatch(trace, -1)
-	for _, l := range lines {
-		if f := traceFork.FindStringSubmatch(l[2]); f != nil {
-			parent[f[1]] = l[1]
-		}
-		if traceExec.MatchString(l[2]) {
-			tor[l[1]] = true
-		}
-	}
-	ofTor := func(pid string) bool {
-		for ; pid != ""; pid = parent[pid] {
-			if tor[pid] {
-				return true
-			}
-		}
-		return false
-	}
-	for _, l := range lines {
-		if (strings.HasPrefix(l[2], "connect") || strings.HasPrefix(l[2], "send")) && !ofTor(l[1]) {
-			calls = append(calls, l[2])
-		}
-	}
-	return calls
 }

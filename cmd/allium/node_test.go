@@ -104,7 +104,7 @@ func alliumNode(t testing.TB, name, kind string, federation ...string) *node {
 	start := map[string]func(context.Context, string, hosttest.Config) (*hosttest.Host, error){
 		"prosody": hosttest.StartProsody, "ejabberd": hosttest.StartEjabberd}[kind]
 	n.host, err = start(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
-		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, Components: map[string]string{gateway: secret}})
+		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass, n.third(): n.pass}, Components: map[string]string{gateway: secret}})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
 	n.server, n.config, n.web = n.host.ComponentAddr(), filepath.Join(dir, "allium.toml"), "127.0.0.1:"+freePort(t)
@@ -155,6 +155,10 @@ func testingB(t testing.TB) bool {
 }
 
 func (n *node) account() string { return n.user + "@" + n.domain }
+
+// The node's other users. They have the same password.
+func (n *node) second() string { return "second-" + n.account() }
+func (n *node) third() string  { return "third-" + n.account() }
 
 // runTor runs a tor as a distribution does, and gives the path of its control socket.
 func (n *node) runTor(t testing.TB, net *tornet.Network) string {
@@ -269,13 +273,18 @@ func (n *node) expect(t testing.TB, ctx context.Context, what string, other *nod
 	s, err := n.client.Expect(ctx, what, func(s *component.Stanza) bool { return s.From.Bare().Equal(from) && match(s) })
 	if err != nil {
 		for _, f := range []string{n.log, n.host.LogFile(), other.log, other.host.LogFile()} {
-			log, _ := os.ReadFile(f)
-			lines := strings.Split(string(log), "\n")
-			t.Logf("%s ends:\n%s", f, strings.Join(lines[max(0, len(lines)-40):], "\n"))
+			t.Logf("%s ends:\n%s", f, tail(f))
 		}
 	}
 	require.NoError(t, err)
 	return s
+}
+
+// tail is the end of a log.
+func tail(file string) string {
+	log, _ := os.ReadFile(file)
+	lines := strings.Split(string(log), "\n")
+	return strings.Join(lines[max(0, len(lines)-40):], "\n")
 }
 
 func body(text string) *component.Element {

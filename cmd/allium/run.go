@@ -200,6 +200,9 @@ func (h *house) run(ctx context.Context) error {
 		s.stop()
 		s.wg.Wait()
 	}
+	if err := h.gateway.Close(); failed == nil {
+		failed = err
+	}
 	return failed
 }
 

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cretz/bine/control"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+var (
+	tortureMinutes = flag.Float64("minutes", 0.5, "how long TestTorture injects faults")
+	tortureSeed    = flag.Uint64("seed", 0, "of what TestTorture does; 0: another one each time")
+)
+
+// A torture is two nodes with people who send each other numbered messages, while
+// something goes wrong all the time.
+type torture struct {
+	*testing.T
+	r      *rand.Rand
+	nodes  []*node
+	people []*person
+	flows  []*flow
+	faults []fault
+}
+
+// A fault is something that went wrong.
+type fault struct {
+	what  string
+	of    *node
+	began time.Time
+	ended time.Time
+}
+
+// TestTorture sends numbered messages both ways while random faults are injected. What
+// is promised is in onionroute/doc.go: each number is there once and in order. Where a
+// host does not acknowledge what it gives to and takes from components, a kill can make
+// some lost or doubled: those are counted, and have to be few and at the time of a kill.
+func TestTorture(t *testing.T) {
+	seed := *tortureSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d", seed)
+	for i, phase := range []struct {
+		name  string
+		share float64
+		deck  []func(*torture, *node)
+		check func(*torture)
+	}{
+		{"nothing may get lost", 0.6, []func(*torture, *node){
+			(*torture).alliumStops, (*torture).hostStops, (*torture).torKilled, (*torture).alliumStalls,
+			(*torture).torStalls, (*torture).hostStalls, (*torture).circuitsClosed}, (*torture).checkExact},
+		{"kills", 0.4, []func(*torture, *node){(*torture).alliumKilled, (*torture).hostKilled}, (*torture).checkKills},
+	} {
+		t.Run(phase.name, func(t *testing.T) {
+			w := newTorture(t, rand.New(rand.NewPCG(seed, uint64(i))))
+			w.run(time.Duration(*tortureMinutes*phase.share*float64(time.Minute)), phase.deck)
+			phase.check(w)
+		})
+	}
+}
+
+func newTorture(t *testing.T, r *rand.Rand) *torture {
+	w := &torture{T: t, r: r, nodes: []*node{alliumNode(t, "alpha", "prosody"), alliumNode(t, "beta", "prosody")}}
+	a, b := w.nodes[0], w.nodes[1]
+	ann, ben := w.person(a, a.second()), w.person(b, b.second())
+	amy, bob := w.person(a, a.third()), w.person(b, b.third())
+	w.flows = []*flow{newFlow(ann, ben), newFlow(ben, ann), newFlow(amy, bob)}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{}, len(w.people))
+	for _, p := range w.people {
+		go func() { p.live(ctx); done <- struct{}{} }()
+		p.resume(t)
+	}
+	t.Cleanup(func() {
+		cancel()
+		for range w.people {
+			<-done
+		}
+		for _, n := range w.nodes {
+			n.client.Close()
+			n.login(t)
+		}
+		if t.Failed() {
+			w.keepLogs()
+		}
+	})
+	return w
+}
+
+func (w *torture) person(n *node, account string) *person {
+	p := &person{n: n, account: account, pong: make(chan struct{}, 1)}
+	p.take = func(s *component.Stanza) {
+		for _, f := range w.flows {
+			if f.to == p {
+				f.arrived(s)
+			}
+			if f.from == p {
+				f.cameBack(s)
+			}
+		}
+	}
+	w.people = append(w.people, p)
+	return p
+}
+
+// keepLogs copies the logs to where they outlive the test.
+func (w *torture) keepLogs() {
+	dir, err := os.MkdirTemp("", "torture-logs-")
+	require.NoError(w, err)
+	for _, n := range w.nodes {
+		for name, file := range map[string]string{"allium": n.log, n.host.Kind(): n.host.LogFile()} {
+			log, err := os.ReadFile(file)
+			require.NoError(w, err)
+			require.NoError(w, os.WriteFile(filepath.Join(dir, n.domain+"-"+name+".log"), log, 0o600))
+		}
+	}
+	w.Logf("the logs are in %s", dir)
+}
+
+// run injects faults for a while, each at each node in turn, in random order, while the
+// people talk, and then waits until all is said and done.
+func (w *torture) run(d time.Duration, deck []func(*torture, *node)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for _, f := range w.flows {
+		go f.speak(ctx, 40*time.Millisecond)
+	}
+	began := time.Now()
+	for time.Since(began) < d {
+		for _, i := range w.r.Perm(len(deck) * len(w.nodes)) {
+			if time.Since(began) >= d {
+				break
+			}
+			deck[i/len(w.nodes)](w, w.nodes[i%len(w.nodes)])
+			w.sleep(0, 2*time.Second)
+		}
+	}
+	for _, p := range w.people {
+		p.pause(w)
+	}
+	cancel()
+	last := time.Now()
+	for _, f := range w.flows {
+		f.finish(w)
+	}
+	w.Logf("%d faults in %v; all was there %v after the last message", len(w.faults),
+		last.Sub(began).Round(time.Second), time.Since(last).Round(time.Millisecond))
+}
+
+func (w *torture) sleep(from, to time.Duration) {
+	time.Sleep(from + time.Duration(w.r.Int64N(int64(to-from))))
+}
+
+// inject does what makes the fault, waits, and does what ends it.
+func (w *torture) inject(what string, n *node, from, to time.Duration, begin, end func()) {
+	began := time.Now()
+	begin()
+	w.sleep(from, to)
+	end()
+	w.faults = append(w.faults, fault{what, n, began, time.Now()})
+	w.Logf("%s %s: %s, %v", began.Format("15:04:05.000"), n.domain, what, time.Since(began).Round(time.Millisecond))
+}
+
+func (w *torture) alliumStops(n *node) {
+	w.inject("Allium stops", n, 0, 2*time.Second, n.stopAllium, func() { n.startAllium(w) })
+}
+
+func (w *torture) alliumKilled(n *node) {
+	w.inject("Allium is killed", n, 0, 2*time.Second, func() { n.allium.Process.Kill(); <-n.exited }, func() { n.startAllium(w) })
+}
+
+// hostStops stops the host in order. Its own users have logged out before, as what they
+// send at that moment does not reach Allium.
+func (w *torture) hostStops(n *node) {
+	for _, p := range w.of(n) {
+		p.pause(w)
+	}
+	w.inject("host stops", n, 0, 2*time.Second, func() { require.NoError(w, n.host.Stop()) }, func() { w.startHost(n) })
+}
+
+func (w *torture) hostKilled(n *node) {
+	w.inject("host is killed", n, 0, 2*time.Second, func() { require.NoError(w, n.host.Kill()) }, func() { w.startHost(n) })
+}
+
+func (w *torture) startHost(n *node) {
+	require.NoError(w, n.host.Start(deadline(w, time.Minute)))
+	for _, p := range w.of(n) {
+		p.resume(w)
+		p.pause(w) // so that what was stored for them is with them
+		p.resume(w)
+	}
+}
+
+func (w *torture) of(n *node) (of []*person) {
+	for _, p := range w.people {
+		if p.n == n {
+			of = append(of, p)
+		}
+	}
+	return of
+}
+
+func (w *torture) torKilled(n *node) {
+	from := n.logged()
+	w.inject("Tor is killed", n, 0, time.Millisecond, func() { w.signal(n.torPID(w), syscall.SIGKILL) }, func() {
+		n.logs(w, from, "Tor is up", time.Minute)
+	})
+}
+
+func (w *torture) torStalls(n *node) { w.stall("Tor stalls", n, n.torPID(w), 15*time.Second) }
+
+func (w *torture) alliumStalls(n *node) {
+	w.stall("Allium stalls", n, n.allium.Process.Pid, 15*time.Second)
+}
+
+func (w *torture) hostStalls(n *node) { w.stall("host stalls", n, n.host.PID(), 5*time.Second) }
+
+// stall makes a process stand still, mostly for a moment, and sometimes for long.
+func (w *torture) stall(what string, n *node, pid int, long time.Duration) {
+	if w.r.IntN(6) > 0 {
+		long = 3 * time.Second
+	}
+	w.inject(what, n, time.Millisecond, long, func() { w.signal(pid, syscall.SIGSTOP) }, func() { w.signal(pid, syscall.SIGCONT) })
+}
+
+func (w *torture) signal(pid int, s syscall.Signal) { require.NoError(w, syscall.Kill(pid, s)) }
+
+// circuitsClosed cuts all connections of a node's tor with peers.
+func (w *torture) circuitsClosed(n *node) {
+	raw, err := net.Dial("unix", n.dir+"/state/tor/control")
+	require.NoError(w, err)
+	defer raw.Close()
+	c := control.NewConn(textproto.NewConn(raw))
+	require.NoError(w, c.Authenticate(""))
+	closed := 0
+	w.inject("circuits are closed", n, 0, time.Millisecond, func() {
+		kv, err := c.GetInfo("circuit-status")
+		require.NoError(w, err)
+		for _, e := range kv {
+			for line := range strings.Lines(e.Val) {
+				id, _, _ := strings.Cut(line, " ")
+				if _, err := c.SendRequest("CLOSECIRCUIT %s", id); err == nil { // or it has just ended
+					closed++
+				}
+			}
+		}
+	}, func() {})
+	assert.NotZero(w, closed)
+}
+
+// checkExact asserts that every number is there once and in order, or was returned.
+func (w *torture) checkExact() {
+	for _, f := range w.flows {
+		r := f.reckon(w)
+		assert.Empty(w, r.lost, "lost: %s", f.when(r.lost))
+		assert.Empty(w, r.twice, "more than once: %s", f.when(r.twice))
+		assert.Empty(w, r.both, "arrived, and was returned: %s", f.when(r.both))
+		assert.Empty(w, r.disorder, "not in order: %s", f.when(r.disorder))
+		assert.Greater(w, r.arrived, r.sent/4)
+	}
+}
+
+func (f *flow) when(numbers []int) string {
+	var out []string
+	for _, n := range numbers {
+		s := fmt.Sprintf("%d sent %s", n, f.sent[n].Format("15:04:05.000"))
+		for _, at := range f.times(n) {
+			s += at.Format(", came 15:04:05.000")
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, "; ")
+}
+
+// checkKills asserts that what got lost or came twice did so by a kill, and is little.
+func (w *torture) checkKills() {
+	const slack = time.Second
+	lost, twice, kills := 0, 0, map[string]int{}
+	for _, k := range w.faults {
+		kills[k.what]++
+	}
+	for _, f := range w.flows {
+		r := f.reckon(w)
+		for _, n := range r.lost {
+			lost++
+			before, after := f.around(n)
+			assert.True(w, w.killed(func(k fault) bool {
+				atSender := k.of == f.from.n && f.sent[n].After(k.began.Add(-slack)) && f.sent[n].Before(k.ended.Add(slack))
+				atReceiver := k.of == f.to.n && k.what == "host is killed" && before.Before(k.ended.Add(slack)) && after.After(k.began.Add(-slack))
+				return atSender || atReceiver
+			}), "lost, and not by a kill: %s", f.when([]int{n}))
+		}
+		for _, n := range r.twice {
+			twice++
+			at := f.times(n)
+			assert.True(w, w.killed(func(k fault) bool {
+				return k.of == f.to.n && at[0].After(k.began.Add(-slack)) && at[0].Before(k.ended) && at[1].After(k.began)
+			}), "twice, and not by a kill: %s", f.when([]int{n}))
+		}
+		assert.Empty(w, r.disorder, "not in order: %s", f.when(r.disorder))
+		assert.Greater(w, r.arrived, r.sent/4)
+		w.Logf("lost: %s", f.when(r.lost))
+		w.Logf("twice: %s", f.when(r.twice))
+		w.Logf("both: %s", f.when(r.both))
+	}
+	w.Logf("%v: %d lost, %d more than once", kills, lost, twice)
+}
+
+func (w *torture) killed(which func(fault) bool) bool {
+	for _, k := range w.faults {
+		if which(k) {
+			return true
+		}
+	}
+	return false
+}
