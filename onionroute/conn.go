@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,8 @@ const (
 // A conn is a connection with one XML stream in each direction (RFC 6120 §4). One
 // goroutine reads, any may write, end or abort.
 type conn struct {
-	raw    net.Conn // below TLS; deadlines and closing are its business
+	raw    net.Conn      // below TLS; deadlines and closing are its business
+	delay  time.Duration // of what is not urgent
 	d      *component.Decoder
 	lim    component.Limits // before anything is proven
 	secure bool             // TLS is on
@@ -37,13 +39,14 @@ type conn struct {
 	mu     sync.Mutex // held while writing
 	w      net.Conn
 	closed bool   // our closing tag was sent
-	held   []byte // goes along with the next write; see later
+	first  []byte // goes before the next write; see ahead
+	held   []byte // goes along with it; see later
 
 	last atomic.Int64 // no write lasts longer than until then, Unix nanoseconds; 0: it may
 }
 
 func newConn(c net.Conn, lim component.Limits) *conn {
-	return &conn{raw: c, w: c, d: component.NewDecoder(c, lim), lim: lim}
+	return &conn{raw: c, w: c, delay: laterDelay, d: component.NewDecoder(c, lim), lim: lim}
 }
 
 // A header is what matters of a stream's opening tag.
@@ -103,7 +106,8 @@ func (c *conn) write(p []byte) error {
 }
 
 func (c *conn) writeLocked(p []byte, timeout time.Duration) error {
-	if p, c.held = append(c.held, p...), nil; len(p) == 0 {
+	p = slices.Concat(c.first, c.held, p)
+	if c.first, c.held = nil, nil; len(p) == 0 {
 		return nil
 	}
 	deadline := time.Now().Add(timeout)
@@ -115,15 +119,23 @@ func (c *conn) writeLocked(p []byte, timeout time.Duration) error {
 	return err
 }
 
+// ahead writes p before what is written next, in one with that, or after a delay.
+func (c *conn) ahead(p []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.first = append(c.first, p...)
+	time.AfterFunc(c.delay, func() { c.write(nil) })
+}
+
 // later writes e along with what is written next, or by itself if that is nothing for
-// laterDelay. What waits from before is left out. Two small writes cost more than one: a
+// a while. What waits from before is left out. Two small writes cost more than one: a
 // relay of Tor that has not heard yet that the first has arrived can hold the second back
 // until it has, which takes up to 40 ms (Nagle's algorithm).
 func (c *conn) later(e *component.Element) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.held == nil {
-		time.AfterFunc(laterDelay, func() { c.write(nil) })
+		time.AfterFunc(c.delay, func() { c.write(nil) })
 	}
 	c.held = e.AppendXML(nil, component.NSServer)
 }

@@ -29,13 +29,24 @@ func TestWriteLater(t *testing.T) {
 		return string(smElement("a").With("h", number(h)).AppendXML(nil, component.NSServer))
 	}
 	later := func(h uint32) { c.later(smElement("a").With("h", number(h))) }
+	c.delay = time.Minute
 	later(1)
 	later(2)
 	go c.write([]byte("<message/>"))
 	assert.Equal(t, ack(2)+"<message/>", read())
+	c.ahead([]byte("<head>"))
 	later(3)
-	assert.Equal(t, ack(3), read())
+	go c.write([]byte("<message/>"))
+	assert.Equal(t, "<head>"+ack(3)+"<message/>", read())
+
+	c.delay = time.Millisecond
 	later(4)
+	assert.Equal(t, ack(4), read())
+	c.ahead([]byte("<head>"))
+	assert.Equal(t, "<head>", read())
+
+	c.delay = time.Minute
+	later(5)
 	go c.finish(nil)
-	assert.Equal(t, ack(4)+"</stream:stream>", read())
+	assert.Equal(t, ack(5)+"</stream:stream>", read())
 }

@@ -196,7 +196,11 @@ func (st *stream) pipeline(p *peer) error {
 	st.goOn(sess)
 	st.c.d.SetLimits(st.g.c.Authenticated)
 	st.c.opened.Store(true)
-	return st.c.write(flight)
+	if st.resuming { // nothing goes behind before the answer
+		return st.c.write(flight)
+	}
+	st.c.ahead(flight)
+	return nil
 }
 
 // sessionFor makes or finds the session for a stream that we open.
