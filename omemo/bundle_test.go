@@ -210,16 +210,19 @@ func TestVerify(t *testing.T) {
 	for name, f := range formats {
 		identity := newSigner(t, f)
 		require.NoError(t, newBundle(t, f, identity, MaxPreKeys).Verify(), name)
-		for _, change := range []func(b *Bundle){
-			func(b *Bundle) { b.SignedPreKey.ID = maxID + 1 },
-			func(b *Bundle) { b.PreKeys[0].ID = maxID + 1 },
-			func(b *Bundle) { b.PreKeys = nil },
-			func(b *Bundle) { b.PreKeys = make([]PreKey, MaxPreKeys+1) },
+		for _, c := range []struct {
+			preKeys int
+			change  func(b *Bundle)
+			fault   string
+		}{
+			{1, func(b *Bundle) { b.SignedPreKey.ID = maxID + 1 }, f.signedPreKey + " has an id"},
+			{1, func(b *Bundle) { b.PreKeys[0].ID = maxID + 1 }, f.preKey + " has an id"},
+			{0, func(b *Bundle) {}, "no one-time pre-keys"},
+			{MaxPreKeys + 1, func(b *Bundle) {}, "more than 500 one-time pre-keys"},
 		} {
-			b := newBundle(t, f, identity, 2)
-			change(b)
-			var bad *Error
-			assert.ErrorAs(t, b.Verify(), &bad, name)
+			b := newBundle(t, f, identity, c.preKeys)
+			c.change(b)
+			assert.ErrorContains(t, b.Verify(), "omemo: "+c.fault, name)
 		}
 	}
 }

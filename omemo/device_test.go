@@ -110,12 +110,17 @@ func TestLabels(t *testing.T) {
 	again.VerifyLabels(func(id uint32) (Key, bool) { return identity.public, id != 4 })
 	assert.Equal(t, &DeviceList{OMEMO2, []Device{l.Devices[0], {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}}}, again)
 
-	// A label that cannot have been signed is not read at all; Legacy has none.
+	// A label that cannot have been signed is not read at all.
+	sig := strings.Repeat("A", 86) + "=="
 	for _, f := range formats {
-		l, err := f.ParseDevices(parse(t, devices(f, `<device id="1" label="a"/><device id="2" label="a" labelsig="AAAA"/><device id="3" label="" labelsig="`+strings.Repeat("A", 86)+`=="/>`)))
+		l, err := f.ParseDevices(parse(t, devices(f, `<device id="1" label="a"/><device id="2" label="a" labelsig="AAAA"/><device id="3" labelsig="`+sig+`"/>`)))
 		require.NoError(t, err)
 		assert.Equal(t, &DeviceList{f, []Device{{ID: 1}, {ID: 2}, {ID: 3}}}, l)
 	}
+	// Legacy has no labels.
+	l, err = Legacy.ParseDevices(parse(t, devices(Legacy, `<device id="1" label="&lt;b>" labelsig="`+sig+`"/>`)))
+	require.NoError(t, err)
+	assert.Equal(t, &DeviceList{Legacy, []Device{{ID: 1}}}, l)
 }
 
 // The publisher gets the error that fits, and the reason.

@@ -35,11 +35,11 @@
 //
 // # Why nothing else is kept or served
 //
-// Whoever gets keys from a directory relies on it. A client that meets a bad bundle can at
-// best leave out that device, and some fail as a whole; so what is bad ends where it comes
-// in, with a reason for its publisher. What is served is what was checked: it is written
-// anew from a [Bundle] or [DeviceList], so that nothing unknown, doubled or hidden in what
-// somebody published can be read by a client in another way than it was here.
+// Whoever gets keys from a directory relies on it, and a client that meets a bad bundle can
+// at best leave out that device; so what is bad ends where it comes in, with a reason for
+// its publisher. What is served is what was checked: it is written anew from a [Bundle] or
+// [DeviceList], so that nothing unknown, doubled or hidden in what somebody published can
+// be read by a client in another way than it was here.
 //
 // What a check cannot tell: that the identity key is the person's, which people compare
 // themselves; and that one-time pre-keys are the device's, since nothing signs them. A

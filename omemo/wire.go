@@ -97,10 +97,10 @@ func decode(dst []byte, text string) (fault string) {
 	return ""
 }
 
+// parseID reads an id of at most 31 bits. That it is at least first is for Verify to check.
 func parseID(e *component.Element, attr string, first uint32) (uint32, error) {
-	// Not more than 31 bits are read.
 	id, err := strconv.ParseUint(e.AttrValue(attr), 10, 31)
-	if err != nil || uint32(id) < first {
+	if err != nil {
 		return 0, badID(e.Name.Local, first)
 	}
 	return uint32(id), nil
