@@ -6,7 +6,8 @@
 GO ?= go
 # The Debian packages that the demo, and that the tests and benchmarks need.
 DEMO_PACKAGES = tor prosody
-TEST_PACKAGES = $(DEMO_PACKAGES) prosody-modules lua-unbound ejabberd strace
+TEST_PACKAGES = $(DEMO_PACKAGES) prosody-modules lua-unbound ejabberd strace \
+	python3-omemo python3-oldmemo python3-twomemo python3-xmlschema
 
 .PHONY: build demo test check bench fuzz clean demo-packages test-packages
 
@@ -24,16 +25,19 @@ check:
 	$(GO) vet ./...
 
 bench: test-packages
-	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./component ./onionroute ./cmd/allium
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./component ./omemo ./onionroute ./cmd/allium
 
 # Each fuzz target for a while: make fuzz FUZZTIME=10m
-# (-fuzzminimizetime: certificates cannot be made shorter, and trying takes all the time.)
+# (-fuzzminimizetime: certificates and keys cannot be made shorter, and trying takes all
+# the time.)
 FUZZTIME ?= 30s
 fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzElement -fuzztime $(FUZZTIME) ./component
 	$(GO) test -run '^$$' -fuzz FuzzAddressMap -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzChain -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzGuard -fuzztime $(FUZZTIME) ./onionroute
+	$(GO) test -run '^$$' -fuzz FuzzBundle -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./omemo
+	$(GO) test -run '^$$' -fuzz FuzzDevices -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzStream -fuzztime $(FUZZTIME) ./onionroute
 
 clean:

@@ -1,0 +1,119 @@
+"""A real implementation of OMEMO to test against: python-oldmemo and python-twomemo.
+
+    peer.py make FOLDER    makes keys, and writes bundles and device lists of both formats
+    peer.py check FOLDER   reads such files, and begins a session with each bundle
+
+Both print, as JSON, what the files mean, or why a bundle is refused. The files here
+were made by "peer.py make .", and are read by the tests as well as fresh ones.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import sys
+import xml.etree.ElementTree as ET
+
+import oldmemo
+import oldmemo.etree
+import omemo
+import twomemo
+import twomemo.etree
+import xeddsa
+from omemo.identity_key_pair import IdentityKeyPair
+from omemo.storage import Just, Nothing, Storage
+
+JID = "juliet@capulet.example"
+PRE_KEYS = 25
+LABEL = "Jülia's phone & \"tablet\" 📱"
+FORMATS = {
+    "legacy": (oldmemo.Oldmemo, oldmemo.etree),
+    "omemo2": (twomemo.Twomemo, twomemo.etree),
+}
+
+
+class Memory(Storage):
+    def __init__(self):
+        super().__init__(True)
+        self.values = {}
+
+    async def _load(self, key):
+        return Just(self.values[key]) if key in self.values else Nothing()
+
+    async def _store(self, key, value):
+        self.values[key] = value
+
+    async def _delete(self, key):
+        self.values.pop(key, None)
+
+
+def bundle_meaning(bundle):
+    return {
+        "identity": bundle.identity_key.hex(),
+        "signedPreKey": [bundle.signed_pre_key_id, bundle.bundle.signed_pre_key.hex()],
+        "signature": bundle.bundle.signed_pre_key_sig.hex(),
+        "preKeys": sorted([i, k.hex()] for k, i in bundle.pre_key_ids.items()),
+    }
+
+
+def signed_labels(devices, identity_key):
+    """The labels that identity_key has signed. Takes the signatures out, which twomemo does not know."""
+    labels = {}
+    for device in devices:
+        sig = base64.b64decode(device.attrib.pop("labelsig", ""))
+        label = device.get("label", "").encode()
+        if sig and xeddsa.ed25519_verify(sig, identity_key, label):
+            labels[device.get("id")] = device.get("label")
+    return labels
+
+
+def write(folder, name, element, namespace):
+    ET.register_namespace("", namespace)
+    ET.indent(element)
+    ET.ElementTree(element).write(os.path.join(folder, name + ".xml"), encoding="utf-8")
+
+
+async def make(folder):
+    out = {}
+    for name, (backend, etree) in FORMATS.items():
+        storage = Memory()
+        device = backend(storage)
+        await device.generate_pre_keys(PRE_KEYS)
+        own = 1 + secrets.randbelow(2**31 - 1)
+        bundle = await device.get_bundle(JID, own)
+        write(folder, name + "-bundle", etree.serialize_bundle(bundle), device.namespace)
+
+        devices = etree.serialize_device_list({own: None, 1: None, 2**31 - 1: None})
+        labels = {}
+        if name == "omemo2":  # twomemo is older than signatures of labels
+            priv = (await IdentityKeyPair.get(storage)).as_priv().priv
+            sig = xeddsa.ed25519_priv_sign(priv, LABEL.encode())
+            devices[0].set("label", LABEL)
+            devices[0].set("labelsig", base64.b64encode(sig).decode())
+            devices[1].set("label", "nobody signed this")
+            labels[own] = LABEL
+        write(folder, name + "-devices", devices, device.namespace)
+        out[name] = {"bundle": bundle_meaning(bundle), "devices": [own, 1, 2**31 - 1], "labels": labels}
+    return out
+
+
+async def check(folder):
+    out = {}
+    for name, (backend, etree) in FORMATS.items():
+        device = backend(Memory())
+        bundle = etree.parse_bundle(ET.parse(os.path.join(folder, name + "-bundle.xml")).getroot(), JID, 1)
+        devices = ET.parse(os.path.join(folder, name + "-devices.xml")).getroot()
+        labels = signed_labels(devices, bundle.identity_key)
+        devices = list(etree.parse_device_list(devices))
+        out[name] = {"bundle": bundle_meaning(bundle), "devices": devices, "labels": labels}
+        _, key_material = await device.encrypt_plaintext(b"hi")
+        try:
+            await device.build_session_active(JID, 1, bundle, key_material)
+        except omemo.KeyExchangeFailed as e:
+            out[name]["refused"] = str(e.__cause__)
+    return out
+
+
+command = {"make": make, "check": check}[sys.argv[1]]
+print(json.dumps(asyncio.run(command(sys.argv[2]))))
