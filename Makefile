@@ -41,6 +41,8 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzElement -fuzztime $(FUZZTIME) ./component
 	$(GO) test -run '^$$' -fuzz FuzzAddressMap -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzChain -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./onionroute
+	$(GO) test -run '^$$' -fuzz FuzzGuard -fuzztime $(FUZZTIME) ./onionroute
+	$(GO) test -run '^$$' -fuzz FuzzStream -fuzztime $(FUZZTIME) ./onionroute
 
 clean:
 	rm -f allium

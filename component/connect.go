@@ -34,7 +34,7 @@ func Connect(ctx context.Context, server, domain, secret string) (net.Conn, erro
 		}
 		return nil, explain(err)
 	}
-	return conn, nil
+	return ackAtOnce(conn), nil
 }
 
 // A HostError is trouble with the host, with a hint for the admin.

@@ -49,6 +49,10 @@ func (l Limits) orDefault() Limits {
 // is longer than Limits.Bytes is an error of the first kind, policy-violation (RFC 6120
 // §4.9.3.14, §13.12). Only one goroutine may read.
 type Decoder struct {
+	// Begin, if not nil, is called by Next when the first octet of an element is there, so
+	// that the other side can be given a time to finish it.
+	Begin func()
+
 	src     *source
 	d       *xml.Decoder
 	next    atomic.Pointer[Limits] // for the next element
@@ -163,6 +167,9 @@ func (d *Decoder) Next() (*Element, error) {
 		return nil, err
 	} else if !markup {
 		return nil, streamErr(stream.BadFormat, "text between stanzas")
+	}
+	if d.Begin != nil {
+		d.Begin()
 	}
 	d.begin()
 	tok, err := d.token()

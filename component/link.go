@@ -41,7 +41,8 @@ type LinkConfig struct {
 	Buffer      int           // octets that wait to be written or confirmed; default 4 MiB
 	SendTimeout time.Duration // how long Send waits for room, with no Taken; default 10 s
 
-	Log *slog.Logger // default slog.Default()
+	Log   *slog.Logger // default slog.Default()
+	Label string       // what the domain is called in the log; default "domain"
 }
 
 // A Link is one connection to the host for one domain (XEP-0114), kept up by Run.
@@ -79,6 +80,9 @@ func NewLink(c LinkConfig, h Handler) (*Link, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
+	if c.Label == "" {
+		c.Label = "domain"
+	}
 	var ping func(id string) []byte
 	if c.PingTo != "" {
 		to, err := jid.New("", c.PingTo, "")
@@ -90,7 +94,7 @@ func NewLink(c LinkConfig, h Handler) (*Link, error) {
 			return s.Add(NewElement(NSPing, "ping")).AppendXML(nil, NSAccept)
 		}
 	}
-	return &Link{c: c, h: h, addr: addr, log: c.Log.With("domain", c.Domain), out: newOutbox(c.Buffer, ping),
+	return &Link{c: c, h: h, addr: addr, log: c.Log.With(c.Label, c.Domain), out: newOutbox(c.Buffer, ping),
 		up: make(chan struct{}), downSince: time.Now()}, nil
 }
 

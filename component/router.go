@@ -37,6 +37,8 @@ type Router struct {
 	mu       sync.RWMutex
 	handlers map[string]Handler
 	links    map[string]Sender
+	find     func(domain string) Handler
+	other    Sender
 }
 
 // NewRouter makes an empty Router.
@@ -77,6 +79,9 @@ func (r *Router) Send(ctx context.Context, s *Stanza) error {
 	}
 	r.mu.RLock()
 	link := r.links[s.From.Domainpart()]
+	if link == nil {
+		link = r.other
+	}
 	r.mu.RUnlock()
 	if link == nil {
 		return fmt.Errorf("component: no link for domain %q", s.From.Domainpart())
@@ -84,10 +89,30 @@ func (r *Router) Send(ctx context.Context, s *Stanza) error {
 	return link.Send(ctx, s)
 }
 
+// Otherwise makes find choose the Handler of a domain that has none of its own; it
+// gives nil for one that nobody here has. It must not call the Router.
+func (r *Router) Otherwise(find func(domain string) Handler) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.find = find
+}
+
+// AttachOthers makes link the way to the host for stanzas from domains that have no link
+// of their own. The host must take them from it.
+func (r *Router) AttachOthers(link Sender) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.other = link
+}
+
 func (r *Router) handler(s *Stanza) Handler {
+	domain := s.To.Domainpart()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.handlers[s.To.Domainpart()]
+	if h := r.handlers[domain]; h != nil || r.find == nil {
+		return h
+	}
+	return r.find(domain)
 }
 
 // deliver calls h, so that a stanza that hits a mistake in a handler costs its

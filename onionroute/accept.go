@@ -117,12 +117,15 @@ func (st *stream) open() error {
 	}
 	reply := header{from: to, id: id}
 	from := ""
-	if j, err := jid.New("", h.from, ""); err == nil && IsOnion(j.Domainpart()) {
+	if j, err := jid.New("", h.from, ""); err == nil && st.g.m.remote(j.Domainpart()) {
 		from = j.Domainpart()
 		reply.to = from
 	}
 	if err := st.c.writeHeader(reply); err != nil {
 		return err
+	}
+	if from != "" && st.g.peerAllowed(st.g.m.At(from)) != nil {
+		return component.NewStreamError(condition.PolicyViolation, "the peer is not allowed")
 	}
 	if !h.version {
 		return nil
@@ -135,7 +138,7 @@ func (st *stream) open() error {
 	switch {
 	case st.isTrusted():
 		features.Add(smElement("sm"))
-	case st.chain != "" && st.chain == Base(from):
+	case st.chain != "" && st.chain == st.g.m.At(from):
 		features.Add(component.NewElement(nsSASL, "mechanisms").Add(component.NewElement(nsSASL, "mechanism", component.Text("EXTERNAL"))),
 			component.NewElement(nsBidiFeatures, "bidi"))
 		fallthrough
@@ -175,7 +178,7 @@ func (st *stream) external(e *component.Element) *saslFailure {
 	switch {
 	case errors.As(err, &f):
 		return &f
-	case st.chain == "" || st.isProven(""):
+	case st.chain == "" || st.isProven("") || st.g.peerAllowed(st.chain) != nil:
 		return fail(notAuthorized)
 	}
 	server := sasl.NewServer(external, func(n *sasl.Negotiator) bool {

@@ -3,8 +3,11 @@ package onionroute
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cretz/bine/torutil"
 	"mellium.im/xmpp/jid"
@@ -12,7 +15,9 @@ import (
 
 // An AddressMap translates between addresses as the host writes them (host side) and
 // as peers write them (onion side). With host.domains = example.org, example.net;
-// gateway G = onion.example.org; service R = rooms.example.org; identity I; peer X:
+// gateway G = onion.example.org; service R = rooms.example.org; identity I; peer X; a
+// peer friends.example that is at Y.onion; and an alias hidden.example.org for
+// rooms.O.onion:
 //
 //	host side                     onion side
 //	alice@example.org/phone       alice@I.onion/phone
@@ -22,16 +27,31 @@ import (
 //	bob\40X.onion@G/desk          bob@X.onion/desk
 //	room\40rooms.X.onion@G/nick   room@rooms.X.onion/nick
 //	X.onion@G                     X.onion
+//	bob\40friends.example@G       bob@friends.example
+//	talk@hidden.example.org/nick  talk@rooms.O.onion/nick
 //	G                             I.onion
 //	example.org                   \40example.org@I.onion
 //
-// The map is a bijection on the addresses that it accepts. It is safe for concurrent
-// use; its fields do not change once it is in use.
+// A native host has I.onion as a domain of its own. It writes the addresses of peers as
+// they are, and its first domain is I.onion:
+//
+//	alice@I.onion/phone           alice@I.onion/phone
+//	room@rooms.I.onion/nick       room@rooms.I.onion/nick, if it is one of host.domains
+//	bob@X.onion/desk              bob@X.onion/desk
+//	bob@friends.example           bob@friends.example
+//	G                             none
+//
+// The map is a bijection on the addresses that it accepts: an address has one form on
+// each side, so what an alias stands for has no form of the gateway. It is safe for
+// concurrent use; its fields do not change once it is in use.
 type AddressMap struct {
 	Identity string            // our onion name, I.onion
 	Gateway  string            // G
 	Domains  []string          // host.domains; the first is the primary one
 	Services map[string]string // domain of a service → its label before I.onion
+	Native   bool              // the primary domain is I.onion
+	Aliases  map[string]string // domain of an alias → the onion domain that it stands for
+	Peers    map[string]string // ordinary domain of a peer → the onion service that it is at
 }
 
 // ErrAddress is the error for an address that has no form on the other side.
@@ -41,22 +61,24 @@ var ErrAddress = errors.New("onionroute: address has no form on the other side")
 // ErrAddress, or is package jid's for an address that would be too long.
 func (m *AddressMap) ToOnion(j jid.JID) (jid.JID, error) {
 	local, domain, resource := j.Localpart(), j.Domainpart(), j.Resourcepart()
-	switch label, isService := m.Services[domain]; {
+	label, isService := m.Services[domain]
+	switch onion := m.Aliases[domain]; {
+	case onion != "":
+		return jid.New(local, onion, resource)
+	case isService:
+		return jid.New(local, label+"."+m.Identity, resource)
+	case domain == m.Gateway && m.Native: // peers have nothing to do with it
 	case domain == m.Gateway && local == "":
 		return jid.New("", m.Identity, resource)
 	case domain == m.Gateway:
-		user, server, found := cutLast(local, `\40`)
-		if !found {
-			user, server = "", local
+		if user, server, ok := m.remoteForm(local); ok && m.alias(server) == "" {
+			return jid.New(user, server, resource)
 		}
-		if IsOnion(server) && !m.own(server) && found == (user != "") && isEscaped(user) {
-			return jid.New(unescape(user), server, resource)
-		}
-	case isService:
-		return jid.New(local, label+"."+m.Identity, resource)
-	case domain == m.Domains[0] && local != "":
+	case domain == m.Domains[0] && (local != "" || m.Native):
 		return jid.New(escape(local), m.Identity, resource)
-	case !isOnionName(domain):
+	case m.Native && (m.remote(domain) && m.alias(domain) == "" || m.ofHost(domain)):
+		return j, nil
+	case m.plain(domain):
 		return jid.New(escape(local)+`\40`+domain, m.Identity, resource)
 	}
 	return jid.JID{}, fmt.Errorf("%w: %s", ErrAddress, j)
@@ -65,8 +87,8 @@ func (m *AddressMap) ToOnion(j jid.JID) (jid.JID, error) {
 // ToHost gives the host-side form of an onion-side address, with errors as ToOnion.
 func (m *AddressMap) ToHost(j jid.JID) (jid.JID, error) {
 	local, domain, resource := j.Localpart(), j.Domainpart(), j.Resourcepart()
-	switch {
-	case domain == m.Identity && local == "":
+	switch alias := m.alias(domain); {
+	case domain == m.Identity && local == "" && !m.Native:
 		return jid.New("", m.Gateway, resource)
 	case domain == m.Identity:
 		user, server, found := cutLast(local, `\40`)
@@ -75,39 +97,114 @@ func (m *AddressMap) ToHost(j jid.JID) (jid.JID, error) {
 		}
 		// Only the one form that ToOnion makes is accepted.
 		d, err := jid.New("", server, "")
-		if err != nil || d.Domainpart() != server || server == m.Gateway || isOnionName(server) ||
-			m.Services[server] != "" || server == m.Domains[0] && user != "" || !isEscaped(user) {
-			break
+		if err == nil && d.Domainpart() == server && m.plain(server) && (server != m.Domains[0] || user == "") && isEscaped(user) {
+			return jid.New(unescape(user), server, resource)
 		}
-		return jid.New(unescape(user), server, resource)
 	case m.own(domain):
-		for service, label := range m.Services {
-			if domain == label+"."+m.Identity {
-				return jid.New(local, service, resource)
-			}
+		if service := m.service(domain); service != "" {
+			return jid.New(local, service, resource)
 		}
-	case IsOnion(domain) && local == "":
+		if m.ofHost(domain) {
+			return j, nil
+		}
+	case alias != "":
+		return jid.New(local, alias, resource)
+	case m.remote(domain) && m.Native:
+		return j, nil
+	case m.remote(domain) && local == "":
 		return jid.New(domain, m.Gateway, resource)
-	case IsOnion(domain):
+	case m.remote(domain):
 		return jid.New(escape(local)+`\40`+domain, m.Gateway, resource)
 	}
 	return jid.JID{}, fmt.Errorf("%w: %s", ErrAddress, j)
 }
 
+// remoteForm reads the local part of a gateway address, in the one form that ToHost
+// makes.
+func (m *AddressMap) remoteForm(local string) (user, server string, ok bool) {
+	user, server, found := cutLast(local, `\40`)
+	if !found {
+		user, server = "", local
+	}
+	return unescape(user), server, m.remote(server) && found == (user != "") && isEscaped(user)
+}
+
 // own tells if the onion-side domain is ours, or below ours.
 func (m *AddressMap) own(domain string) bool { return Base(domain) == m.Identity }
 
-// Serves tells if the onion-side domain is one that peers can reach here.
-func (m *AddressMap) Serves(domain string) bool {
-	if domain == m.Identity {
-		return true
+// remote tells if the onion-side domain is one of a peer.
+func (m *AddressMap) remote(domain string) bool { return m.At(domain) != "" && !m.own(domain) }
+
+// ofHost tells if the onion-side domain is one that a native host has below ours.
+func (m *AddressMap) ofHost(domain string) bool {
+	return m.Native && m.own(domain) && m.service(domain) == "" && domain != m.Gateway && slices.Contains(m.Domains, domain)
+}
+
+// plain tells if the host-side domain is one whose addresses are written as strangers'.
+func (m *AddressMap) plain(domain string) bool {
+	return !isOnionName(domain) && domain != m.Gateway && m.Services[domain] == "" && m.Aliases[domain] == "" &&
+		!(m.Native && m.Peers[domain] != "")
+}
+
+// alias is the domain that stands for an onion-side domain, "" if there is none.
+func (m *AddressMap) alias(domain string) string { return keyOf(m.Aliases, domain) }
+
+// service is the domain of the service that has an onion-side domain, "" if none has.
+func (m *AddressMap) service(domain string) string {
+	label, ok := strings.CutSuffix(domain, "."+m.Identity)
+	if !ok {
+		return ""
 	}
-	for _, label := range m.Services {
-		if domain == label+"."+m.Identity {
-			return true
+	return keyOf(m.Services, label)
+}
+
+// keyOf is the first key that has the value, "" if none has.
+func keyOf(of map[string]string, value string) (key string) {
+	for k, v := range of {
+		if v == value && (key == "" || k < key) {
+			key = k
 		}
 	}
-	return false
+	return key
+}
+
+// Serves tells if the onion-side domain is one that peers can reach here.
+func (m *AddressMap) Serves(domain string) bool {
+	return domain == m.Identity || m.service(domain) != "" || m.ofHost(domain)
+}
+
+// names are the onion-side domains that peers can reach here, the identity first.
+func (m *AddressMap) names() []string {
+	names := []string{m.Identity}
+	for _, label := range m.Services {
+		names = append(names, label+"."+m.Identity)
+	}
+	for _, domain := range m.Domains {
+		if m.ofHost(domain) && domain != m.Identity {
+			names = append(names, domain)
+		}
+	}
+	slices.Sort(names[1:])
+	return names
+}
+
+// At is the onion service that an onion-side domain is at: X.onion for X.onion and what
+// is below it, and the one that is configured for an ordinary domain. It is empty if
+// there is none.
+func (m *AddressMap) At(domain string) string {
+	if onion := m.Peers[domain]; onion != "" {
+		return onion
+	}
+	return Base(domain)
+}
+
+// Name is what the server at an onion service calls itself: as the service, if no
+// ordinary domain is configured for it.
+func (m *AddressMap) Name(onion string) string {
+	if domain := keyOf(m.Peers, onion); domain != "" {
+		return domain
+	}
+	return onion
 }
 
 // Canonical gives the form of a gateway address that the map accepts, for one that
@@ -116,11 +213,11 @@ func (m *AddressMap) Canonical(j jid.JID) jid.JID {
 	if j.Domainpart() != m.Gateway {
 		return j
 	}
-	if _, server, _ := cutLast(j.Localpart(), `\40`); IsOnion(server) || IsOnion(j.Localpart()) {
+	if _, server, _ := cutLast(j.Localpart(), `\40`); m.remote(server) || m.remote(j.Localpart()) {
 		return j
 	}
 	user, server, found := cutLast(j.Localpart(), "%")
-	if !found || user == "" || !IsOnion(server) {
+	if !found || user == "" || !m.remote(server) {
 		return j
 	}
 	c, err := jid.New(escape(user)+`\40`+server, m.Gateway, j.Resourcepart())
@@ -184,9 +281,24 @@ func IsOnion(domain string) bool {
 	if len(id) != 56 || strings.ContainsFunc(id, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '2' || c > '7') }) {
 		return false
 	}
-	_, err := torutil.PublicKeyFromV3OnionServiceID(id)
-	return err == nil
+	known := &rightNames[maphash.String(rightSeed, id)%uint64(len(rightNames))]
+	if last := known.Load(); last != nil && *last == id {
+		return true
+	}
+	if _, err := torutil.PublicKeyFromV3OnionServiceID(id); err != nil {
+		return false
+	}
+	id = strings.Clone(id)
+	known.Store(&id)
+	return true
 }
+
+// rightNames are names that were found to be right lately: each stanza names the same few
+// several times, and the checksum is a good part of what translating it costs.
+var (
+	rightNames [1024]atomic.Pointer[string]
+	rightSeed  = maphash.MakeSeed()
+)
 
 // isHostname tells of labels of letters, digits and hyphens, in lower case.
 func isHostname(s string) bool {

@@ -36,7 +36,8 @@ type conn struct {
 
 	mu     sync.Mutex // held while writing
 	w      net.Conn
-	closed bool // our closing tag was sent
+	closed bool   // our closing tag was sent
+	held   []byte // goes along with the next write; see later
 
 	last atomic.Int64 // no write lasts longer than until then, Unix nanoseconds; 0: it may
 }
@@ -102,6 +103,9 @@ func (c *conn) write(p []byte) error {
 }
 
 func (c *conn) writeLocked(p []byte, timeout time.Duration) error {
+	if p, c.held = append(c.held, p...), nil; len(p) == 0 {
+		return nil
+	}
 	deadline := time.Now().Add(timeout)
 	if last := c.last.Load(); last != 0 && deadline.After(time.Unix(0, last)) {
 		deadline = time.Unix(0, last)
@@ -109,6 +113,19 @@ func (c *conn) writeLocked(p []byte, timeout time.Duration) error {
 	c.raw.SetWriteDeadline(deadline)
 	_, err := c.w.Write(p)
 	return err
+}
+
+// later writes e along with what is written next, or by itself if that is nothing for
+// laterDelay. What waits from before is left out. Two small writes cost more than one: a
+// relay of Tor that has not heard yet that the first has arrived can hold the second back
+// until it has, which takes up to 40 ms (Nagle's algorithm).
+func (c *conn) later(e *component.Element) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held == nil {
+		time.AfterFunc(laterDelay, func() { c.write(nil) })
+	}
+	c.held = e.AppendXML(nil, component.NSServer)
 }
 
 func (c *conn) send(e *component.Element) error {

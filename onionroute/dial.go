@@ -66,28 +66,30 @@ var errDoubted = errors.New("onionroute: the peer does not believe our chain: is
 
 // open connects to a port of the peer and negotiates a stream.
 func (p *peer) open(ctx context.Context, port int) (*stream, error) {
-	dialing, cancel := context.WithTimeout(ctx, p.patience)
-	// To each peer by circuits of its own, so that peers cannot tell from these that
-	// they talk to the same machine.
-	raw, err := p.g.dialer.Dial(dialing, p.onion, port, fmt.Sprintf("%s %s %d", p.g.m.Identity, p.onion, p.failures))
-	cancel()
-	if err != nil {
-		if !otherPort(err) {
-			p.failures++ // and not by a circuit that is on its way to where the peer was
-			p.patience = min(2*p.patience, p.g.times.dialMax)
-		}
-		return nil, err
-	}
-	ctx, cancel = context.WithTimeout(ctx, p.g.times.negotiate)
+	ctx, cancel := context.WithTimeout(ctx, p.patience+p.g.times.negotiate)
 	defer cancel()
+	raw := &eagerConn{dial: func(first []byte) (net.Conn, error) {
+		dialing, cancel := context.WithTimeout(ctx, p.patience)
+		defer cancel()
+		// To each peer by circuits of its own, so that peers cannot tell from these
+		// that they talk to the same machine.
+		return p.g.dialer.Dial(dialing, p.onion, port, fmt.Sprintf("%s %s %d", p.g.m.Identity, p.onion, p.failures), first)
+	}}
 	st := p.g.newStream(p.g.ctx, newConn(raw, p.g.c.Unauthenticated))
 	st.initiator, st.base, st.p, st.log = true, p.onion, p, p.log
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
-	if err = st.negotiate(p, port == portServerTLS); err != nil {
-		st.c.end(err)
+	if err := st.negotiate(p, port == portServerTLS); err != nil {
 		st.cancel()
 		close(st.ended)
+		if raw.failed != nil {
+			if !otherPort(raw.failed) {
+				p.failures++ // and not by a circuit that is on its way to where the peer was
+				p.patience = min(2*p.patience, p.g.times.dialMax)
+			}
+			return nil, raw.failed
+		}
+		st.c.end(err)
 		if ctx.Err() != nil {
 			err = fmt.Errorf("onionroute: no stream within %v: %w", p.g.times.negotiate, err)
 		}
@@ -109,7 +111,7 @@ func (st *stream) negotiate(p *peer, direct bool) error {
 		if st.chain == p.onion && time.Since(p.doubted) > p.g.times.abilities {
 			return st.pipeline(p)
 		}
-		if err := st.c.writeHeader(header{from: st.g.m.Identity, to: p.onion}); err != nil {
+		if err := st.c.writeHeader(header{from: st.g.m.Identity, to: st.g.m.Name(p.onion)}); err != nil {
 			return err
 		}
 		h, err := st.c.readHeader()
@@ -150,7 +152,9 @@ func (st *stream) negotiate(p *peer, direct bool) error {
 }
 
 func (st *stream) clientTLS(onion string, direct bool) error {
-	c, err := st.c.startTLS(func(c net.Conn) *tls.Conn { return tls.Client(c, st.g.credentials.clientTLS(onion, direct)) })
+	c, err := st.c.startTLS(func(c net.Conn) *tls.Conn {
+		return tls.Client(c, st.g.credentials.clientTLS(st.g.m.Name(onion), direct))
+	})
 	if err != nil {
 		return err
 	}
@@ -179,7 +183,7 @@ func (st *stream) pipeline(p *peer) error {
 	if err != nil {
 		return err
 	}
-	head := header{from: st.g.m.Identity, to: p.onion}
+	head := header{from: st.g.m.Identity, to: st.g.m.Name(p.onion)}
 	flight := appendHeader(nil, head)
 	flight = component.NewElement(nsBidi, "bidi").AppendXML(flight, component.NSServer)
 	flight = externalAuth("").AppendXML(flight, component.NSServer)

@@ -15,10 +15,20 @@
 // credentials and verifyChain); SASL EXTERNAL (XEP-0178) then says so in XMPP. Any
 // other server proves each of its domains by Dialback (XEP-0220): we ask the onion
 // service of that name, by Tor, if the key that the stream brought is its own. Domains
-// that are not onion services are refused unasked.
+// that are not onion services are refused unasked, but for the ordinary names that the
+// admin has said to be at one ([Peer]), which is then the one that is asked. What is below
+// an onion name has the same key, so a stream is believed for all of it. Peers that the
+// admin does not want are refused before anything is asked.
 //
 // Nothing here resolves a name or opens a connection but by [Tor.Dial], which takes the
 // names of onion services alone, through a SOCKS port that is told to take nothing else.
+//
+// # What peers learn
+//
+// What crosses to a peer, and from one to a local user, is decided by the guard, with one
+// table of rules: guard_rules.go. A Gateway asks it for every stanza, at the one place where
+// addresses are translated. The names of clients are masked there, by a map that lives as
+// long as their sessions.
 //
 // # Concurrency
 //

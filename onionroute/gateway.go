@@ -21,10 +21,17 @@ const nsGateway = "jabber:iq:gateway" // XEP-0100 §6
 
 // Config says what a Gateway serves.
 type Config struct {
-	Domain    string            // the gateway's component domain
-	Hosts     []string          // host.domains: who may send through it; the first is primary
-	Services  map[string]string // domain of a service here → its label before the onion name
-	Identity  *Identity
+	Domain   string            // the gateway's component domain
+	Hosts    []string          // host.domains: who may send through it; the first is primary
+	Services map[string]string // domain of a service here → its label before the onion name
+	Identity *Identity
+	Native   bool // the host has the identity's name, or names below it, among Hosts
+	Aliases  []Alias
+	Peers    []Peer // what is special about single peers
+	Listed   bool   // only peers in Peers are wanted, and those behind Aliases
+	// Wanted is called with the domain of somebody whose address a user of a native
+	// host has asked the gateway for; nil if nobody needs to know.
+	Wanted    func(domain string)
 	SocketDir string // a folder for the Unix sockets that the onion service's ports go to
 	Spool     string // the file of what waits for peers, which is made if there is none
 
@@ -33,9 +40,13 @@ type Config struct {
 	UserBytes  int           // octets that wait of one user, at most; default 4 MiB
 	TotalBytes int           // octets that wait in all, at most; default 64 MiB
 
+	StanzaRate int // stanzas a second from one peer, at most; five times that for a moment; default 1000
+
 	// Limits of what peers send, before and after they have proved who they are.
 	// Default 10,000 octets (RFC 6120 §13.12), and 256 KiB.
 	Unauthenticated, Authenticated component.Limits
+
+	Privacy Privacy // what peers may learn
 
 	Log *slog.Logger // default slog.Default()
 }
@@ -45,14 +56,18 @@ type Config struct {
 type Gateway struct {
 	c       Config
 	m       *AddressMap
+	named   map[string]bool // peers that the admin has named: if they are allowed
 	dialer  Dialer
 	out     component.Sender
+	guard   *guard
 	service *component.Service
 	log     *slog.Logger
 	secret  secret
 	times   times
 	spool   *spool
 	quota   quota
+
+	contacts *contacts
 
 	credentials *credentials
 
@@ -83,16 +98,21 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	def(&c.QueueBytes, 8<<20)
 	def(&c.UserBytes, 4<<20)
 	def(&c.TotalBytes, 64<<20)
+	def(&c.StanzaRate, 1000)
 	def(&c.Unauthenticated.Bytes, 10_000)
 	def(&c.Authenticated.Bytes, 256<<10)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	if len(c.Hosts) == 0 {
-		return nil, errors.New("onionroute: no domain of the host is given")
+	m, named, err := newMap(&c)
+	if err != nil {
+		return nil, err
 	}
-	m := &AddressMap{Identity: c.Identity.Name(), Gateway: c.Domain, Domains: c.Hosts, Services: c.Services}
 	credentials, err := newCredentials(c.Identity)
+	if err != nil {
+		return nil, err
+	}
+	guard, err := newGuard(c.Privacy, m, out, c.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +120,8 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{c: c, m: m, dialer: dialer, out: out, log: c.Log, credentials: credentials, spool: spool,
-		secret: newSecret(), times: defaultTimes, quota: quota{users: map[string]int{}},
+	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
+		secret: newSecret(), times: defaultTimes, contacts: newContacts(spool), quota: quota{users: map[string]int{}},
 		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
 		loaded: make(chan struct{}), peers: map[string]*peer{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
 	if c.MaxAge > 0 {
@@ -116,10 +136,10 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 // HandleStanza takes a stanza from the host or from a service here: to the gateway
 // itself, or to somebody at a peer. It does not wait for the peer.
 func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
-	if s.To.Localpart() == "" {
+	if s.To.Localpart() == "" && s.To.Domainpart() == g.c.Domain {
 		return g.service.HandleStanza(ctx, s)
 	}
-	if !g.allowed(s.From) {
+	if !g.allowed(s.From) && !g.mayReach(s) {
 		return component.NewError(stanza.Auth, stanza.Forbidden, "This gateway is for the users of its own server.")
 	}
 	if err := s.Check(); err != nil {
@@ -131,21 +151,30 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	s.To = g.m.Canonical(s.To)
 	to, err := g.m.ToOnion(s.To)
 	if err != nil {
-		return errNoSuchServer()
+		return g.noSuchServer(s.To)
 	}
-	from, err := g.m.ToOnion(s.From)
+	if pass, err := g.guard.egress(ctx, s); !pass {
+		return err
+	}
+	onion := g.m.At(to.Domainpart())
+	toOnion := g.guard.toOnion(onion)
+	from, err := toOnion(s.From)
 	if err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
 	head := *s
 	s.To, s.From = to, from
-	translation(g.m.ToOnion).payload(s.Nodes)
+	toOnion.payload(s.Nodes)
+	pass, err := g.guard.leaving(ctx, s)
 	xml := s.AppendXML(nil, component.NSServer)
-	s.To, s.From = head.To, head.From // s goes back to the caller if there is an error
+	s.To, s.From, s.ID = head.To, head.From, head.ID // s goes back to the caller if there is an error
+	if !pass {
+		return err
+	}
 	if len(xml) > maxStanza {
 		return errTooLarge()
 	}
-	it := newItem(s, Base(to.Domainpart()), pair{from.Domainpart(), to.Domainpart()}, xml)
+	it := newItem(s, onion, pair{from.Domainpart(), to.Domainpart()}, xml)
 	err = g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
 	if err != errEnding {
 		return err
@@ -209,12 +238,8 @@ func (g *Gateway) answer(s *component.Stanza, err error) {
 	if r == nil {
 		return
 	}
-	if e := r.Child(component.NSClient, "error"); e != nil {
-		e.Nodes = slices.DeleteFunc(e.Nodes, func(n component.Node) bool {
-			return n.Element != nil && n.Element.Is(component.NSStanzas, "text")
-		})
-	}
-	it := newItem(r, Base(r.To.Domainpart()), pair{r.From.Domainpart(), r.To.Domainpart()}, r.AppendXML(nil, component.NSServer))
+	r.Nodes = plainError(r)
+	it := newItem(r, g.m.At(r.To.Domainpart()), pair{r.From.Domainpart(), r.To.Domainpart()}, r.AppendXML(nil, component.NSServer))
 	it.answer = true
 	g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
 }
@@ -223,7 +248,10 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
+	onion := g.m.At(s.From.Domainpart())
+	toHost := g.guard.toHost(onion)
 	var err error
+	alias := g.aliasAt(s.From.Domainpart())
 	if s.From, err = g.m.ToHost(s.From); err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
@@ -233,14 +261,25 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	_, isService := g.c.Services[s.To.Domainpart()]
 	switch {
 	case s.To.Domainpart() == g.c.Domain, isService:
-	case !slices.Contains(g.c.Hosts, s.To.Domainpart()):
+	case !slices.Contains(g.c.Hosts, s.To.Domainpart()) && !alias.relays(s):
 		// A stranger's address: it is not relayed into the open network.
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
-	case s.To.Localpart() == "" && s.IsRequest():
-		// The host itself is nobody that peers have business with.
-		return component.NewError(stanza.Cancel, stanza.ServiceUnavailable, "")
+	case s.To.Localpart() == "" && !g.m.own(s.To.Domainpart()):
+		// The host itself is nobody that peers have business with, but a native one, and
+		// who guesses its name learns nothing.
+		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	}
-	translation(g.m.ToHost).payload(s.Nodes)
+	if pass, err := g.guard.ingress(ctx, s); !pass {
+		if err == nil && s.Taken != nil {
+			s.Taken() // nobody else will take it
+		}
+		return err
+	}
+	toHost.payload(s.Nodes)
+	if alias != nil {
+		alias.veil(s)
+	}
+	g.contacts.note(onion, s)
 	return g.out.Send(ctx, s)
 }
 
@@ -320,7 +359,7 @@ func (g *Gateway) dropped(onion string, st *stream) bool {
 
 // verify asks the authoritative server for the domain that a stream says it is from.
 func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
-	err := g.toPeer(Base(ask.to), func(p *peer) (err error) {
+	err := g.toPeer(g.m.At(ask.to), func(p *peer) (err error) {
 		answer, err = p.verify(ctx, ask)
 		return err
 	})
@@ -332,6 +371,9 @@ func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
 
 // toPeer calls f with the peer, which it makes if there is none yet.
 func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
+	if err := g.peerAllowed(onion); err != nil {
+		return err
+	}
 	<-g.loaded // what waits since the last run goes before
 	for {
 		g.mu.Lock()
@@ -400,6 +442,7 @@ func (g *Gateway) prompted(_ context.Context, s *component.Stanza) ([]*component
 	if err != nil {
 		return nil, component.NewError(stanza.Modify, stanza.NotAcceptable, err.Error())
 	}
+	g.want(j)
 	q := component.NewElement(nsGateway, "query")
 	q.Add(component.NewElement(nsGateway, "jid", component.Text(j.String())))
 	return []*component.Element{q}, nil
@@ -426,7 +469,7 @@ func (g *Gateway) typed(s string) (jid.JID, error) {
 		}
 	}
 	host, err := g.m.ToHost(j)
-	if err != nil || host.Domainpart() != g.m.Gateway {
+	if err != nil || !g.m.remote(j.Domainpart()) {
 		return j, fmt.Errorf("%s is not the address of somebody at another onion service. It ends in 56 letters and digits and .onion; is it complete?", j)
 	}
 	return host, nil

@@ -87,3 +87,12 @@ func newIdentity(secret []byte) *Identity {
 	key := ed25519.PrivateKey(secret).KeyPair()
 	return &Identity{key, torutil.OnionServiceIDFromV3PublicKey(key.PublicKey()) + ".onion"}
 }
+
+// NewName makes the name of an onion service that nobody has the key of.
+func NewName() (string, error) {
+	key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", fmt.Errorf("onionroute: make a key: %w", err)
+	}
+	return torutil.OnionServiceIDFromV3PublicKey(key.PublicKey()) + ".onion", nil
+}

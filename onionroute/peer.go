@@ -26,6 +26,9 @@ type peer struct {
 	patience time.Duration // with Tor, for one attempt
 	failures int           // of Tor to connect
 	doubted  time.Time     // when the peer did not believe our chain
+	missing  bool          // it could not be reached since it was last heard of
+	missed   time.Time     // since then; zero: its users have been taken for off-line
+	look     time.Time     // when to look if it is there, for those who are on-line
 
 	mu       sync.Mutex
 	session  *session // that can be resumed; nil if there is none; only run changes it
@@ -192,6 +195,9 @@ func (p *peer) keep(items []*item, sess *session) {
 // keepPresence keeps the newest presence for when the peer is back. p.mu is held.
 func (p *peer) keepPresence(it *item) {
 	key := it.head.From.String() + " " + it.head.To.Bare().String()
+	if it.head.Type == string(stanza.ProbePresence) {
+		key += " probe"
+	}
 	if _, known := p.presence[key]; known || len(p.presence) < maxPresence {
 		p.presence[key] = it
 	}
@@ -432,21 +438,69 @@ func (p *peer) run(ctx context.Context) {
 			p.setDown(err)
 			p.log.Info("peer cannot be reached", "reason", err)
 			p.fail(err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause.NextBackOff()):
-			case <-p.retry:
-			}
+			p.pause(ctx, pause.NextBackOff())
 		}
 		if ctx.Err() != nil {
 			break
 		}
-		if !errors.Is(err, ErrTorDown) && p.otherThan(nil) == nil {
-			found := p.g.dialer.Refresh(ctx, p.onion)
-			p.log.Debug("asked Tor for the peer's descriptor", "found", found)
+		if !errors.Is(err, ErrTorDown) {
+			p.refresh(ctx)
 		}
 	}
 	p.end()
+}
+
+// refresh looks anew for where the peer is, unless the peer comes to us.
+func (p *peer) refresh(ctx context.Context) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if p.dials(cancel) {
+		found := p.g.dialer.Refresh(ctx, p.onion)
+		p.log.Debug("asked Tor for the peer's descriptor", "found", found)
+	}
+	p.dials(nil)
+}
+
+// pause waits until it is time to try again. Those at a peer that is away for longer than
+// the time of grace go off-line here.
+func (p *peer) pause(ctx context.Context, d time.Duration) {
+	if !p.missing {
+		p.missing, p.missed = true, time.Now()
+	}
+	again := time.After(d)
+	var vanish <-chan time.Time
+	if !p.missed.IsZero() {
+		vanish = time.After(p.g.times.grace - time.Since(p.missed))
+	}
+	for {
+		select {
+		case <-ctx.Done():
+		case <-again:
+		case <-p.retry:
+		case <-vanish:
+			p.missed, vanish = time.Time{}, nil
+			p.g.offline(p.onion)
+			continue
+		}
+		return
+	}
+}
+
+// returned does what has to be done when the peer is there again.
+func (p *peer) returned() {
+	if p.missing {
+		p.missing, p.missed = false, time.Time{}
+		p.g.probe(p.onion)
+	}
+}
+
+// looks tells if it is to be found out if the peer is there, and otherwise when.
+func (p *peer) looks() (now bool, when <-chan time.Time) {
+	if !p.g.contacts.any(p.onion) && !p.g.contacts.missed(p.onion) {
+		return false, nil
+	}
+	wait := time.Until(p.look)
+	return wait <= 0, time.After(wait)
 }
 
 // end answers what nobody will see to any more. What is in the spool stays there.
@@ -504,7 +558,12 @@ func (p *peer) stream(ctx context.Context) error {
 		}
 	}
 	p.setDown(nil)
+	p.returned()
 	err := st.pump(ctx, p)
+	p.look = time.Now()
+	if st.c.d.Closed() || errors.Is(err, errUnused) {
+		p.look = p.look.Add(p.g.times.quiet) // it was there a moment ago
+	}
 	p.log.Debug("stream to the peer ended", "reason", err)
 	if errors.Is(err, errDoubted) {
 		p.doubted = time.Now()
@@ -519,6 +578,9 @@ func (p *peer) stream(ctx context.Context) error {
 // not wait for those that only strangers have named.
 func (p *peer) slot(ctx context.Context) (chan struct{}, error) {
 	for {
+		if p.otherThan(nil) != nil {
+			return nil, errOffered
+		}
 		p.mu.Lock()
 		slots := p.g.strangers
 		if len(p.queue) > 0 {
@@ -546,7 +608,8 @@ func (p *peer) hasWork(ctx context.Context) bool {
 			open, _ = p.session.open()
 		}
 		p.mu.Lock()
-		work := len(p.queue)+len(p.verifies)+open > 0 || p.offered != nil
+		now, later := p.looks()
+		work := len(p.queue)+len(p.verifies)+open > 0 || p.offered != nil && p.offered.alive() || now
 		if !work {
 			p.down = nil // it is tried again before anything is said of it
 		}
@@ -556,9 +619,14 @@ func (p *peer) hasWork(ctx context.Context) bool {
 		}
 		select {
 		case <-p.wake:
+		case <-later:
 		case <-ctx.Done():
 			return false
 		case <-idle.C:
+			if later != nil {
+				idle.Reset(p.g.times.peerIdle)
+				continue
+			}
 			if p.session != nil && p.session.lostFor() < p.g.times.sessionAge {
 				idle.Reset(p.g.times.peerIdle)
 				continue
@@ -595,8 +663,8 @@ func (p *peer) fail(err error) {
 	}
 	p.bounce(func(it *item) error {
 		switch {
-		case errors.Is(userError(err), errNoSuchServer()):
-			return errNoSuchServer()
+		case errors.Is(userError(err), errNoSuchServer()), errors.Is(userError(err), errPrivate()):
+			return userError(err)
 		case !it.expired(&p.g.times):
 			return nil
 		case it.kept:
@@ -627,7 +695,9 @@ func (p *peer) bounce(why func(*item) error) {
 	p.mu.Unlock()
 	p.release(out...)
 	for i, it := range out {
-		p.g.bounce(&it.head, errs[i])
+		if it.head.Kind != component.Presence || it.kept {
+			p.g.bounce(&it.head, errs[i])
+		}
 	}
 }
 
@@ -699,8 +769,13 @@ func (p *peer) endSession(sess *session, why error) {
 // userError is the error that a local user gets for a failure to connect.
 func userError(err error) error {
 	var socks *SOCKSError
-	if errors.As(err, &socks) && socks.Code == socksBadAddress {
-		return errNoSuchServer()
+	if errors.As(err, &socks) {
+		switch socks.Code {
+		case socksBadAddress:
+			return errNoSuchServer()
+		case socksNoKey, socksBadKey:
+			return errPrivate()
+		}
 	}
 	return errUnreachable()
 }

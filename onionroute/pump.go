@@ -397,7 +397,7 @@ func (st *stream) question() *component.Element {
 		return smElement("r")
 	}
 	st.probe = streamID()
-	return dialback{name: "verify", from: st.g.m.Identity, to: st.base, id: st.probe, key: rand.Text()}.element()
+	return dialback{name: "verify", from: st.g.m.Identity, to: st.g.m.Name(st.base), id: st.probe, key: rand.Text()}.element()
 }
 
 func (st *stream) ask() error {
@@ -574,7 +574,7 @@ func (st *stream) check(p *peer) error {
 		return err
 	case quiet && st.sessionKnown():
 		return st.ask()
-	case unused && st.initiator:
+	case unused && st.initiator && !st.g.contacts.any(p.onion):
 		return errUnused
 	}
 	return nil

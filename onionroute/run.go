@@ -22,6 +22,7 @@ type times struct {
 	negotiate time.Duration // stream header, TLS
 	header    time.Duration // until the first header is there
 	auth      time.Duration // until something is proven
+	element   time.Duration // from the first octet of an element to its last
 	dialback  time.Duration // the peer has to find its way to us by Tor
 
 	tick time.Duration // how often a stream is looked at
@@ -52,6 +53,7 @@ var defaultTimes = times{
 	negotiate: time.Minute,
 	header:    30 * time.Second,
 	auth:      2 * time.Minute,
+	element:   2 * time.Minute,
 	dialback:  90 * time.Second,
 
 	tick:      2 * time.Second,
@@ -77,6 +79,7 @@ var defaultTimes = times{
 const (
 	writeTimeout = 30 * time.Second
 	closeTimeout = 3 * time.Second
+	laterDelay   = 50 * time.Millisecond
 
 	batchBytes   = 64 << 10  // octets in one write
 	maxStanza    = 250_000   // octets to a peer; Prosody and Allium take 256 KiB and more
@@ -84,6 +87,7 @@ const (
 	itemBytes    = 512       // that an item costs beside its XML
 	maxAnswers   = 256 << 10 // octets of answers that wait for a peer to read them
 	maxPresence  = 1000      // presences that wait for one peer
+	maxOnline    = 10_000    // contacts at one peer, times those who have them
 	maxPeers     = 2000      // that stanzas wait for, or that are connected
 	maxDialing   = 32        // peers at one time
 	maxInbound   = 512       // streams from peers
@@ -193,6 +197,14 @@ func (g *Gateway) load(ctx context.Context) error {
 			p.queue = append(p.queue, it)
 		}
 	}
+	known, err := g.contacts.load()
+	if err != nil {
+		return err
+	}
+	for _, onion := range known {
+		p := of(onion) // it is not known if they still are
+		p.missing, p.missed = true, time.Now()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for onion, p := range peers {
@@ -283,6 +295,7 @@ func (g *Gateway) claim(in *stream, base string) {
 	for o := range g.inbound {
 		if o.claimed == base {
 			n++
+			in.rate.Store(o.rate.Load())
 		}
 	}
 	if n > maxOfPeer {

@@ -346,9 +346,7 @@ func (s *session) start(g *Gateway) {
 			if err != nil {
 				g.log.Error("the spool cannot be written; what peers send is not acknowledged to them", "error", err)
 			} else if st := s.lastRead(); st != nil && h != before {
-				if err := st.acknowledge(s); err != nil {
-					st.log.Debug("could not acknowledge", "error", err)
-				}
+				st.acknowledge(s)
 			}
 		}
 	})

@@ -52,7 +52,8 @@ func (st *stream) manage(e *component.Element) error {
 		if sess == nil {
 			return component.NewStreamError(condition.PolicyViolation, "no stream management")
 		}
-		return st.acknowledge(sess)
+		st.acknowledge(sess)
+		return nil
 	case e.Name.Local == "a":
 		h, err := smNumber(e)
 		if err != nil {
@@ -148,11 +149,11 @@ func (st *stream) goOn(sess *session) {
 }
 
 // acknowledge tells the peer how many of its stanzas were handled, never fewer than
-// before.
-func (st *stream) acknowledge(sess *session) error {
+// before. That is not urgent.
+func (st *stream) acknowledge(sess *session) {
 	st.acking.Lock()
 	defer st.acking.Unlock()
-	return st.c.send(smElement("a").With("h", number(sess.toldPeer())))
+	st.c.later(smElement("a").With("h", number(sess.toldPeer())))
 }
 
 // acked takes note of what the peer has handled.

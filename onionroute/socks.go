@@ -2,20 +2,20 @@ package onionroute
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"strconv"
-	"strings"
-
-	"golang.org/x/net/proxy"
+	"time"
 )
 
 // A Dialer opens connections to onion services. Tor is the only one outside of tests.
 type Dialer interface {
 	// Dial connects to a port of an onion service. Connections with different
-	// isolation share no circuit.
-	Dial(ctx context.Context, onion string, port int, isolation string) (net.Conn, error)
+	// isolation share no circuit. What is to be written first may go along: it has been
+	// written when there is no error.
+	Dial(ctx context.Context, onion string, port int, isolation string, first []byte) (net.Conn, error)
 	// Refresh looks anew for where the onion service is, and tells if it was found.
 	Refresh(ctx context.Context, onion string) bool
 }
@@ -28,6 +28,8 @@ type SOCKSError struct{ Code byte }
 const (
 	socksTimeout      = 0x06
 	socksNoDescriptor = 0xF0
+	socksNoKey        = 0xF4
+	socksBadKey       = 0xF5
 	socksBadAddress   = 0xF6
 )
 
@@ -59,9 +61,11 @@ func (e *SOCKSError) Error() string {
 var ErrTorDown = errors.New("onionroute: Tor is not up")
 
 // Dial connects through Tor's SOCKS port. The name goes to Tor as it is; nothing is
-// looked up here, and nothing but the name of an onion service is accepted. The error
-// is ErrTorDown, a *SOCKSError, or the context's.
-func (t *Tor) Dial(ctx context.Context, onion string, port int, isolation string) (net.Conn, error) {
+// looked up here, and nothing but the name of an onion service is accepted. Tor sends
+// what is to be written first as soon as it has a circuit, and does not wait for the
+// other end to say that it is connected: that spares a round trip. The error is
+// ErrTorDown, a *SOCKSError, or the context's.
+func (t *Tor) Dial(ctx context.Context, onion string, port int, isolation string, first []byte) (net.Conn, error) {
 	if !IsOnion(onion) {
 		return nil, &SOCKSError{socksBadAddress}
 	}
@@ -71,34 +75,64 @@ func (t *Tor) Dial(ctx context.Context, onion string, port int, isolation string
 	if socks == nil {
 		return nil, ErrTorDown
 	}
-	d, err := proxy.SOCKS5(socks.Network(), socks.String(), &proxy.Auth{User: isolation, Password: "allium"}, nil)
-	if err != nil {
-		return nil, fmt.Errorf("onionroute: SOCKS: %w", err)
+	conn, err := new(net.Dialer).DialContext(ctx, socks.Network(), socks.String())
+	if err == nil {
+		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+		if err = socksConnect(conn, onion, port, isolation, first); err == nil && stop() {
+			return conn, nil
+		}
+		stop()
+		conn.Close()
 	}
-	conn, err := d.(proxy.ContextDialer).DialContext(ctx, "tcp", net.JoinHostPort(onion, strconv.Itoa(port)))
-	if err != nil {
-		return nil, socksError(err)
+	if ctx.Err() != nil {
+		err = ctx.Err()
 	}
-	return conn, nil
+	if reply := new(SOCKSError); errors.As(err, &reply) {
+		return nil, reply
+	}
+	return nil, fmt.Errorf("onionroute: SOCKS: %w", err)
 }
 
-// socksError finds the reply code, which golang.org/x/net tells only as text.
-func socksError(err error) error {
-	// Not the operation, which names the peer.
-	for op := new(net.OpError); errors.As(err, &op); {
-		err = op.Err
-	}
-	text := err.Error()
-	if _, n, ok := strings.Cut(text, "unknown code: "); ok {
-		if code, aerr := strconv.ParseUint(n, 10, 8); aerr == nil {
-			return &SOCKSError{byte(code)}
+// socksConnect asks for a connection (RFC 1928, with the user name and password of RFC
+// 1929 as what Tor isolates by), and waits until it is there. first goes right behind
+// the request.
+func socksConnect(c net.Conn, onion string, port int, isolation string, first []byte) error {
+	const version, password, connect, domainName = 5, "allium", 1, 3
+	var reply [4]byte
+	ask := func(request []byte, reply []byte) error {
+		if _, err := c.Write(request); err != nil {
+			return err
 		}
+		_, err := io.ReadFull(c, reply)
+		return err
 	}
-	for code, words := range map[byte]string{1: "general SOCKS server failure", 2: "connection not allowed by ruleset",
-		4: "host unreachable", 5: "connection refused", 6: "TTL expired"} {
-		if strings.HasSuffix(text, "unknown error "+words) {
-			return &SOCKSError{code}
-		}
+	const byPassword = 2
+	if err := ask([]byte{version, 1, byPassword}, reply[:2]); err != nil {
+		return err
 	}
-	return fmt.Errorf("onionroute: SOCKS: %w", err)
+	if reply[0] != version || reply[1] != byPassword {
+		return errors.New("it takes no user name")
+	}
+	auth := append([]byte{1, byte(len(isolation))}, isolation...)
+	if err := ask(append(append(auth, byte(len(password))), password...), reply[:2]); err != nil {
+		return err
+	}
+	if reply[1] != 0 {
+		return errors.New("it does not take this user name")
+	}
+	request := append([]byte{version, connect, 0, domainName, byte(len(onion))}, onion...)
+	request = binary.BigEndian.AppendUint16(request, uint16(port))
+	if err := ask(append(request, first...), reply[:]); err != nil {
+		return err
+	}
+	if reply[1] != 0 {
+		return &SOCKSError{reply[1]}
+	}
+	// The address that it connects from, which for an onion service says nothing.
+	size := map[byte]int64{1: net.IPv4len + 2, 4: net.IPv6len + 2}[reply[3]]
+	if size == 0 {
+		return errors.New("it answers with an address of another kind")
+	}
+	_, err := io.CopyN(io.Discard, c, size)
+	return err
 }

@@ -62,6 +62,13 @@ CREATE TABLE peer (
 	seen   INTEGER NOT NULL  -- Unix seconds
 );
 `, `
+CREATE TABLE online ( -- contacts of users here; addresses host side
+	peer     TEXT NOT NULL,
+	from_jid TEXT NOT NULL,
+	to_jid   TEXT NOT NULL,
+	PRIMARY KEY (peer, from_jid, to_jid)
+);
+`, `
 ALTER TABLE session ADD COLUMN theirs TEXT NOT NULL DEFAULT ''; -- another SM-ID of it
 ALTER TABLE item ADD COLUMN place INTEGER NOT NULL DEFAULT 0; -- among all
 `}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 	condition "mellium.im/xmpp/stream"
@@ -83,6 +85,8 @@ type stream struct {
 	// The reader's own:
 	asksProof bool // a domain was asked to be proven by dialback
 
+	rate atomic.Pointer[rate.Limiter] // of stanzas; shared by all streams that the peer has opened
+
 	// Guarded by Gateway.mu:
 	known   bool   // something is proven, or being verified
 	claimed string // X.onion at the other end, as proven
@@ -91,9 +95,11 @@ type stream struct {
 func (g *Gateway) newStream(ctx context.Context, c *conn) *stream {
 	now := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
-	return &stream{ctx: ctx, cancel: cancel, g: g, log: g.log, c: c, since: now, heard: now, used: now,
+	st := &stream{ctx: ctx, cancel: cancel, g: g, log: g.log, c: c, since: now, heard: now, used: now,
 		ended: make(chan struct{}), kick: make(chan struct{}, 1),
 		proven: map[string]bool{}, asking: map[pair]bool{}, pairs: map[pair]*outPair{}, asked: map[dialback]*verification{}}
+	st.rate.Store(rate.NewLimiter(rate.Limit(g.c.StanzaRate), 5*g.c.StanzaRate))
+	return st
 }
 
 func (st *stream) session() *session {
@@ -130,6 +136,10 @@ func (st *stream) next() (*component.Element, error) {
 
 // elements handles what comes until the stream ends, or begins anew.
 func (st *stream) elements(ctx context.Context) (restart bool, err error) {
+	if !st.initiator {
+		// Who has begun an element has to finish it, and not keep it in our memory.
+		st.c.d.Begin = func() { st.patience(ctx, st.g.times.element) }
+	}
 	for {
 		e, err := st.next()
 		over := new(component.OversizeError)
@@ -143,8 +153,12 @@ func (st *stream) elements(ctx context.Context) (restart bool, err error) {
 		st.mu.Lock()
 		st.heard = time.Now()
 		st.mu.Unlock()
-		if !st.initiator && st.isProven("") {
-			st.patience(ctx, st.g.times.silence)
+		if !st.initiator {
+			if st.isProven("") {
+				st.patience(ctx, st.g.times.silence)
+			} else {
+				st.patience(ctx, st.g.times.auth-time.Since(st.since))
+			}
 		}
 		if restart, err := st.element(ctx, e); restart || err != nil {
 			return restart, err
@@ -203,11 +217,18 @@ func (st *stream) isProven(domain string) bool {
 	defer st.mu.Unlock()
 	switch {
 	case st.trusted:
-		return domain == "" || Base(domain) == st.base && covers(st.leaf, domain)
+		return domain == "" || st.g.m.At(domain) == st.base && (!IsOnion(domain) || covers(st.leaf, domain))
 	case st.initiator:
-		return st.bidi && (domain == "" || Base(domain) == st.base)
+		return st.bidi && (domain == "" || st.g.m.At(domain) == st.base)
 	}
-	return st.proven[domain] || domain == "" && len(st.proven) > 0
+	// What is at one onion service has one key: Prosody sends answers of rooms.X.onion by
+	// the stream of X.onion, when it was asked by a stream to X.onion.
+	for proven := range st.proven {
+		if domain == "" || st.g.m.At(proven) == st.g.m.At(domain) {
+			return true
+		}
+	}
+	return false
 }
 
 // stanza takes a stanza from the peer.
@@ -224,6 +245,9 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 	}
 	if !st.g.m.Serves(s.To.Domainpart()) {
 		return component.NewStreamError(condition.HostUnknown, "stanza to a domain that is not here")
+	}
+	if err := st.rate.Load().Wait(ctx); err != nil { // a peer that sends more has to wait
+		return err
 	}
 	st.mu.Lock()
 	if st.over {

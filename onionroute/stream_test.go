@@ -35,14 +35,18 @@ func TestBetweenGateways(t *testing.T) {
 		component.NewElement("jabber:x:conference", "x").With("jid", "room@rooms.a.example"))
 	require.NoError(t, a.HandleStanza(ctx, m))
 	got := b.receive1(t)
-	assert.Equal(t, alice+"/x", got.From.String())
-	assert.Equal(t, "bob@b.example/y", got.To.String())
+	assert.Equal(t, alice, got.From.Bare().String())
+	assert.Regexp(t, "^[A-Z2-7]{26}$", got.From.Resourcepart(), "the name of the client stays here")
+	assert.Equal(t, "bob@b.example", got.To.String(), "nobody can guess the name of a client")
 	assert.Equal(t, "hi", got.Body())
 	assert.Equal(t, alice, got.Child("urn:xmpp:delay", "delay").AttrValue("from"))
 	assert.Equal(t, `room\40rooms.`+a.m.Identity+"@onion.b.example", got.Child("jabber:x:conference", "x").AttrValue("jid"))
 
-	require.NoError(t, b.HandleStanza(ctx, message("bob@b.example", alice, "hi back")))
-	assert.Equal(t, bob, a.receive1(t).From.String())
+	require.NoError(t, b.HandleStanza(ctx, message("bob@b.example/y", alice, "hi back")))
+	got = a.receive1(t)
+	assert.Equal(t, bob, got.From.Bare().String())
+	require.NoError(t, a.HandleStanza(ctx, message("alice@a.example", got.From.String(), "to your client")))
+	assert.Equal(t, "bob@b.example/y", b.receive1(t).To.String())
 	// What is addressed to the other gateway itself, it answers.
 	ping := &component.Stanza{Kind: component.IQ, Type: "get", ID: "p", From: jid.MustParse("alice@a.example/x"), To: jid.MustParse(b.m.Identity + "@onion.a.example")}
 	require.NoError(t, a.HandleStanza(ctx, ping.Add(component.NewElement(component.NSPing, "ping"))))
@@ -206,14 +210,14 @@ func TestBadStreams(t *testing.T) {
 	a.silent(t)
 }
 
-// After dialback a stream is for the domains that it proved, and for nothing else.
+// After dialback a stream is for the onion service that it proved to be from, with what
+// is below its name, and for nothing else.
 func TestSpoofing(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example")
 	x := startRawServer(t, w, believe)
 	for _, c := range []struct{ in, condition string }{
 		{"<message from='bob@" + onionName("y") + "' to='alice@" + a.m.Identity + "'/>", "invalid-from"},
-		{"<message from='bob@rooms." + x.name + "' to='alice@" + a.m.Identity + "'/>", "invalid-from"},
 		{"<message from='alice@" + a.m.Identity + "' to='alice@" + a.m.Identity + "'/>", "invalid-from"},
 		{"<message from='alice@a.example' to='alice@" + a.m.Identity + "'/>", "invalid-from"},
 		{"<message to='alice@" + a.m.Identity + "'/>", "improper-addressing"},
@@ -226,8 +230,10 @@ func TestSpoofing(t *testing.T) {
 		r.fails(c.condition)
 	}
 	a.silent(t)
-	// A large stanza passes now, a too large one does not.
 	r := x.proven(t, a)
+	r.write("<message from='room@rooms." + x.name + "' to='alice@" + a.m.Identity + "'/>")
+	assert.Equal(t, `room\40rooms.`+x.name+"@onion.a.example", a.receive1(t).From.String())
+	// A large stanza passes now, a too large one does not.
 	r.write("<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>" + strings.Repeat("x", 100_000) + "</body></message>")
 	assert.Len(t, a.receive1(t).Body(), 100_000)
 	r.write("<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>" + strings.Repeat("x", 300_000))

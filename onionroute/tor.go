@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,15 +59,11 @@ type Tor struct {
 	ctl      *controlConn
 	socks    net.Addr
 	services []service
+	keys     map[string]AuthKey                // private onion service → our key for it
 	failed   chan error                        // has room for one
 	uploaded map[string]bool                   // onion name → a descriptor was uploaded
 	waiting  map[string]map[chan struct{}]bool // onion name → who waits for its descriptor
 	wake     []func()
-}
-
-type service struct {
-	id    *Identity
-	ports map[int]string // port → path of a Unix socket
 }
 
 // NewTor makes a Tor. It does nothing until Run.
@@ -79,16 +74,8 @@ func NewTor(c TorConfig) *Tor {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Tor{c: c, log: c.Log, up: make(chan struct{}), failed: make(chan error, 1), uploaded: map[string]bool{},
+	return &Tor{c: c, log: c.Log, up: make(chan struct{}), failed: make(chan error, 1), keys: map[string]AuthKey{}, uploaded: map[string]bool{},
 		waiting: map[string]map[chan struct{}]bool{}}
-}
-
-// Publish makes the identity an onion service: ports are its ports, and the paths of
-// the Unix sockets that connections to them go to. Call it before Run.
-func (t *Tor) Publish(id *Identity, ports map[int]string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.services = append(t.services, service{id, ports})
 }
 
 // OnUp makes f be called each time that Tor becomes usable. Call it before Run.
@@ -274,35 +261,6 @@ func (t *Tor) bootstrap(ctx context.Context, ctl *controlConn) error {
 		case <-time.After(torPollInterval):
 		}
 	}
-}
-
-// publish makes the onion services, and waits a while for their descriptors to be
-// uploaded: peers that we connect to before would look for us in vain, or where we
-// were before.
-func (t *Tor) publish(ctx context.Context, ctl *controlConn) error {
-	t.mu.Lock()
-	services := t.services
-	t.mu.Unlock()
-	for _, s := range services {
-		req := &control.AddOnionRequest{Key: &control.ED25519Key{KeyPair: s.id.key}, Flags: []string{"DiscardPK"}}
-		for port, path := range s.ports {
-			req.Ports = append(req.Ports, control.NewKeyVal(strconv.Itoa(port), "unix:"+path))
-		}
-		var resp *control.AddOnionResponse
-		if err := ctl.do(func(c *control.Conn) (err error) { resp, err = c.AddOnion(req); return err }); err != nil {
-			return fmt.Errorf("onionroute: publish %s: %w", s.id.Name(), err)
-		}
-		if resp.ServiceID+".onion" != s.id.Name() {
-			return fmt.Errorf("onionroute: tor published %s.onion instead of %s", resp.ServiceID, s.id.Name())
-		}
-	}
-	for end := time.Now().Add(publishTimeout); time.Now().Before(end) && ctx.Err() == nil; {
-		if !slices.ContainsFunc(services, func(s service) bool { return !t.Published(s.id.Name()) }) {
-			break
-		}
-		time.Sleep(torPollInterval / 3)
-	}
-	return context.Cause(ctx)
 }
 
 // watch reads events, and calls gone when the connection ends.

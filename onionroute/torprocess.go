@@ -25,7 +25,12 @@ func (t *Tor) startProcess(gone context.CancelCauseFunc) (stop func(), err error
 	os.Remove(t.path("control"))
 	torrc := t.c.Torrc
 	if torrc == "" {
-		torrc = os.DevNull
+		// Not the one of a tor that runs for something else. An empty file, since tor
+		// reads regular files only.
+		torrc = t.path("torrc")
+		if err := os.WriteFile(torrc, nil, 0o600); err != nil {
+			return nil, fmt.Errorf("onionroute: tor's folder: %w", err)
+		}
 	}
 	cmd := exec.Command(t.c.Binary, "-f", torrc, "--defaults-torrc", os.DevNull,
 		"--DataDirectory", t.path("data"),

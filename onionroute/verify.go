@@ -25,16 +25,18 @@ func (st *stream) prove(ctx context.Context, d dialback) error {
 	switch {
 	case !ours:
 		return st.c.send(d.refuse(stanza.ItemNotFound).element())
-	case !IsOnion(pr.from), st.g.m.own(pr.from):
+	case !st.g.m.remote(pr.from):
 		// It is not looked up and not called back: nobody makes us dial but by Tor.
 		st.log.Info("refused a stream from outside of Tor, or in our own name")
 		return st.c.send(d.refuse(stanza.NotAuthorized).element())
-	case st.isProven(pr.from):
+	case st.g.peerAllowed(st.g.m.At(pr.from)) != nil:
+		return st.c.send(d.refuse(stanza.PolicyViolation).element())
+	case st.isProven(pr.from) && (st.initiator || st.isTrusted()):
 		return st.c.send(d.answer("valid").element())
 	}
 	st.asksProof = true
 	st.mu.Lock()
-	busy := st.asking[pr] || len(st.asking) >= maxAsking || len(st.proven) >= maxProven || !st.g.startVerify(st, Base(pr.from))
+	busy := st.asking[pr] || len(st.asking) >= maxAsking || len(st.proven) >= maxProven || !st.g.startVerify(st, st.g.m.At(pr.from))
 	if !busy {
 		st.asking[pr] = true
 	}
@@ -48,7 +50,7 @@ func (st *stream) prove(ctx context.Context, d dialback) error {
 		delete(st.asking, pr)
 		known := len(st.asking)+len(st.proven) > 0
 		st.mu.Unlock()
-		st.g.endVerify(st, Base(pr.from), known)
+		st.g.endVerify(st, st.g.m.At(pr.from), known)
 	})
 	return nil
 }
@@ -64,7 +66,7 @@ func (st *stream) verify(ctx context.Context, d dialback, pr pair) {
 	st.mu.Lock()
 	if a.typ == "valid" {
 		st.proven[pr.from] = true
-		st.base = Base(pr.from)
+		st.base = st.g.m.At(pr.from)
 	}
 	proven := len(st.proven)
 	st.mu.Unlock()
@@ -75,7 +77,7 @@ func (st *stream) verify(ctx context.Context, d dialback, pr pair) {
 		if !st.initiator {
 			st.patience(ctx, st.g.times.silence)
 		}
-		st.g.claim(st, Base(pr.from))
+		st.g.claim(st, st.g.m.At(pr.from))
 		st.c.send(d.answer("valid").element())
 	case "invalid":
 		st.log.Info("a stream was not from the peer that it said", "peer", pr.from)
@@ -96,6 +98,9 @@ func (st *stream) vouch(d dialback) error {
 	}
 	if !ours {
 		return st.c.send(d.refuse(stanza.ItemNotFound).element())
+	}
+	if st.g.peerAllowed(st.g.m.At(d.from)) != nil {
+		return st.c.send(d.refuse(stanza.PolicyViolation).element())
 	}
 	typ := "invalid"
 	if from, err := jid.New("", d.from, ""); err == nil && st.g.secret.valid(from.Domainpart(), to, d.id, d.key) {

@@ -28,17 +28,18 @@ type wire struct {
 	ports map[string]string // onion name → socket of port 5269
 	tls   map[string]string // the same of port 5270
 	dials []string
+	ways  []string // the isolation that was asked for with each
 	conns []net.Conn
 }
 
 func newWire() *wire { return &wire{ports: map[string]string{}, tls: map[string]string{}} }
 
-func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.Conn, error) {
+func (w *wire) Dial(ctx context.Context, onion string, port int, isolation string, first []byte) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	path := w.ports[onion]
 	if path == "" {
-		w.dials = append(w.dials, onion)
+		w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
 		return nil, &SOCKSError{socksNoDescriptor}
 	}
 	if port == portServerTLS {
@@ -46,10 +47,11 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, _ string) (net.
 			return nil, &SOCKSError{5}
 		}
 	}
-	w.dials = append(w.dials, onion)
+	w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
 	c, err := net.Dial("unix", path)
 	if err == nil {
 		w.conns = append(w.conns, c)
+		_, err = c.Write(first)
 	}
 	return c, err
 }
@@ -75,6 +77,8 @@ func (w *wire) dialled() []string {
 // A server is a gateway under test, and what it handed to its host.
 type server struct {
 	*Gateway
+	config      Config
+	w           *wire
 	dir         string
 	toUs        chan *component.Stanza
 	start, stop func() // start makes another Gateway of the same files
@@ -109,28 +113,30 @@ func (s *server) Send(ctx context.Context, st *component.Stanza) error {
 }
 
 func startServer(t testing.TB, w *wire, domain string, change ...func(*times)) *server {
+	return startServerWith(t, w, domain, func(*Config) {}, change...)
+}
+
+func startServerWith(t testing.TB, w *wire, domain string, set func(*Config), change ...func(*times)) *server {
 	dir, err := os.MkdirTemp("", "gw")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	id, err := CreateIdentity(filepath.Join(dir, "key"))
 	require.NoError(t, err)
-	s := &server{dir: dir, toUs: make(chan *component.Stanza, 10_000)}
+	s := &server{dir: dir, w: w, toUs: make(chan *component.Stanza, 10_000), stop: func() {}}
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", domain)
 	}
-	c := Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Spool: filepath.Join(dir, "spool.sqlite"), Log: log,
+	s.config = Config{Domain: "onion." + domain, Hosts: []string{domain}, Identity: id, SocketDir: dir, Spool: filepath.Join(dir, "spool.sqlite"), Log: log,
 		Services: map[string]string{"rooms." + domain: "rooms"}}
+	set(&s.config)
 	s.start = func() {
-		s.Gateway, err = NewGateway(c, w, s)
+		s.Gateway, err = NewGateway(s.config, w, s)
 		require.NoError(t, err)
 		for _, f := range change {
 			f(&s.times)
 		}
-		w.mu.Lock()
-		w.ports[id.Name()] = s.Ports()[portServer]
-		w.tls[id.Name()] = s.Ports()[portServerTLS]
-		w.mu.Unlock()
+		w.appear(s)
 		s.run(t)
 	}
 	s.start()
@@ -169,6 +175,39 @@ func (s *server) run(t testing.TB) {
 	}, 5*time.Second, 5*time.Millisecond)
 }
 
+// crash ends the server as kill -9 does: of what it knows, nothing is left but what is
+// on disk at this moment.
+func (s *server) crash(t testing.TB) {
+	saved := map[string][]byte{}
+	for _, name := range []string{"spool.sqlite", "spool.sqlite-wal"} {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		require.NoError(t, err)
+		saved[name] = text
+	}
+	s.w.vanish(s)
+	s.stop()
+	os.Remove(filepath.Join(s.dir, "spool.sqlite-shm"))
+	for name, text := range saved {
+		require.NoError(t, os.WriteFile(filepath.Join(s.dir, name), text, 0o600))
+	}
+}
+
+// vanish makes a server one that cannot be reached, nor can it reach others.
+func (w *wire) vanish(s *server) {
+	w.mu.Lock()
+	delete(w.ports, s.m.Identity)
+	delete(w.tls, s.m.Identity)
+	w.mu.Unlock()
+	w.cut()
+}
+
+func (w *wire) appear(s *server) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ports[s.m.Identity] = s.Ports()[portServer]
+	w.tls[s.m.Identity] = s.Ports()[portServerTLS]
+}
+
 func (s *server) receive1(t testing.TB) *component.Stanza {
 	t.Helper()
 	select {
@@ -203,7 +242,7 @@ func dialRaw(t testing.TB, s *server, port int) *raw {
 	if port == portServerTLS {
 		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 	}
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	return &raw{t, c, component.NewDecoder(c, component.Limits{})}
 }
 
@@ -259,6 +298,7 @@ type rawServer struct {
 	name string
 	l    net.Listener
 	got  chan string // bodies of messages, if it is not nil
+	to   chan string // what streams are to, if it is not nil
 
 	ended   chan struct{}
 	refuses atomic.Bool // ends each stream at the first element
@@ -293,8 +333,12 @@ func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawS
 func (s *rawServer) serve(c net.Conn, answer func(dialback) dialback) {
 	defer c.Close()
 	d := component.NewDecoder(c, component.Limits{})
-	if _, err := d.Header(); err != nil {
+	h, err := d.Header()
+	if err != nil {
 		return
+	}
+	if s.to != nil {
+		s.to <- h.AttrValue("to")
 	}
 	io.WriteString(c, "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' id='x' version='1.0'><stream:features/>")
 	for {

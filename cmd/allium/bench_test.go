@@ -64,12 +64,7 @@ func BenchmarkRelay(b *testing.B) {
 		for _, r := range results[name] {
 			v = append(v, f(r))
 		}
-		for i := range v {
-			for j := i; j > 0 && v[j] < v[j-1]; j-- {
-				v[j], v[j-1] = v[j-1], v[j]
-			}
-		}
-		return v[len(v)/2]
+		return quantile(v, 0.5)
 	}
 	for _, row := range []struct {
 		what string

@@ -23,9 +23,10 @@ type checkCmd struct {
 
 // The times of a check.
 const (
-	checkHostTimeout  = 30 * time.Second
-	checkTorTimeout   = 3 * time.Minute // a first start of tor on a slow line
-	checkReachTimeout = 3 * time.Minute // a new descriptor has to get around
+	checkHostTimeout   = 30 * time.Second
+	checkTorTimeout    = 3 * time.Minute // a first start of tor on a slow line
+	checkNativeTimeout = 10 * time.Second
+	checkReachTimeout  = 3 * time.Minute // a new descriptor has to get around
 )
 
 // Run tests each part. A part that stands on one that failed is not tested.
@@ -49,10 +50,13 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 		return r.result()
 	}
 	r.step("spool "+c.spoolFile(), onionroute.CheckSpool(c.spoolFile()))
+	if !r.step("addresses of peers", onionroute.CheckPeers(c.gatewaySettings(id))) {
+		return r.result()
+	}
 	if running {
 		r.note("Allium is running: its own log tells about its link to the host")
 	} else {
-		cmd.host(ctx, c, r)
+		cmd.host(ctx, c, id, r)
 	}
 	if !cmd.Offline {
 		cmd.tor(ctx, c, id, running, out.stderr, r)
@@ -61,19 +65,30 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 }
 
 // host tests if the host takes the component, and answers.
-func (cmd checkCmd) host(ctx context.Context, c *config, r *report) {
-	conn, err := component.Connect(ctx, c.Host.Server, c.Federation.Domain, c.Federation.Secret)
-	if !r.step("host at "+c.Host.Server+" takes "+c.Federation.Domain, err) {
+func (cmd checkCmd) host(ctx context.Context, c *config, id *onionroute.Identity, r *report) {
+	gateway := c.gateway(id)
+	conn, err := component.Connect(ctx, c.Host.Server, gateway, c.Federation.Secret)
+	if !r.step("host at "+c.Host.Server+" takes "+gateway, err) {
 		return
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	conn.SetDeadline(time.Now().Add(checkHostTimeout))
 	d := component.NewContentDecoder(conn, component.NSAccept, component.Limits{})
-	for _, domain := range c.Host.Domains {
-		r.step("host serves "+domain, serves(conn, d, c.Federation.Domain, domain))
+	for _, domain := range c.domains(id) {
+		r.step("host serves "+domain, serves(conn, d, gateway, domain))
+	}
+	if c.Federation.Native && r.passed() {
+		r.step("host lets Allium speak for onion services", c.speaksForOthers(ctx, conn, d, id))
 	}
 	io.WriteString(conn, "</stream:stream>")
+	for _, a := range c.Alias {
+		conn, err := component.Connect(ctx, c.Host.Server, a.Domain, a.Secret)
+		if r.step("host at "+c.Host.Server+" takes "+a.Domain, err) {
+			io.WriteString(conn, "</stream:stream>")
+			conn.Close()
+		}
+	}
 }
 
 // serves asks the host for one of its domains. A host that does not have it says so, or
@@ -132,7 +147,15 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 			r.step("gateway", err)
 			return
 		}
-		tor.Publish(id, g.Ports())
+		visitor, secret, err := onionroute.NewAuthKeys() // if the service is private, for us
+		if err != nil {
+			r.step("key of a visitor", err)
+			return
+		}
+		c.useKeys(tor, id, g.Ports(), visitor)
+		if len(c.Federation.Clients) > 0 {
+			tor.Unlock(id.Name(), secret)
+		}
 		failed := make(chan error, 1)
 		done := make(chan struct{})
 		go func() { defer close(done); failed <- g.Run(ctx) }()
@@ -159,6 +182,10 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 	case <-ctx.Done():
 		r.note("interrupted")
 		r.failed = true
+		return
+	}
+	if running && len(c.Federation.Clients) > 0 {
+		r.note("the onion service is private: only who has a key of federation.clients can tell if it is reachable")
 		return
 	}
 	r.step("reachable from outside as "+id.Name(), reach(ctx, tor, id.Name()))
@@ -188,7 +215,7 @@ func reach(ctx context.Context, tor *onionroute.Tor, onion string) error {
 
 // greet opens a stream and reads the answer.
 func greet(ctx context.Context, tor *onionroute.Tor, onion string) error {
-	conn, err := tor.Dial(ctx, onion, 5269, "check")
+	conn, err := tor.Dial(ctx, onion, 5269, "check", nil)
 	if err != nil {
 		return err
 	}
@@ -221,6 +248,8 @@ func (r *report) step(what string, err error) bool {
 	fmt.Fprintf(r.w, "FAILED  %s\n        %v\n", what, err)
 	return false
 }
+
+func (r *report) passed() bool { return !r.failed }
 
 func (r *report) note(text string) { fmt.Fprintf(r.w, "note    %s\n", text) }
 

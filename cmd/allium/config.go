@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +26,12 @@ type config struct {
 	StateDir   string            `toml:"state_dir"`
 	Host       hostConfig        `toml:"host"`
 	Federation *federationConfig `toml:"federation"`
+	Alias      []aliasConfig     `toml:"alias"`
+	Peer       []peerConfig      `toml:"peer"`
 	Tor        torConfig         `toml:"tor"`
 	Spool      spoolConfig       `toml:"spool"`
+	Privacy    privacyConfig     `toml:"privacy"`
+	Web        *webConfig        `toml:"web"`
 	Limits     limitsConfig      `toml:"limits"`
 	Log        logConfig         `toml:"log"`
 }
@@ -38,7 +43,10 @@ type hostConfig struct {
 }
 
 type federationConfig struct {
-	Domain string `toml:"domain"`
+	Domain  string   `toml:"domain"`
+	Native  bool     `toml:"native"`
+	Peers   string   `toml:"peers"`
+	Clients []string `toml:"clients"`
 	secretConfig
 }
 
@@ -56,11 +64,19 @@ type torConfig struct {
 	Sockets  string `toml:"sockets"`
 }
 
+type privacyConfig struct {
+	Level      string   `toml:"level"`
+	Off        []string `toml:"off"`
+	On         []string `toml:"on"`
+	OnionLinks bool     `toml:"onion_links"`
+}
+
 type limitsConfig struct {
 	Stanza                int `toml:"stanza"`
 	UnauthenticatedStanza int `toml:"unauthenticated_stanza"`
 	Depth                 int `toml:"depth"`
 	Elements              int `toml:"elements"`
+	StanzaRate            int `toml:"stanza_rate"`
 }
 
 type spoolConfig struct {
@@ -126,12 +142,21 @@ func loadConfig(file string) (*config, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	if c.Web != nil && c.Web.Listen == "" {
+		c.Web.Listen = "127.0.0.1:5380"
+	}
 	c.StateDir = c.absolute(c.StateDir)
 	for _, p := range []*string{&c.Tor.Torrc, &c.Tor.Sockets, &c.Host.SecretFile} {
 		*p = c.absolute(*p)
 	}
 	if c.Federation != nil {
 		c.Federation.SecretFile = c.absolute(c.Federation.SecretFile)
+	}
+	for i := range c.Alias {
+		c.Alias[i].SecretFile = c.absolute(c.Alias[i].SecretFile)
+	}
+	for i := range c.Peer {
+		c.Peer[i].AuthKeyFile = c.absolute(c.Peer[i].AuthKeyFile)
 	}
 	at := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s:%d: %s: %s", file, findLine(string(text), strings.Split(key, ".")), key, fmt.Sprintf(format, args...)))
@@ -140,7 +165,7 @@ func loadConfig(file string) (*config, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return c, c.readSecrets()
+	return c, errors.Join(c.readSecrets(), c.readAuthKeys())
 }
 
 // absolute makes a path one that starts at the file's folder.
@@ -172,7 +197,8 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	if c.Tor.Control != "" && !strings.HasPrefix(c.Tor.Control, "unix:") {
 		address("tor.control", c.Tor.Control)
 	}
-	if len(c.Host.Domains) == 0 {
+	native := c.Federation != nil && c.Federation.Native
+	if len(c.Host.Domains) == 0 && !native {
 		at("host.domains", "say which domains the host serves, such as domains = [\"example.org\"]")
 	}
 	for _, d := range c.Host.Domains {
@@ -180,9 +206,9 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	}
 	if c.Federation == nil {
 		at("federation", "there is no [federation] section, so there is nothing to do")
-	} else if c.Federation.Domain == "" {
+	} else if c.Federation.Domain == "" && !native {
 		at("federation.domain", "say which component domain the gateway has, such as domain = \"onion.example.org\"")
-	} else {
+	} else if c.Federation.Domain != "" {
 		domain("federation.domain", c.Federation.Domain)
 		for _, d := range c.Host.Domains {
 			if d == c.Federation.Domain {
@@ -190,11 +216,14 @@ func (c *config) check(at func(key, format string, args ...any)) {
 			}
 		}
 	}
+	if c.Federation != nil {
+		c.checkAddresses(at)
+	}
 	if c.Tor.Control != "" && (c.Tor.Binary != "" || c.Tor.Torrc != "") {
 		at("tor.control", "with a running tor, tor.binary and tor.torrc have no use")
 	}
 	for key, n := range map[string]int{"stanza": c.Limits.Stanza, "unauthenticated_stanza": c.Limits.UnauthenticatedStanza,
-		"depth": c.Limits.Depth, "elements": c.Limits.Elements} {
+		"depth": c.Limits.Depth, "elements": c.Limits.Elements, "stanza_rate": c.Limits.StanzaRate} {
 		if n < 0 {
 			at("limits."+key, "must not be negative")
 		}
@@ -207,6 +236,10 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	if n := c.Limits.UnauthenticatedStanza; n > 0 && n < 1000 || c.Limits.Stanza > 0 && c.Limits.Stanza < 10_000 {
 		at("limits", "stanza must be at least 10000 octets (RFC 6120 §13.12), and unauthenticated_stanza 1000")
 	}
+	c.Privacy.check(at)
+	if c.Web != nil {
+		c.Web.check(at)
+	}
 	switch c.Log.Level {
 	case "", "debug", "info", "warn", "error":
 	default:
@@ -214,9 +247,29 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	}
 }
 
+func (p *privacyConfig) check(at func(key, format string, args ...any)) {
+	switch p.Level {
+	case "", "standard", "strict":
+	default:
+		at("privacy.level", "%q is not one of standard, strict", p.Level)
+	}
+	known := onionroute.PrivacyRules()
+	for key, names := range map[string][]string{"privacy.off": p.Off, "privacy.on": p.On} {
+		for _, name := range names {
+			if !slices.Contains(known, name) {
+				at(key, "unknown rule %q%s", name, meant(name, known))
+			}
+		}
+	}
+}
+
 // readSecrets finds the secret of each component: its own, or the host's.
 func (c *config) readSecrets() error {
-	for _, s := range []*secretConfig{&c.Host.secretConfig, &c.Federation.secretConfig} {
+	secrets := []*secretConfig{&c.Host.secretConfig, &c.Federation.secretConfig}
+	for i := range c.Alias {
+		secrets = append(secrets, &c.Alias[i].secretConfig)
+	}
+	for _, s := range secrets {
 		if s.Secret != "" {
 			if err := private(c.file, "it has secrets in it"); err != nil {
 				return err
@@ -235,11 +288,13 @@ func (c *config) readSecrets() error {
 		}
 		s.Secret = strings.TrimSpace(string(text))
 	}
-	if c.Federation.Secret == "" {
-		c.Federation.Secret = c.Host.Secret
-	}
-	if c.Federation.Secret == "" {
-		return fmt.Errorf("%s: host.secret: give the secret that the host's configuration has for %s, as host.secret or host.secret_file", c.file, c.Federation.Domain)
+	for _, s := range secrets[1:] {
+		if s.Secret == "" {
+			s.Secret = c.Host.Secret
+		}
+		if s.Secret == "" {
+			return fmt.Errorf("%s: host.secret: give the secret that the host's configuration has for Allium's domains, as host.secret or host.secret_file", c.file)
+		}
 	}
 	return nil
 }
@@ -294,11 +349,15 @@ func (c *config) torSettings() onionroute.TorConfig {
 
 func (c *config) gatewaySettings(id *onionroute.Identity) onionroute.Config {
 	l := c.Limits
-	return onionroute.Config{
-		Domain: c.Federation.Domain, Hosts: c.Host.Domains, Identity: id, SocketDir: c.socketDir(),
+	g := onionroute.Config{
+		Identity: id, SocketDir: c.socketDir(),
 		Spool: c.spoolFile(), MaxAge: time.Duration(c.Spool.MaxAge),
-		QueueBytes: c.Spool.PerPeer, UserBytes: c.Spool.PerUser, TotalBytes: c.Spool.Total,
+		StanzaRate: l.StanzaRate, QueueBytes: c.Spool.PerPeer, UserBytes: c.Spool.PerUser, TotalBytes: c.Spool.Total,
 		Unauthenticated: component.Limits{Bytes: l.UnauthenticatedStanza, Depth: l.Depth, Elements: l.Elements},
 		Authenticated:   component.Limits{Bytes: l.Stanza, Depth: l.Depth, Elements: l.Elements},
+		Privacy: onionroute.Privacy{Strict: c.Privacy.Level == "strict", Off: c.Privacy.Off, On: c.Privacy.On,
+			OnionLinks: c.Privacy.OnionLinks},
 	}
+	c.addresses(&g, id)
+	return g
 }

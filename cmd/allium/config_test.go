@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"text/template"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,6 +26,10 @@ domains = ["example.org"]
 domain = "onion.example.org"
 `
 
+const goodOnion = `onion = "wo76ctbyzonxs2qqbefyzdqvebbbnygrmh5m34ytcxktonep7cpgy5yd.onion"`
+
+func peerSection(lines string) string { return "[[peer]]\n" + lines + "\n" }
+
 func writeConfig(t *testing.T, text string) string {
 	file := filepath.Join(t.TempDir(), "allium.toml")
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
@@ -36,6 +42,10 @@ func TestConfigDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "127.0.0.1:5347", c.Host.Server)
 	assert.Equal(t, "s", c.Federation.Secret)
+	assert.Nil(t, c.Web)
+	withWeb, err := loadConfig(writeConfig(t, minimal+"[web]\n"))
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.1:5380", withWeb.Web.Listen)
 	assert.Equal(t, filepath.Join(filepath.Dir(file), "state"), c.StateDir)
 }
 
@@ -57,6 +67,21 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[log]\nlevel = \"loud\"\n[federation]", `:6: log.level: "loud" is not one of`},
 		{"[federation]", "[limits]\nstanza = 1\n[federation]", ":5: limits: stanza must be at least 10000"},
 		{"[federation]", "[tor]\ncontrol = \"unix:/x\"\ntorrc = \"x\"\n[federation]", ":6: tor.control: with a running tor"},
+		{"[federation]", "[privacy]\nlevel = \"paranoid\"\n[federation]", `:6: privacy.level: "paranoid" is not one of standard, strict`},
+		{"[federation]", "[privacy]\noff = [\"resourse\"]\n[federation]", `:6: privacy.off: unknown rule "resourse"; is "resource" meant?`},
+		{"[federation]", "[privacy]\non = [\"tls-names\"]\n[federation]", `:6: privacy.on: unknown rule "tls-names"`},
+		{"[federation]", "[privacy]\nofff = []\n[federation]", `:6: unknown key "privacy.offf"; is "privacy.off" meant?`},
+		{"[federation]", "[web]\nlisten = \"0.0.0.0:5380\"\n[federation]", `:6: web.listen: "0.0.0.0:5380" is not a loopback address`},
+		{"[federation]", "[web]\nlisten = \"localhost:5380\"\n[federation]", ":6: web.listen: "},
+		{"[federation]", "[federation]\npeers = \"some\"", `:6: federation.peers: "some" is not one of`},
+		{"[federation]", "[federation]\nclients = [\"x\"]", `:6: federation.clients: "x" is not a public key`},
+		{"[federation]", peerSection("onion = \"x.onion\"") + "[federation]", `:6: peer[1].onion: "x.onion" is not the name`},
+		{"[federation]", peerSection(goodOnion) + peerSection(goodOnion+"\ndomain = \"X\"") + "[federation]", `:9: peer[2].domain: "X" is not a domain name`},
+		{"[federation]", peerSection(goodOnion+"\nauth_key = \"k\"") + "[federation]", `:7: peer[1].auth_key: this is not a secret key`},
+		{"[federation]", peerSection(goodOnion) + peerSection(goodOnion+"\nalow = true") + "[federation]", `:9: unknown key "peer.alow"; is "peer.allow" meant?`},
+		{"[federation]", "[[alias]]\n" + goodOnion + "\n[federation]", `:5: alias[1].domain: say which component domain`},
+		{"[federation]", "[[alias]]\ndomain = \"h.example\"\nonion = \"h.example\"\n[federation]", `:7: alias[1].onion: "h.example" is not a domain at`},
+		{"[federation]", "[[alias]]\ndomain = \"h.example\"\naccess = \"all\"\n" + goodOnion + "\n[federation]", `:7: alias[1].access: "all" is not one of`},
 		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
 	} {
 		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))
@@ -91,6 +116,18 @@ func TestSecretsOfOthers(t *testing.T) {
 
 	require.NoError(t, os.Chmod(secret, 0o600))
 	require.NoError(t, c.stateDir())
+	key := filepath.Join(filepath.Dir(file), "key")
+	require.NoError(t, os.WriteFile(key, []byte("descriptor:x25519:"+strings.Repeat("A", 52)+"\n"), 0o640))
+	withKey := filepath.Join(filepath.Dir(file), "b.toml")
+	require.NoError(t, os.WriteFile(withKey, []byte(minimal+peerSection(goodOnion+"\nauth_key_file = \"key\"")), 0o600))
+	_, err = loadConfig(withKey)
+	assert.ErrorContains(t, err, "chmod 600")
+	require.NoError(t, os.Chmod(key, 0o600))
+	_, err = loadConfig(withKey)
+	assert.NoError(t, err)
+	require.NoError(t, os.WriteFile(key, []byte("nothing"), 0o600))
+	_, err = loadConfig(withKey)
+	assert.ErrorContains(t, err, "52 letters")
 	require.NoError(t, os.Chmod(c.StateDir, 0o750))
 	assert.ErrorContains(t, c.stateDir(), "chmod 700")
 }
@@ -144,18 +181,42 @@ func TestInit(t *testing.T) {
 // The settings that init writes commented out are the defaults, under names that
 // exist.
 func TestInitTemplate(t *testing.T) {
-	var lines []string
-	for _, l := range strings.Split(configTemplate, "\n") {
-		if rest, ok := strings.CutPrefix(l, "#"); ok && (strings.HasPrefix(rest, "[") || strings.Contains(rest, " = ") && !strings.HasPrefix(rest, " ")) {
-			l = rest
+	for _, native := range []bool{false, true} {
+		var lines []string
+		var b strings.Builder
+		require.NoError(t, template.Must(template.New("").Parse(configTemplate)).Execute(&b, map[string]any{"StateDir": "/s", "Server": "127.0.0.1:5347",
+			"Secret": "s", "Domains": []string{"example.org"}, "Gateway": "onion.example.org", "Native": native}))
+		for _, l := range strings.Split(b.String(), "\n") {
+			if rest, ok := strings.CutPrefix(l, "#"); ok && (strings.HasPrefix(rest, "[") || strings.Contains(rest, " = ") && !strings.HasPrefix(rest, " ")) {
+				l = rest
+			}
+			lines = append(lines, l)
 		}
-		lines = append(lines, l)
+		text := strings.NewReplacer(`control = "unix:/run/tor/control"`, "", "secret_file = \"/etc/allium/secret\"", "").Replace(strings.Join(lines, "\n"))
+		c, err := loadConfig(writeConfig(t, text))
+		require.NoError(t, err, text)
+		assert.Equal(t, native, c.Federation.Native)
+		assert.Len(t, c.Alias, 1)
+		assert.Len(t, c.Peer, 1)
 	}
-	text := strings.NewReplacer(`{{printf "%q" .StateDir}}`, `"/s"`, `{{printf "%q" .Server}}`, `"127.0.0.1:5347"`, `{{printf "%q" .Secret}}`, `"s"`,
-		`{{range $i, $d := .Domains}}{{if $i}}, {{end}}{{printf "%q" $d}}{{end}}`, `"example.org"`, `{{printf "%q" .Gateway}}`, `"onion.example.org"`,
-		`control = "unix:/run/tor/control"`, "").Replace(strings.Join(lines, "\n"))
-	_, err := loadConfig(writeConfig(t, text))
-	require.NoError(t, err, text)
+}
+
+// A mistake in the configuration has an exit code of its own, so that the unit is not
+// started again and again.
+func TestExitCode(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	err = exec.Command(self, "run", "--config", writeConfig(t, "x = 1")).Run()
+	exit := new(exec.ExitError)
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, exitConfig, exit.ExitCode())
+}
+
+// Each rule that can be switched is explained there.
+func TestInitTemplateRules(t *testing.T) {
+	for _, rule := range onionroute.PrivacyRules() {
+		assert.Regexp(t, `(?m)^#  `+rule+`: `, configTemplate)
+	}
 }
 
 // At info level the log names no peer and no user, unless the admin wants it.

@@ -53,7 +53,12 @@ func acquaint(t testing.TB, a, b *node) {
 		to.send(t, to.to(t, from, component.Presence, "subscribed"))
 		from.expect(t, ctx, "approval", to, is(component.Presence, "subscribed"))
 		got := from.expect(t, ctx, "presence", to, is(component.Presence, ""))
-		assert.Equal(t, to.client.JID().Resourcepart(), got.From.Resourcepart())
+		if real := to.client.JID().Resourcepart(); to.allium == nil {
+			assert.Equal(t, real, got.From.Resourcepart())
+		} else {
+			assert.NotEqual(t, real, got.From.Resourcepart(), "the name of the client stays at home")
+			assert.NotEmpty(t, got.From.Resourcepart())
+		}
 	}
 	a.send(t, &component.Stanza{Kind: component.Presence, Nodes: []component.Node{
 		component.NewElement(component.NSClient, "show", component.Text("away")).Node()}})
@@ -72,7 +77,7 @@ func converse(t *testing.T, a, b *node) {
 		m := from.send(t, from.to(t, to, component.Message, "chat", body("?"), component.NewElement(receipts, "request")))
 		to.expect(t, ctx, "message that asks for a receipt", from, func(s *component.Stanza) bool { return s.ID == m.ID })
 		to.send(t, to.to(t, from, component.Message, "chat", component.NewElement(receipts, "received").With("id", m.ID)))
-		from.expect(t, ctx, "receipt", to, func(s *component.Stanza) bool { return s.Child(receipts, "received").AttrValue("id") == m.ID })
+		full := from.expect(t, ctx, "receipt", to, func(s *component.Stanza) bool { return s.Child(receipts, "received").AttrValue("id") == m.ID }).From
 
 		// Addresses in payloads are as the reader of them writes them.
 		from.send(t, from.to(t, to, component.Message, "", component.NewElement(mucUser, "x").Add(
@@ -82,12 +87,13 @@ func converse(t *testing.T, a, b *node) {
 
 		// Requests to the person's client, account and server.
 		client := from.to(t, to, component.IQ, "get", component.NewElement(component.NSPing, "ping"))
-		client.To, _ = client.To.WithResource(to.client.JID().Resourcepart())
+		client.To = full
 		from.send(t, client)
-		asked := to.expect(t, ctx, "ping", from, is(component.IQ, "get"))
+		asked := to.expect(t, ctx, "ping", from, func(s *component.Stanza) bool {
+			return s.Type == "get" && s.Child(component.NSPing, "ping") != nil
+		})
 		to.send(t, &component.Stanza{Kind: component.IQ, Type: "result", ID: asked.ID, To: asked.From})
-		answer := from.expect(t, ctx, "pong", to, is(component.IQ, "result"))
-		assert.Equal(t, client.ID, answer.ID)
+		from.expect(t, ctx, "pong", to, func(s *component.Stanza) bool { return s.Type == "result" && s.ID == client.ID })
 
 		to.send(t, &component.Stanza{Kind: component.IQ, Type: "set", ID: "v", Nodes: []component.Node{
 			component.NewElement("vcard-temp", "vCard").Add(component.NewElement("vcard-temp", "NICKNAME", component.Text("Nick of "+to.user))).Node()}})
@@ -95,14 +101,25 @@ func converse(t *testing.T, a, b *node) {
 		require.NoError(t, err)
 		assert.Equal(t, "Nick of "+to.user, from.ask(t, ctx, to, component.NewElement("vcard-temp", "vCard")).Payload().Child("vcard-temp", "NICKNAME").Text())
 
-		const pubsub = "http://jabber.org/protocol/pubsub"
-		to.send(t, &component.Stanza{Kind: component.IQ, Type: "set", ID: "p", Nodes: []component.Node{
-			component.NewElement(pubsub, "pubsub").Add(component.NewElement(pubsub, "publish").With("node", "urn:example").Add(
-				component.NewElement(pubsub, "item").With("id", "current").Add(component.NewElement("urn:example", "thing")))).Node()}})
-		_, err = to.client.Expect(ctx, "item published", func(s *component.Stanza) bool { return s.ID == "p" && s.Type == "result" })
-		require.NoError(t, err)
-		items := from.ask(t, ctx, to, component.NewElement(pubsub, "pubsub").Add(component.NewElement(pubsub, "items").With("node", "urn:example")))
-		assert.NotNil(t, items.Payload().Child(pubsub, "items").Child(pubsub, "item").Child("urn:example", "thing"), items)
+		// Of what people publish, the nickname is for peers, and most is not.
+		const pubsub, nick = "http://jabber.org/protocol/pubsub", "http://jabber.org/protocol/nick"
+		read := func(node string) *component.Stanza {
+			to.send(t, &component.Stanza{Kind: component.IQ, Type: "set", ID: "p" + node, Nodes: []component.Node{
+				component.NewElement(pubsub, "pubsub").Add(component.NewElement(pubsub, "publish").With("node", node).Add(
+					component.NewElement(pubsub, "item").With("id", "current").Add(component.NewElement(node, "thing")))).Node()}})
+			_, err = to.client.Expect(ctx, "item published", func(s *component.Stanza) bool { return s.ID == "p"+node && s.Type == "result" })
+			require.NoError(t, err)
+			return from.ask(t, ctx, to, component.NewElement(pubsub, "pubsub").Add(component.NewElement(pubsub, "items").With("node", node)))
+		}
+		items := read(nick)
+		assert.NotNil(t, items.Payload().Child(pubsub, "items").Child(pubsub, "item").Child(nick, "thing"), items)
+		if items = read("http://jabber.org/protocol/tune"); to.allium != nil {
+			assert.Equal(t, stanza.ItemNotFound, items.StanzaError().Condition, items)
+		}
+
+		if from.allium != nil {
+			hearsOfKeys(t, ctx, from, to)
+		}
 
 		disco := from.ask(t, ctx, to, component.NewElement(component.NSDiscoInfo, "query"))
 		assert.Equal(t, "result", disco.Type, disco)
@@ -114,6 +131,30 @@ func converse(t *testing.T, a, b *node) {
 		got = from.expect(t, ctx, "error", to, is(component.IQ, "error"))
 		assert.Equal(t, nobody.ID, got.ID)
 		assert.Equal(t, stanza.ServiceUnavailable, got.StanzaError().Condition, got)
+	}
+}
+
+// hearsOfKeys: when somebody has a new device for OMEMO, the contact's client is told, for
+// the features that Allium announces in its place have the interest in that.
+func hearsOfKeys(t *testing.T, ctx context.Context, client, of *node) {
+	const event, omemo = "http://jabber.org/protocol/pubsub#event", "eu.siacs.conversations.axolotl"
+	client.send(t, &component.Stanza{Kind: component.Presence, Nodes: []component.Node{
+		component.NewElement("http://jabber.org/protocol/caps", "c").With("hash", "sha-1").With("node", "urn:example").With("ver", "x").Node()}})
+	from, told := jid.MustParse(client.contacts(of)), make(chan struct{})
+	go func() {
+		defer close(told)
+		_, err := client.client.Expect(ctx, "event", func(s *component.Stanza) bool {
+			return s.From.Bare().Equal(from) && s.Child(event, "event").Child(event, "items").AttrValue("node") == omemo+".devicelist"
+		})
+		assert.NoError(t, err)
+	}()
+	for { // until the server there knows the features
+		set(t, of, "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='"+omemo+".devicelist'><item id='current'><list xmlns='"+omemo+"'><device id='1'/></list></item></publish></pubsub>")
+		select {
+		case <-told:
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
 }
 

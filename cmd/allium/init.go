@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -17,7 +18,8 @@ import (
 
 type initCmd struct {
 	configFlag
-	Domain   []string `required:"" placeholder:"DOMAIN" help:"A domain that the host serves; the first is the primary one."`
+	Domain   []string `placeholder:"DOMAIN" help:"A domain that the host serves; the first is the primary one."`
+	Native   bool     `help:"The host lives in Tor: its own domain is the onion name, and its users write onion addresses as they are."`
 	Gateway  string   `placeholder:"DOMAIN" help:"The gateway's domain (onion. and the primary domain)."`
 	Host     string   `enum:"prosody,ejabberd," default:"" help:"prosody or ejabberd, to see only its lines."`
 	Server   string   `placeholder:"HOST:PORT" help:"The host's component listener (127.0.0.1:5347; for ejabberd 127.0.0.1:8888)."`
@@ -32,7 +34,14 @@ var hostTemplate string
 
 // Run writes what is not there yet. It never overwrites a key or a configuration.
 func (cmd initCmd) Run(out output) error {
-	if cmd.Gateway == "" {
+	switch {
+	case len(cmd.Domain) == 0 && !cmd.Native:
+		return errors.New("init: say --domain with a domain that the host serves, or --native for a host that lives in Tor")
+	case cmd.Native && cmd.Host == "":
+		return errors.New("init: with --native, say --host prosody or --host ejabberd: they are set up in different ways")
+	case cmd.Native && cmd.Gateway != "":
+		return errors.New("init: --gateway has no use with --native")
+	case cmd.Gateway == "" && !cmd.Native:
 		cmd.Gateway = "onion." + cmd.Domain[0]
 	}
 	if cmd.Server == "" {
@@ -41,7 +50,10 @@ func (cmd initCmd) Run(out output) error {
 			cmd.Server = "127.0.0.1:8888"
 		}
 	}
-	for _, d := range append([]string{cmd.Gateway}, cmd.Domain...) {
+	for _, d := range append(slices.Clone(cmd.Domain), cmd.Gateway) {
+		if d == "" {
+			continue
+		}
 		if j, err := jid.New("", d, ""); err != nil || j.Domainpart() != d {
 			return fmt.Errorf("%q is not a domain name in lower case", d)
 		}
@@ -61,6 +73,7 @@ func (cmd initCmd) Run(out output) error {
 		c = &config{file: cmd.Config, StateDir: state}
 	} else {
 		secret, cmd.Gateway, cmd.Server, cmd.Domain = c.Federation.Secret, c.Federation.Domain, c.Host.Server, c.Host.Domains
+		cmd.Native = c.Federation.Native
 	}
 	if err := c.stateDir(); err != nil {
 		return err
@@ -72,6 +85,12 @@ func (cmd initCmd) Run(out output) error {
 	if err != nil {
 		return err
 	}
+	if isNew && cmd.Native {
+		cmd.Domain = append([]string{id.Name(), "rooms." + id.Name()}, cmd.Domain...)
+		if cmd.Host == "prosody" {
+			cmd.Gateway = "onion." + id.Name()
+		}
+	}
 	if isNew {
 		if err := cmd.write(c.StateDir, secret); err != nil {
 			return err
@@ -82,7 +101,7 @@ func (cmd initCmd) Run(out output) error {
 	}
 	port := cmd.Server[strings.LastIndexByte(cmd.Server, ':')+1:]
 	return template.Must(template.New("").Parse(hostTemplate)).Execute(out.stdout, map[string]any{
-		"Gateway": cmd.Gateway, "Secret": secret, "Port": port, "Onion": id.Name(), "Domain": cmd.Domain[0],
+		"Gateway": cmd.Gateway, "Secret": secret, "Port": port, "Onion": id.Name(), "Domains": cmd.Domain, "Native": cmd.Native,
 		"Prosody": cmd.Host != "ejabberd", "Ejabberd": cmd.Host != "prosody", "Config": cmd.Config})
 }
 
@@ -95,7 +114,7 @@ func (cmd initCmd) write(state, secret string) error {
 		return err
 	}
 	err = template.Must(template.New("").Parse(configTemplate)).Execute(f, map[string]any{
-		"StateDir": state, "Server": cmd.Server, "Secret": secret, "Domains": cmd.Domain, "Gateway": cmd.Gateway})
+		"StateDir": state, "Server": cmd.Server, "Secret": secret, "Domains": cmd.Domain, "Gateway": cmd.Gateway, "Native": cmd.Native})
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

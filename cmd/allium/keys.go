@@ -11,19 +11,24 @@ import (
 
 // unknownKey tells of a key that means nothing, and of one that may be meant.
 func unknownKey(file, text string, key toml.Key) error {
-	best, distance := "", len(key.String())/2+1
-	for _, known := range knownKeys(reflect.TypeFor[config](), "") {
-		// Within the right section, the section's name is no sign of likeness.
-		d := levenshtein.ComputeDistance(key.String(), known)
-		if d < distance {
-			best, distance = known, d
+	// Within the right section, the section's name is no sign of likeness.
+	hint := meant(key.String(), knownKeys(reflect.TypeFor[config](), ""))
+	return fmt.Errorf("%s:%d: unknown key %q%s", file, findLine(text, key), key.String(), hint)
+}
+
+// meant is a hint at the known name that is most like the one that was written, "" if
+// none is.
+func meant(written string, known []string) string {
+	best, distance := "", len(written)/2+1
+	for _, k := range known {
+		if d := levenshtein.ComputeDistance(written, k); d < distance {
+			best, distance = k, d
 		}
 	}
-	hint := ""
-	if best != "" {
-		hint = fmt.Sprintf("; is %q meant?", best)
+	if best == "" {
+		return ""
 	}
-	return fmt.Errorf("%s:%d: unknown key %q%s", file, findLine(text, key), key.String(), hint)
+	return fmt.Sprintf("; is %q meant?", best)
 }
 
 // knownKeys lists the keys of a configuration, with those of its sections.
@@ -35,7 +40,7 @@ func knownKeys(t reflect.Type, prefix string) (keys []string) {
 		f := t.Field(i)
 		name := f.Tag.Get("toml")
 		ft := f.Type
-		if ft.Kind() == reflect.Pointer {
+		if ft.Kind() == reflect.Pointer || ft.Kind() == reflect.Slice {
 			ft = ft.Elem()
 		}
 		switch {
@@ -53,15 +58,21 @@ func knownKeys(t reflect.Type, prefix string) (keys []string) {
 }
 
 // findLine finds the line that a key is on, or that its section begins on, counting
-// from 1; it is 1 when neither is written. The TOML package tells lines only of what
-// it cannot read.
+// from 1; it is 1 when neither is written. Of several sections of one name the second is
+// name[2]. The TOML package tells lines only of what it cannot read.
 func findLine(text string, key []string) int {
 	section, best := "", 1
 	want := strings.Join(key, ".")
+	count := map[string]int{}
 	for i, line := range strings.Split(text, "\n") {
 		line, _, _ = strings.Cut(strings.TrimSpace(line), "#")
 		if strings.HasPrefix(line, "[") {
-			section = strings.Trim(strings.TrimSpace(line), "[]") + "."
+			section = strings.Trim(strings.TrimSpace(line), "[]")
+			count[section]++
+			if numbered := fmt.Sprintf("%s[%d]", section, count[section]); strings.HasPrefix(want, numbered) {
+				section = numbered
+			}
+			section += "."
 			if strings.TrimSuffix(section, ".") == want {
 				return i + 1
 			}

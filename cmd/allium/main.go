@@ -21,6 +21,7 @@ type commands struct {
 	Init    initCmd    `cmd:"" help:"Write a configuration, make the onion key, and show what the host's configuration needs."`
 	Check   checkCmd   `cmd:"" help:"Test each part in the order in which it can fail, and say how to mend it."`
 	Run     runCmd     `cmd:"" help:"Run in the foreground, until SIGTERM."`
+	Onion   onionCmd   `cmd:"" help:"About onion services."`
 	Demo    demoCmd    `cmd:"" help:"Show two people on two servers talking through a private Tor network on this machine."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
@@ -37,9 +38,18 @@ func main() {
 		if !errors.Is(err, errTold) {
 			fmt.Fprintln(os.Stderr, "allium:", err)
 		}
+		if errors.As(err, new(configError)) {
+			os.Exit(exitConfig)
+		}
 		os.Exit(1)
 	}
 }
+
+// exitConfig is the exit code where it is of no use to try again: EX_CONFIG of sysexits.
+const exitConfig = 78
+
+// A configError is one that only another configuration mends.
+type configError struct{ error }
 
 // errTold is the error of a command that has said all about it already.
 var errTold = errors.New("failed")

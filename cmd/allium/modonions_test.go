@@ -8,16 +8,19 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/allium-xmpp/allium/component/hosttest"
@@ -25,8 +28,9 @@ import (
 )
 
 // modOnionsNode is a server as people have it today: a Prosody with the community
-// module mod_onions, whose VirtualHost is the onion name itself, beside a tor.
-func modOnionsNode(t testing.TB, name string) *node {
+// module mod_onions, whose VirtualHost is the onion name itself, beside a tor; or, if one
+// is given, an ordinary domain.
+func modOnionsNode(t testing.TB, name string, domain ...string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -37,14 +41,19 @@ func modOnionsNode(t testing.TB, name string) *node {
 	service := filepath.Join(dir, "service")
 	id, err := onionroute.CreateIdentity(filepath.Join(service, "hs_ed25519_secret_key"))
 	require.NoError(t, err)
-	n := &node{dir: dir, domain: id.Name(), onion: id.Name(), user: "user-" + name, pass: rand.Text(), log: filepath.Join(dir, "tor.log")}
-	n.contacts = func(of *node) string { return of.user + "@" + of.onion }
-	cert, key := certificate(t, dir, n.onion)
+	n := &node{dir: dir, domain: id.Name(), onion: id.Name(), known: id.Name(), user: "user-" + name, pass: rand.Text(), log: filepath.Join(dir, "tor.log")}
+	for _, d := range domain {
+		n.domain, n.known = d, d
+	}
+	n.contacts = func(of *node) string { return of.user + "@" + of.known }
+	cert, key := certificate(t, dir, n.onion, "rooms."+n.onion)
+	n.control = filepath.Join(dir, "control")
 	socks := freePort(t)
+	onions := fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key)
 	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, S2S: true, Modules: []string{"tls"},
-		HostExtra: fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key),
-		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\n", socks),
+		HostExtra: onions + fmt.Sprintf("Component %q \"muc\"\n%s", "rooms."+n.domain, onions),
+		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\nmuc_room_locking = false\n", socks),
 	})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
@@ -53,6 +62,7 @@ func modOnionsNode(t testing.TB, name string) *node {
 	require.NoError(t, err)
 	defer log.Close()
 	tor := exec.Command("tor", "-f", network.Torrc(), "--DataDirectory", filepath.Join(dir, "tor"), "--SocksPort", "127.0.0.1:"+socks,
+		"--ControlSocket", n.control, "--CookieAuthentication", "1",
 		"--HiddenServiceDir", service, "--HiddenServicePort", "5269 "+n.host.S2SAddr(), "--Log", "notice stdout",
 		"--__OwningControllerProcess", fmt.Sprint(os.Getpid()))
 	tor.Stdout, tor.Stderr = log, log
@@ -68,7 +78,9 @@ func modOnionsNode(t testing.TB, name string) *node {
 	shared.nodes[name] = n
 	// Its descriptor is uploaded a moment later.
 	visitor := visitorTor(t)
-	require.NoError(t, reach(deadline(t, time.Minute), visitor, n.onion))
+	if n.known == n.onion {
+		require.NoError(t, reach(deadline(t, time.Minute), visitor, n.onion))
+	}
 	return n
 }
 
@@ -77,16 +89,22 @@ func visitorTor(t testing.TB) *onionroute.Tor {
 	dir, err := os.MkdirTemp("", "visitor")
 	require.NoError(t, err)
 	tor := onionroute.NewTor(onionroute.TorConfig{Dir: dir, Torrc: torNetwork(t).Torrc(), Log: quiet()})
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	runUp(t, tor)
+	return tor
+}
+
+// runUp runs a tor until the end of the test, and waits until it is up.
+func runUp(t testing.TB, tor *onionroute.Tor) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); tor.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended; os.RemoveAll(dir) })
+	t.Cleanup(func() { cancel(); <-ended })
 	select {
 	case <-tor.Up():
 	case <-time.After(time.Minute):
 		require.NoError(t, tor.Err())
 	}
-	return tor
 }
 
 // Many peers that are looked for at the same time do not get in each other's way, and
@@ -168,4 +186,21 @@ func certificate(t testing.TB, dir string, names ...string) (certFile, keyFile s
 	require.NoError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644))
 	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
 	return certFile, keyFile
+}
+
+// A tor that is told nothing more than where it is starts as well. It finds no network
+// here.
+func TestTorWithoutTorrc(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	log := new(lockedBuffer)
+	dir, err := os.MkdirTemp("", "tor") // tor wants it closed to others
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	tor := onionroute.NewTor(onionroute.TorConfig{Dir: dir, Log: slog.New(slog.NewTextHandler(log, nil))})
+	done := make(chan error, 1)
+	go func() { done <- tor.Run(ctx) }()
+	assert.Eventually(t, func() bool { return strings.Contains(log.String(), "Tor starts") }, 30*time.Second, 20*time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
+	assert.NotContains(t, log.String(), "no Tor", log)
 }

@@ -27,6 +27,7 @@ import (
 // and the nodes that tests ask for by name.
 var shared struct {
 	once  sync.Once
+	delay time.Duration // of the network
 	net   *tornet.Network
 	err   error
 	nodes map[string]*node
@@ -37,6 +38,13 @@ func stopShared() {
 	for i := len(shared.stop) - 1; i >= 0; i-- {
 		shared.stop[i]()
 	}
+}
+
+// newNetwork ends all that is shared, and makes the next that is asked for belong to a
+// new network with that delay.
+func newNetwork(delay time.Duration) {
+	stopShared()
+	shared.once, shared.delay, shared.nodes, shared.stop = sync.Once{}, delay, nil, nil
 }
 
 func atEnd(f func()) { shared.stop = append(shared.stop, f) }
@@ -54,7 +62,7 @@ func torNetwork(t testing.TB) *tornet.Network {
 		require.NoError(t, err)
 		atEnd(func() { os.RemoveAll(dir) })
 		began := time.Now()
-		if shared.net, shared.err = tornet.Start(deadline(t, 3*time.Minute), dir, tornet.Options{}); shared.err == nil {
+		if shared.net, shared.err = tornet.Start(deadline(t, 3*time.Minute), dir, tornet.Options{Delay: shared.delay}); shared.err == nil {
 			t.Logf("Tor network up after %v", time.Since(began).Round(time.Second))
 			atEnd(func() { shared.net.Close() })
 		}
@@ -69,17 +77,21 @@ type node struct {
 	user, pass  string
 	host        *hosttest.Host
 	onion       string
+	known       string    // what peers know it by: the onion name, or an ordinary one
 	allium      *exec.Cmd // nil where the server needs none
 	exited      chan struct{}
+	server      string // where Allium attaches to the host
 	log, trace  string
+	veiled      bool // its user must not see the name of an onion service
 	client      *hosttest.Client
-	config      string
+	config, web string
+	control     string                // socket of the tor, if that is not Allium's own
 	contacts    func(of *node) string // how this node's user writes another's address
 }
 
 // alliumNode is the node of that name: a host of that kind with an Allium, which runs
-// under strace in tests.
-func alliumNode(t testing.TB, name, kind string) *node {
+// under strace in tests. What is given is added to its section federation, and behind it.
+func alliumNode(t testing.TB, name, kind string, federation ...string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -95,10 +107,11 @@ func alliumNode(t testing.TB, name, kind string) *node {
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass, n.third(): n.pass}, Components: map[string]string{gateway: secret}})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
-	n.config = filepath.Join(dir, "allium.toml")
+	n.server, n.config, n.web = n.host.ComponentAddr(), filepath.Join(dir, "allium.toml"), "127.0.0.1:"+freePort(t)
 	tor := fmt.Sprintf("torrc = %q", net.Torrc())
-	if kind == "ejabberd" { // here, it uses a tor that runs already
-		tor = fmt.Sprintf("control = %q", "unix:"+n.runTor(t, net))
+	if kind == "ejabberd" || testingB(t) { // here, it uses a tor that runs already
+		n.control = n.runTor(t, net)
+		tor = fmt.Sprintf("control = %q", "unix:"+n.control)
 	}
 	require.NoError(t, os.WriteFile(n.config, fmt.Appendf(nil, `
 state_dir = "state"
@@ -108,16 +121,19 @@ secret = %q
 domains = [%q]
 [federation]
 domain = %q
+%s
 [tor]
 %s
+[web]
+listen = %q
 [log]
 level = %q
 addresses = true
-`, n.host.ComponentAddr(), secret, n.domain, gateway, tor, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
+`, n.host.ComponentAddr(), secret, n.domain, gateway, strings.Join(federation, "\n"), tor, n.web, map[bool]string{true: "info", false: "debug"}[testingB(t)]), 0o600))
 	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
-	n.onion = id.Name()
-	n.contacts = func(of *node) string { return of.user + `\40` + of.onion + "@" + gateway }
+	n.onion, n.known = id.Name(), id.Name()
+	n.contacts = func(of *node) string { return of.user + `\40` + of.known + "@" + gateway }
 	n.log = filepath.Join(dir, "allium.log")
 	if !testingB(t) {
 		n.trace = filepath.Join(dir, "strace")
@@ -277,6 +293,10 @@ func body(text string) *component.Element {
 
 func is(kind component.Kind, typ string) func(*component.Stanza) bool {
 	return func(s *component.Stanza) bool { return s.Kind == kind && s.Type == typ }
+}
+
+func isError(id string) func(*component.Stanza) bool {
+	return func(s *component.Stanza) bool { return s.ID == id && s.Type == "error" }
 }
 
 // says sends one message, and waits until it has arrived.

@@ -20,7 +20,7 @@ type runCmd struct{ configFlag }
 func (cmd runCmd) Run(ctx context.Context, out output) error {
 	c, err := loadConfig(cmd.Config)
 	if err != nil {
-		return err
+		return configError{err}
 	}
 	log := newLogger(out.stderr, c.Log)
 	slog.SetDefault(log)
@@ -73,34 +73,95 @@ var errRunning = errors.New("another Allium runs with this state_dir; stop it fi
 // A house is all parts of a running Allium, wired together.
 type house struct {
 	links   []*component.Link
+	pool    *component.Pool // nil if the domains of peers are not attached
 	tor     *onionroute.Tor
 	gateway *onionroute.Gateway
+	web     *web // nil if it is not configured
 }
 
 func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 	router := component.NewRouter()
 	h := &house{tor: onionroute.NewTor(c.torSettings())}
-	g, err := onionroute.NewGateway(c.gatewaySettings(id), h.tor, router)
+	settings := c.gatewaySettings(id)
+	ping := c.domains(id)[0]
+	if c.Federation.Native && c.Federation.Domain == "" {
+		if err := h.attachPeers(router, c, ping); err != nil {
+			return nil, err
+		}
+		settings.Wanted = func(domain string) {
+			if err := h.pool.Want(domain); err != nil {
+				slog.Warn("a domain cannot be attached to the host", "peer", domain, "error", err)
+			}
+		}
+	}
+	g, err := onionroute.NewGateway(settings, h.tor, router)
 	if err != nil {
 		return nil, err
 	}
 	h.gateway = g
-	h.tor.Publish(id, g.Ports())
+	c.useKeys(h.tor, id, g.Ports())
 	h.tor.OnUp(g.TryAgain)
-	return h, h.attach(router, c, c.Federation.Domain, c.Federation.Secret, g)
+	if c.Web != nil {
+		h.web = newWeb(c.Web.Listen, h.ready, gatewayMetrics(g)...)
+	}
+	for _, a := range c.Alias {
+		if _, err := h.attach(router, c, a.Domain, a.Secret, ping, g); err != nil {
+			return nil, err
+		}
+	}
+	link, err := h.attach(router, c, c.gateway(id), c.Federation.Secret, ping, g)
+	if err != nil {
+		return nil, err
+	}
+	if c.Federation.Native {
+		router.Otherwise(func(domain string) component.Handler {
+			if g.Reaches(domain) {
+				return g
+			}
+			return nil
+		})
+		if h.pool == nil {
+			router.AttachOthers(link)
+		}
+	}
+	return h, nil
+}
+
+// attachPeers makes the domain of each peer one that is attached to the host: those that
+// are configured at once, and the others when they are heard of.
+func (h *house) attachPeers(r *component.Router, c *config, ping string) (err error) {
+	h.pool, err = component.NewPool(component.LinkConfig{Server: c.Host.Server, Secret: c.Federation.Secret, PingTo: ping, Label: "peer"}, r,
+		filepath.Join(c.StateDir, "attached"))
+	if err != nil {
+		return err
+	}
+	r.AttachOthers(h.pool)
+	for _, p := range c.Peer {
+		if p.Allow != nil && !*p.Allow {
+			continue
+		}
+		for _, domain := range []string{p.Onion, p.Domain} {
+			if domain == "" {
+				continue
+			}
+			if err := h.pool.Keep(domain); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // attach makes a service the handler of a domain, and a link for the domain.
-func (h *house) attach(r *component.Router, c *config, domain, secret string, service component.Handler) error {
-	link, err := component.NewLink(component.LinkConfig{
-		Server: c.Host.Server, Domain: domain, Secret: secret, PingTo: c.Host.Domains[0]}, r)
+func (h *house) attach(r *component.Router, c *config, domain, secret, ping string, service component.Handler) (*component.Link, error) {
+	link, err := component.NewLink(component.LinkConfig{Server: c.Host.Server, Domain: domain, Secret: secret, PingTo: ping}, r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.Handle(domain, service)
 	r.Attach(domain, link)
 	h.links = append(h.links, link)
-	return nil
+	return link, nil
 }
 
 // run runs all parts. At the end they stop in the order in which data leaves the
@@ -122,6 +183,12 @@ func (h *house) run(ctx context.Context) error {
 	for _, l := range h.links {
 		start(stages[1], l.Run)
 	}
+	if h.web != nil {
+		start(stages[0], h.web.run)
+	}
+	if h.pool != nil {
+		start(stages[1], h.pool.Run)
+	}
 	go h.announce(ctx)
 
 	<-ctx.Done()
@@ -137,6 +204,15 @@ func (h *house) run(ctx context.Context) error {
 		failed = err
 	}
 	return failed
+}
+
+// ready is nil if stanzas can go both ways, and otherwise why they cannot.
+func (h *house) ready() error {
+	errs := []error{h.tor.Err()}
+	for _, l := range h.links {
+		errs = append(errs, l.Err())
+	}
+	return errors.Join(errs...)
 }
 
 // announce says when all links are up.

@@ -21,6 +21,7 @@ const reloadInterval = 2 * time.Second
 type boot struct {
 	dir          string
 	tor, gencert string
+	delay        time.Duration // see Options
 	progress     func(done float64, what string)
 	nodes        []*node // authorities first
 }
@@ -112,8 +113,13 @@ func (b *boot) makeNodes() error {
 			return err
 		}
 		// The others must know this port of an authority in advance.
-		if n.authority {
+		if n.authority || b.delay > 0 {
 			if n.orPort, err = n.holdPort(); err != nil {
+				return err
+			}
+		}
+		if b.delay > 0 {
+			if err = n.putDelayer(b.delay / rendezvousLinks / 2); err != nil {
 				return err
 			}
 		}

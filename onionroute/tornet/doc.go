@@ -28,6 +28,12 @@
 //
 //	tor -f TORRC --DataDirectory DIR --SocksPort 9050
 //
+// # Distance
+//
+// On one machine a round trip takes milliseconds, and what waits for many of them looks
+// as fast as what waits for one. [Options].Delay puts a proxy before each relay that
+// lets through what comes some time later, and so makes it as far away as it would be.
+//
 // # Security
 //
 // The network is for tests and demonstrations. All of its keys lie unencrypted

@@ -19,8 +19,9 @@ type node struct {
 	name string
 	dir  string
 
-	// orPort is 0 if tor is to pick it.
+	// orPort is where others connect to. It is 0 if tor is to pick it.
 	orPort, dirPort int
+	door            *delayer // that orPort belongs to; nil if it is tor's own
 	// held keeps the ports from other programs until tor takes them.
 	held []net.Listener
 
@@ -133,6 +134,9 @@ func stop(nodes []*node) error {
 	var wg sync.WaitGroup
 	for _, n := range nodes {
 		n.release()
+		if n.door != nil {
+			wg.Go(n.door.close)
+		}
 		if n.exited == nil {
 			continue
 		}

@@ -42,30 +42,7 @@ func TestNetwork(t *testing.T) {
 	require.Equal(t, 1.0, last)
 	require.FileExists(t, n.Torrc())
 
-	// The onion service, and the client that is to reach it.
-	echo := startEcho(t)
-	hsDir := filepath.Join(t.TempDir(), "hs")
-	service := startClient(t, ctx, n, "--HiddenServiceDir", hsDir, "--HiddenServicePort", "7 "+echo)
-	client := startClient(t, ctx, n)
-	service()
-	socks := client()
-	step("clients are ready")
-	hostname, err := os.ReadFile(filepath.Join(hsDir, "hostname"))
-	require.NoError(t, err)
-	onion := strings.TrimSpace(string(hostname)) + ":7"
-
-	dialer, err := proxy.SOCKS5("tcp", socks, nil, nil)
-	require.NoError(t, err)
-	var conn net.Conn
-	// The service needs some seconds to publish itself.
-	for {
-		if conn, err = dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", onion); err == nil {
-			break
-		}
-		require.NoError(t, ctx.Err(), err)
-		time.Sleep(200 * time.Millisecond)
-	}
-	defer conn.Close()
+	conn := dialEcho(t, ctx, n)
 	step("onion service is reached")
 	const hello = "hello over the onion"
 	_, err = io.WriteString(conn, hello)
@@ -84,6 +61,73 @@ func TestNetwork(t *testing.T) {
 		require.ErrorIs(t, process.Signal(syscall.Signal(0)), os.ErrProcessDone, node.name)
 	}
 	step("closed")
+}
+
+// The delay is there, on top of what the connection takes without.
+func TestDelay(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	const delay = 700 * time.Millisecond
+	n, err := Start(ctx, t.TempDir(), Options{Delay: delay})
+	require.NoError(t, err)
+	defer n.Close()
+	conn := dialEcho(t, ctx, n)
+	ball := make([]byte, 1)
+	for range 3 {
+		began := time.Now()
+		_, err = conn.Write(ball)
+		require.NoError(t, err)
+		_, err = io.ReadFull(conn, ball)
+		require.NoError(t, err)
+		took := time.Since(began)
+		t.Logf("round trip %v", took.Round(time.Millisecond))
+		require.GreaterOrEqual(t, took, delay)
+	}
+
+	// It is delay and not throttling: much more than fits into what one round trip
+	// carries comes through, and in order.
+	sent := make([]byte, 1<<20)
+	for i := range sent {
+		sent[i] = byte(i * i >> 8)
+	}
+	go conn.Write(sent)
+	got := make([]byte, len(sent))
+	_, err = io.ReadFull(conn, got)
+	require.NoError(t, err)
+	require.Equal(t, sent, got)
+
+	require.NoError(t, n.Close())
+	for _, node := range n.nodes {
+		require.Empty(t, node.door.conns, "connections are left behind")
+	}
+}
+
+// dialEcho makes a client with an onion service that sends back what it gets, and
+// connects to it by another client.
+func dialEcho(t *testing.T, ctx context.Context, n *Network) net.Conn {
+	t.Helper()
+	echo := startEcho(t)
+	hsDir := filepath.Join(t.TempDir(), "hs")
+	service := startClient(t, ctx, n, "--HiddenServiceDir", hsDir, "--HiddenServicePort", "7 "+echo)
+	client := startClient(t, ctx, n)
+	service()
+	socks := client()
+	hostname, err := os.ReadFile(filepath.Join(hsDir, "hostname"))
+	require.NoError(t, err)
+	onion := strings.TrimSpace(string(hostname)) + ":7"
+
+	dialer, err := proxy.SOCKS5("tcp", socks, nil, nil)
+	require.NoError(t, err)
+	// The service needs some seconds to publish itself.
+	for {
+		conn, err := dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", onion)
+		if err == nil {
+			t.Cleanup(func() { conn.Close() })
+			return conn
+		}
+		require.NoError(t, ctx.Err(), err)
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 func TestStartFails(t *testing.T) {

@@ -46,9 +46,13 @@ func (n *node) writeTorrc(vote voteTime) error {
 
 	opt("Nickname %s", n.name)
 	opt("Address %s", loopback)
-	if n.orPort != 0 {
+	switch {
+	case n.door != nil:
+		opt("ORPort %s:%d NoListen", loopback, n.orPort)
+		opt("ORPort %s NoAdvertise", n.door.target)
+	case n.orPort != 0:
 		opt("ORPort %s:%d", loopback, n.orPort)
-	} else {
+	default:
 		opt("ORPort %s:auto", loopback)
 	}
 	// Clients do not use this port of a relay, but it answers as the relay

@@ -12,8 +12,7 @@ import (
 
 // Of all that the tests above made Allium do, nothing connected to anything but the
 // host's component port and Tor's sockets, and nothing was sent by UDP, such as a DNS
-// query. It must be the last test, and so its file the last one by
-// name.
+// query. It must be the last test, and so its file the last one by name.
 func TestZConnections(t *testing.T) {
 	nodes := 0
 	for _, n := range shared.nodes {
@@ -30,7 +29,7 @@ func TestZConnections(t *testing.T) {
 			case strings.Contains(call, `sa_family=AF_UNIX, sun_path="`+n.dir+`/state/tor/`),
 				strings.Contains(call, `sa_family=AF_UNIX, sun_path="`+n.dir+`/tor/`):
 				kind = "tor"
-			case strings.Contains(call, "sin_port=htons("+n.host.ComponentAddr()[len("127.0.0.1:"):]+`), sin_addr=inet_addr("127.0.0.1")`):
+			case strings.Contains(call, "sin_port=htons("+n.server[len("127.0.0.1:"):]+`), sin_addr=inet_addr("127.0.0.1")`):
 				kind = "host"
 			case !strings.Contains(call, "sa_family="):
 				kind = "connected socket"

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/component/hosttest"
+	"github.com/allium-xmpp/allium/onionroute"
+)
+
+// A user of a third, ordinary server, with no Tor, joins a room at a hidden server by an
+// alias at a public one. The user learns nothing of where the room is, and the hidden
+// server nothing but what the mapping tells.
+func TestAlias(t *testing.T) {
+	hidden := modOnionsNode(t, "onions")
+	carol, bridge := bridged(t, hidden)
+	carol.veiled = true
+	const alias = "hidden.public.example"
+	home := "secret@rooms." + hidden.onion
+	visits(t, carol, "secret@"+alias, hidden, home)
+
+	ctx := deadline(t, time.Minute)
+	// The owner makes the room one that shows everybody's address to everybody.
+	const form = "jabber:x:data"
+	field := func(name, value string) *component.Element {
+		return component.NewElement(form, "field").With("var", name).Add(component.NewElement(form, "value", component.Text(value)))
+	}
+	hidden.send(t, &component.Stanza{Kind: component.IQ, Type: "set", ID: "whois", To: jid.MustParse(home), Nodes: []component.Node{
+		component.NewElement("http://jabber.org/protocol/muc#owner", "query").Add(component.NewElement(form, "x").With("type", "submit").Add(
+			field("FORM_TYPE", "http://jabber.org/protocol/muc#roomconfig"), field("muc#roomconfig_whois", "anyone"))).Node()}})
+	hidden.inRoom(t, ctx, "room is not anonymous", home, func(s *component.Stanza) bool { return s.ID == "whois" && s.Type == "result" })
+	carol.send(t, presenceTo("secret@"+alias+"/"+carol.user, component.NewElement("http://jabber.org/protocol/muc", "x")))
+	carol.inRoom(t, ctx, "owner's presence", "secret@"+alias+"/"+hidden.user, is(component.Presence, ""))
+	seen := hidden.inRoom(t, ctx, "carol's presence", home+"/"+carol.user, is(component.Presence, ""))
+	assert.Contains(t, seen.String(), `jid='`+carol.user+`\40third.example@`+bridge.onion+"/")
+	own := carol.inRoom(t, ctx, "own presence", "secret@"+alias+"/"+carol.user, is(component.Presence, ""))
+	assert.Contains(t, own.String(), "jid='"+carol.client.JID().String()+"'")
+
+	// An invitation comes from the room, and not from the address of who wrote it.
+	const user = "http://jabber.org/protocol/muc#user"
+	hidden.send(t, &component.Stanza{Kind: component.Message, To: jid.MustParse(home), Nodes: []component.Node{component.NewElement(user, "x").Add(
+		component.NewElement(user, "invite").With("to", carol.user+`\40third.example@`+bridge.onion)).Node()}})
+	carol.inRoom(t, ctx, "invitation", "secret@"+alias, func(s *component.Stanza) bool { return s.Child(user, "x").Child(user, "invite") != nil })
+
+	// What can be asked.
+	for i, q := range []struct{ to, space string }{
+		{alias, component.NSDiscoInfo}, {alias, component.NSDiscoItem}, {"secret@" + alias, component.NSDiscoInfo}, {"secret@" + alias, component.NSDiscoItem},
+		{alias, "jabber:iq:version"}, {"none@" + alias, component.NSDiscoInfo}, {"secret@" + alias + "/" + hidden.user, "vcard-temp"}, {alias, "urn:nothing"},
+	} {
+		id := fmt.Sprint("ask", i)
+		name := map[bool]string{true: "vCard", false: "query"}[q.space == "vcard-temp"]
+		carol.send(t, &component.Stanza{Kind: component.IQ, Type: "get", ID: id, To: jid.MustParse(q.to), Nodes: []component.Node{component.NewElement(q.space, name).Node()}})
+		carol.inRoom(t, ctx, fmt.Sprint("answer ", q), q.to, func(s *component.Stanza) bool { return s.ID == id })
+	}
+
+	// Nobody else at the hidden server, or anywhere, reaches carol by the bridge, nor
+	// carol anybody else.
+	hidden.send(t, &component.Stanza{Kind: component.Message, ID: "spam", To: jid.MustParse(carol.user + `\40third.example@` + bridge.onion), Nodes: []component.Node{body("spam").Node()}})
+	hidden.inRoom(t, ctx, "refusal", carol.user+`\40third.example@`+bridge.onion, func(s *component.Stanza) bool { return s.ID == "spam" && s.Type == "error" })
+	direct := hidden.user + `\40` + hidden.onion + "@onion.public.example"
+	carol.send(t, &component.Stanza{Kind: component.Message, ID: "relay", To: jid.MustParse(direct), Nodes: []component.Node{body("hi").Node()}})
+	carol.veiled = false // it was carol who wrote the name
+	carol.inRoom(t, ctx, "refusal", direct, func(s *component.Stanza) bool { return s.ID == "relay" && s.Type == "error" })
+	for _, s := range carol.client.Received() {
+		assert.NotContains(t, s.String(), ".onion")
+		assert.NotEqual(t, "spam", s.Body())
+	}
+	log, err := os.ReadFile(carol.host.LogFile())
+	require.NoError(t, err)
+	assert.NotContains(t, string(log), ".onion", "the third server has not heard of one")
+
+	bridge.stopAllium()
+	out, err := runAllium(ctx, "check", "--config", bridge.config, "--offline")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "takes hidden.public.example")
+}
+
+// bridged is a user at third.example, and the public server public.example with an alias
+// for the rooms of the hidden server. They find each other by names that stand in a file.
+func bridged(t *testing.T, hidden *node) (carol, bridge *node) {
+	dir, err := os.MkdirTemp("", "bridge")
+	require.NoError(t, err)
+	atEnd(func() { os.RemoveAll(dir) })
+	names := filepath.Join(dir, "hosts")
+	require.NoError(t, os.WriteFile(names, []byte("127.0.0.2 public.example onion.public.example hidden.public.example\n127.0.0.3 third.example\n"), 0o644))
+	resolver := fmt.Sprintf("unbound = { resolvconf = false, hoststxt = %q, forward = { \"255.255.255.255\" } }\n", names)
+	start := func(name string, components map[string]string) *node {
+		n := &node{dir: filepath.Join(dir, name), domain: name + ".example", user: "user-" + name, pass: rand.Text()}
+		n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(n.dir, "host"), hosttest.Config{Domains: []string{n.domain},
+			Users: map[string]string{n.account(): n.pass}, Components: components, S2S: true, Extra: resolver})
+		require.NoError(t, err)
+		atEnd(func() { n.host.Stop() })
+		return n
+	}
+	carol = start("third", nil)
+	bridge = start("public", map[string]string{"onion.public.example": "s", "hidden.public.example": "own"})
+	forward(t, "127.0.0.2:5269", bridge.host.S2SAddr())
+	forward(t, "127.0.0.3:5269", carol.host.S2SAddr())
+	bridge.config, bridge.log = filepath.Join(dir, "allium.toml"), filepath.Join(dir, "allium.log")
+	require.NoError(t, os.WriteFile(bridge.config, fmt.Appendf(nil, `
+state_dir = "state"
+[host]
+server = %q
+secret = "s"
+domains = ["public.example"]
+[federation]
+domain = "onion.public.example"
+[[alias]]
+domain = "hidden.public.example"
+onion = %q
+access = "anyone"
+secret = "own"
+[tor]
+torrc = %q
+[log]
+level = "debug"
+`, bridge.host.ComponentAddr(), "rooms."+hidden.onion, torNetwork(t).Torrc()), 0o600))
+	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
+	require.NoError(t, err)
+	bridge.onion = id.Name()
+	carol.log = bridge.log
+	bridge.startAllium(t)
+	atEnd(bridge.stopAllium)
+	carol.login(t)
+	return carol, bridge
+}
+
+// forward connects an address, which is one that other servers look for, to where a
+// server listens.
+func forward(t *testing.T, from, to string) {
+	l, err := net.Listen("tcp", from)
+	require.NoError(t, err)
+	atEnd(func() { l.Close() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			for _, p := range [][2]net.Conn{{in, out}, {out, in}} {
+				go func() {
+					io.Copy(p[1], p[0])
+					p[1].Close()
+				}()
+			}
+		}
+	}()
+}
+
+// unveiled tells of a name of an onion service.
+func unveiled(s *component.Stanza) bool { return strings.Contains(s.String(), ".onion") }

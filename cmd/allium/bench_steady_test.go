@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// BenchmarkSteady measures a conversation that is under way: how long a message and the
+// answer to it take, and 2000 messages at once. Both ends have Allium, or both have
+// mod_onions, in turns; beside them is an onion service that sends back what it gets.
+func BenchmarkSteady(b *testing.B) {
+	const rounds, talks, count = 5, 100, 2000
+	bare := newBareOnion(b)
+	echo, err := bare.visitor.Dial(deadline(b, time.Minute), bare.name, 7, "steady", nil)
+	require.NoError(b, err)
+	defer echo.Close()
+	pairs := []*pairOfNodes{
+		{name: "Allium", a: alliumNode(b, "alpha", "prosody"), b: alliumNode(b, "beta", "prosody")},
+		{name: "mod_onions", a: modOnionsNode(b, "theirs"), b: modOnionsNode(b, "sink")},
+	}
+	for _, p := range pairs {
+		p.talk(b, 10)
+		p.oneWay, p.roundTrip = nil, nil
+	}
+	var echoes []time.Duration
+	for i := range rounds {
+		for k := range pairs {
+			p := pairs[(i+k)%len(pairs)]
+			p.talk(b, talks)
+			p.flood(b, count)
+		}
+		echoes = append(echoes, roundTrips(b, echo, talks)...)
+	}
+	fmt.Printf("\n%-44s %-10s %s\n", "round trip", "bare", millis(echoes))
+	for _, p := range pairs {
+		fmt.Printf("%-44s %-10s %s\n", "round trip", p.name, millis(p.roundTrip))
+		fmt.Printf("%-44s %-10s %s\n", "one way", p.name, millis(p.oneWay))
+		fmt.Printf("%-44s %-10s %5.0f (%.0f-%.0f), n=%d\n", fmt.Sprintf("%d messages of 200 octets, messages a second", count), p.name, quantile(p.rate, 0.5), quantile(p.rate, 0), quantile(p.rate, 1), rounds)
+		for _, c := range []struct {
+			end string
+			cpu []float64
+		}{{"sending", p.cpuA}, {"receiving", p.cpuB}} {
+			fmt.Printf("%-44s %-10s %5.2f (%.2f-%.2f), n=%d\n", "CPU s of them, "+c.end+" server", p.name, quantile(c.cpu, 0.5), quantile(c.cpu, 0), quantile(c.cpu, 1), rounds)
+		}
+	}
+	b.ReportMetric(0, "ns/op") // the table above is the result
+}
+
+// A pairOfNodes is two servers whose users talk.
+type pairOfNodes struct {
+	name string
+	a, b *node
+
+	oneWay, roundTrip []time.Duration
+	rate, cpuA, cpuB  []float64 // messages a second; CPU seconds of Allium and host for all of them
+}
+
+// talk sends messages, each when the one before has been answered.
+func (p *pairOfNodes) talk(b *testing.B, n int) {
+	ctx := deadline(b, 2*time.Minute)
+	for range n {
+		began := time.Now()
+		says(b, ctx, p.a, p.b, "a message")
+		p.oneWay = append(p.oneWay, time.Since(began))
+		says(b, ctx, p.b, p.a, "its answer")
+		p.roundTrip = append(p.roundTrip, time.Since(began))
+	}
+}
+
+// flood sends messages as fast as they go. All must arrive, in order.
+func (p *pairOfNodes) flood(b *testing.B, n int) {
+	ctx := deadline(b, 2*time.Minute)
+	text := strings.Repeat("x", 195)
+	cpuA, cpuB, began := p.a.cpu(b), p.b.cpu(b), time.Now()
+	for i := range n {
+		p.a.send(b, p.a.to(b, p.b, component.Message, "chat", body(fmt.Sprintf("%04d %s", i, text))))
+	}
+	for i := range n {
+		got := p.b.expect(b, ctx, "message", p.a, func(s *component.Stanza) bool { return s.Body() != "" })
+		require.Equal(b, fmt.Sprintf("%04d %s", i, text), got.Body())
+	}
+	p.rate = append(p.rate, float64(n)/time.Since(began).Seconds())
+	time.Sleep(100 * time.Millisecond) // for what is done behind the last one
+	p.cpuA, p.cpuB = append(p.cpuA, p.a.cpu(b)-cpuA), append(p.cpuB, p.b.cpu(b)-cpuB)
+}
+
+// cpu is the CPU time that the server has used, in seconds: the host, and the Allium
+// that it may have.
+func (n *node) cpu(b *testing.B) float64 {
+	used := processCPU(b, n.host.PID())
+	if n.allium != nil {
+		used += processCPU(b, n.allium.Process.Pid)
+	}
+	return used
+}
+
+func millis(d []time.Duration) string {
+	return fmt.Sprintf("%5.1f ms (middle half %.1f-%.1f), n=%d", ms(quantile(d, 0.5)), ms(quantile(d, 0.25)), ms(quantile(d, 0.75)), len(d))
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

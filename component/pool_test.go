@@ -1,0 +1,79 @@
+package component
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+)
+
+// Those that somebody here wrote to stay attached, whoever else comes, and are attached
+// again the next time.
+func TestPool(t *testing.T) {
+	defer func(d time.Duration) { attachTimeout = d }(attachTimeout)
+	attachTimeout = 0 // there is no host
+	file := filepath.Join(t.TempDir(), "attached")
+	nobody := HandlerFunc(func(context.Context, *Stanza) error { return nil })
+	open := func() *Pool {
+		p, err := NewPool(LinkConfig{Server: "127.0.0.1:1", Log: slog.New(slog.DiscardHandler)}, nobody, file)
+		require.NoError(t, err)
+		return p
+	}
+	p := open()
+	from := func(domain string) error {
+		return p.Send(t.Context(), &Stanza{Kind: Message, From: jid.MustParse("x@" + domain), To: jid.MustParse("alice@a.example")})
+	}
+	to := func(domain, typ string) error {
+		return p.HandleStanza(t.Context(), &Stanza{Kind: Message, Type: typ, From: jid.MustParse("alice@a.example"), To: jid.MustParse("x@" + domain)})
+	}
+	require.NoError(t, p.Keep("kept.example"))
+	require.NoError(t, from("friend.example"))
+	require.NoError(t, to("friend.example", "chat"))
+	for i := range 2 * poolSize {
+		require.NoError(t, from(fmt.Sprintf("s%d.example", i)))
+		require.NoError(t, to(fmt.Sprintf("s%d.example", i), "error"), "an error is no sign that it is wanted")
+	}
+	assert.Len(t, p.links, poolSize)
+	assert.Contains(t, p.links, "kept.example")
+	assert.Contains(t, p.links, "friend.example")
+	p.detachIdle(time.Now().Add(2 * idleOthers))
+	assert.Len(t, p.links, 2)
+
+	p.remember()
+	again := open()
+	assert.Len(t, again.links, 1)
+	assert.Contains(t, again.links, "friend.example")
+	again.detachIdle(time.Now().Add(2 * idleWanted))
+	assert.Empty(t, again.links)
+
+	for i := range poolSize - 2 {
+		require.NoError(t, p.Want(fmt.Sprintf("w%d.example", i)))
+		require.NoError(t, p.Want(fmt.Sprintf("n%d.example", i)), "there is nobody")
+	}
+	assert.Contains(t, p.links, "friend.example")
+	for i := range poolSize - 2 {
+		require.NoError(t, from(fmt.Sprintf("w%d.example", i)))
+		require.NoError(t, to(fmt.Sprintf("w%d.example", i), "chat"))
+	}
+	assert.ErrorIs(t, from("late.example"), stanza.Error{Condition: stanza.ResourceConstraint})
+}
+
+// Run ends its links with itself, and those that come while it runs.
+func TestPoolRun(t *testing.T) {
+	p, err := NewPool(LinkConfig{Server: "127.0.0.1:1", Log: slog.New(slog.DiscardHandler)}, HandlerFunc(nil), filepath.Join(t.TempDir(), "attached"))
+	require.NoError(t, err)
+	require.NoError(t, p.Keep("before.example"))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- p.Run(ctx) }()
+	require.NoError(t, p.Keep("after.example"))
+	cancel()
+	require.NoError(t, <-ended)
+}

@@ -1,0 +1,131 @@
+package onionroute
+
+import (
+	"encoding/xml"
+	"regexp"
+	"slices"
+	"strings"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// An Alias is a component domain that stands for one onion domain, so that people who
+// have no Tor, and do not learn where it is, can reach what is there.
+type Alias struct {
+	Domain string // hidden.example.org
+	Onion  string // rooms.O.onion
+	Anyone bool   // users of third servers may use it too
+}
+
+// aliasAt is the alias that stands for an onion-side domain, nil if there is none.
+func (g *Gateway) aliasAt(onion string) *Alias {
+	if i := slices.IndexFunc(g.c.Aliases, func(a Alias) bool { return a.Onion == onion }); i >= 0 {
+		return &g.c.Aliases[i]
+	}
+	return nil
+}
+
+// mayReach tells if a stanza of a user that the gateway is not for may go by an alias.
+func (g *Gateway) mayReach(s *component.Stanza) bool {
+	alias := g.aliasAt(g.m.Aliases[s.To.Domainpart()])
+	return alias != nil && alias.Anyone && g.m.plain(s.From.Domainpart()) && s.From.Localpart() != ""
+}
+
+// relays tells if what a peer sent may go on to a stranger: from behind an alias that
+// is open to strangers, and nothing but what people get.
+func (alias *Alias) relays(s *component.Stanza) bool {
+	return alias != nil && alias.Anyone && s.To.Localpart() != ""
+}
+
+// noSuchServer is the error for an address that has no form on the onion side. Where it
+// has another form here, the text says which.
+func (g *Gateway) noSuchServer(to jid.JID) error {
+	if to.Domainpart() == g.m.Gateway {
+		if user, server, ok := g.m.remoteForm(to.Localpart()); ok {
+			if onion, err := jid.New(user, server, ""); err == nil {
+				if better, err := g.m.ToHost(onion); err == nil {
+					g.want(better)
+					return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "The address of this contact here is "+better.String())
+				}
+			}
+		}
+	}
+	return errNoSuchServer()
+}
+
+// onionIn finds names of onion services, as they are or escaped (XEP-0106, RFC 5122).
+var onionIn = regexp.MustCompile(`(?i)[a-z2-7]{56}\.onion`)
+
+// addressIn finds addresses with such names.
+var addressIn = regexp.MustCompile(`(?i)[^\s<>"'()]*[a-z2-7]{56}\.onion[^\s<>"'()]*`)
+
+// nameless are elements that are of use without the address in them.
+var nameless = map[xml.Name]bool{
+	{Space: component.NSClient, Local: "error"}:                       true,
+	{Space: component.NSStanzas, Local: "gone"}:                       true,
+	{Space: component.NSStanzas, Local: "redirect"}:                   true,
+	{Space: nsMUCUser, Local: "item"}:                                 true,
+	{Space: nsMUCUser, Local: "actor"}:                                true,
+	{Space: nsMUCUser, Local: "invite"}:                               true,
+	{Space: nsMUCUser, Local: "decline"}:                              true,
+	{Space: nsMUCUser, Local: "destroy"}:                              true,
+	{Space: "http://jabber.org/protocol/muc#admin", Local: "actor"}:   true,
+	{Space: "urn:xmpp:delay", Local: "delay"}:                         true,
+	{Space: "jabber:x:delay", Local: "x"}:                             true,
+	{Space: "urn:xmpp:message-moderate:0", Local: "moderated"}:        true,
+	{Space: "urn:xmpp:message-moderate:1", Local: "moderated"}:        true,
+	{Space: "urn:xmpp:reply:0", Local: "reply"}:                       true,
+	{Space: "http://jabber.org/protocol/pubsub", Local: "item"}:       true,
+	{Space: "http://jabber.org/protocol/pubsub#event", Local: "item"}: true,
+}
+
+// written are elements that hold what a person wrote: it is not touched.
+var written = map[xml.Name]bool{
+	{Space: component.NSClient, Local: "body"}:                    true,
+	{Space: component.NSClient, Local: "subject"}:                 true,
+	{Space: component.NSClient, Local: "status"}:                  true,
+	{Space: "http://jabber.org/protocol/xhtml-im", Local: "html"}: true,
+	{Space: nsMUCUser, Local: "reason"}:                           true,
+	{Space: "jabber:x:oob", Local: "x"}:                           true,
+}
+
+// veil takes the names of onion services out of what came by an alias and was
+// translated: what stands for the alias has its form by now, and the rest would tell
+// people where others are.
+func (alias *Alias) veil(s *component.Stanza) {
+	s.Nodes = veil(s.Nodes)
+	// The text of an invitation is made by the room (XEP-0045 §7.8.2).
+	x := s.Child(nsMUCUser, "x")
+	if b := s.Child(component.NSClient, "body"); b != nil && (x.Child(nsMUCUser, "invite") != nil || x.Child(nsMUCUser, "decline") != nil) {
+		b.SetText(addressIn.ReplaceAllString(strings.ReplaceAll(b.Text(), alias.Onion, alias.Domain), "someone"))
+	}
+}
+
+func veil(nodes []component.Node) []component.Node {
+	return slices.DeleteFunc(nodes, func(n component.Node) bool { return n.Element != nil && veiled(n.Element) })
+}
+
+// veiled takes the names out of an element, and tells if nothing is left of it.
+func veiled(e *component.Element) bool {
+	if written[e.Name] {
+		return false
+	}
+	pointless := false
+	e.Attr = slices.DeleteFunc(e.Attr, func(a component.Attr) bool {
+		named := onionIn.MatchString(a.Value)
+		pointless = pointless || named && slices.Contains(places[e.Name].attrs, a.Name.Local)
+		return named
+	})
+	if onionIn.MatchString(e.Text()) {
+		pointless = true
+		e.SetText("")
+	}
+	if pointless && !nameless[e.Name] {
+		return true
+	}
+	e.Nodes = veil(e.Nodes)
+	return false
+}

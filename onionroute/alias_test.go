@@ -1,0 +1,108 @@
+package onionroute
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// aliased are a public server a with an alias for the rooms of the hidden server b.
+func aliased(t *testing.T, anyone bool) (a, b *server) {
+	w := newWire()
+	b = startServer(t, w, "b.example")
+	a = startServerWith(t, w, "a.example", func(c *Config) {
+		c.Aliases = []Alias{{Domain: "hidden.a.example", Onion: "rooms." + b.m.Identity, Anyone: anyone}}
+	})
+	return a, b
+}
+
+// Somebody without Tor reaches a room by the alias, and gets answers that are from it.
+func TestAlias(t *testing.T) {
+	a, b := aliased(t, true)
+	ctx := context.Background()
+	carol := `carol\5c40jabber.org\40` + a.m.Identity + "@onion.b.example"
+	require.NoError(t, a.HandleStanza(ctx, message("carol@jabber.org/phone", "talk@hidden.a.example/nick", "hi")))
+	got := b.receive1(t)
+	assert.Equal(t, "talk@rooms.b.example/nick", got.To.String())
+	assert.Equal(t, carol+"/phone", got.From.String())
+
+	item := component.NewElement(nsMUCUser, "x").Add(
+		component.NewElement(nsMUCUser, "item").With("affiliation", "member").With("jid", carol),
+		component.NewElement(nsMUCUser, "item").With("affiliation", "owner").With("jid", "dave@b.example"))
+	require.NoError(t, b.HandleStanza(ctx, message("talk@rooms.b.example/other", carol+"/phone", "hello").Add(item)))
+	got = a.receive1(t)
+	assert.Equal(t, "talk@hidden.a.example/other", got.From.String())
+	assert.Equal(t, "carol@jabber.org/phone", got.To.String())
+	assert.Contains(t, got.String(), "carol@jabber.org")
+	assert.Contains(t, got.String(), "owner")
+	assert.NotContains(t, got.String(), ".onion")
+
+	// A request to a server instead of a person is not relayed, nor is what is from
+	// anywhere but the alias's domain.
+	require.NoError(t, b.HandleStanza(ctx, message("dave@b.example", carol, "spam")))
+	got = b.receive1(t)
+	assert.Equal(t, stanza.ItemNotFound, got.StanzaError().Condition, got)
+	ping := &component.Stanza{Kind: component.IQ, Type: "get", ID: "p", From: name("room@rooms.b.example"),
+		To: name(`\5c40jabber.org\40` + a.m.Identity + "@onion.b.example")}
+	ping.Add(component.NewElement(component.NSPing, "ping"))
+	require.NoError(t, b.HandleStanza(ctx, ping))
+	assert.Equal(t, "error", b.receive1(t).Type)
+	a.silent(t)
+
+	// The gateway is no open relay for all that.
+	assert.ErrorIs(t, a.HandleStanza(ctx, message("carol@jabber.org", "dave\\40"+b.m.Identity+"@onion.a.example", "hi")),
+		stanza.Error{Condition: stanza.Forbidden})
+	// What the alias stands for has no second address.
+	err := a.HandleStanza(ctx, message("alice@a.example", "talk\\40rooms."+b.m.Identity+"@onion.a.example", "hi"))
+	assert.ErrorContains(t, err, "talk@hidden.a.example")
+}
+
+// Without access for anyone, the alias is for local users.
+func TestAliasLocal(t *testing.T) {
+	a, b := aliased(t, false)
+	ctx := context.Background()
+	assert.ErrorIs(t, a.HandleStanza(ctx, message("carol@jabber.org/phone", "talk@hidden.a.example/nick", "hi")),
+		stanza.Error{Condition: stanza.Forbidden})
+	require.NoError(t, a.HandleStanza(ctx, message("alice@a.example", "talk@hidden.a.example/nick", "hi")))
+	b.receive1(t)
+	require.NoError(t, b.HandleStanza(ctx, message("talk@rooms.b.example/other", `carol\5c40jabber.org\40`+a.m.Identity+"@onion.b.example", "hello")))
+	assert.Equal(t, stanza.ItemNotFound, b.receive1(t).StanzaError().Condition)
+	a.silent(t)
+}
+
+// Addresses that have no form but an onion one go, with what makes no sense without
+// them; what a person wrote stays as it is.
+func TestVeil(t *testing.T) {
+	x := "bob@" + testX
+	gateway := `bob\40` + testX + "@onion.example.org"
+	alias := &Alias{Domain: "hidden.example.org", Onion: "rooms." + testO}
+	for in, want := range map[string]string{
+		"<x xmlns='http://jabber.org/protocol/muc#user'><invite from='" + gateway + "'/></x><body>" + x + "/r invited you to talk@rooms." + testO + "</body>": "<x xmlns='http://jabber.org/protocol/muc#user'><invite/></x><body>someone invited you to talk@hidden.example.org</body>",
+		"<body>ask " + x + "</body>":                             "<body>ask " + x + "</body>",
+		"<subject>" + x + "</subject>":                           "<subject>" + x + "</subject>",
+		"<x xmlns='jabber:x:conference' jid='" + gateway + "'/>": "",
+		"<x xmlns='http://jabber.org/protocol/muc#user'><item role='none' jid='" + gateway + "'><actor jid='" + x + "' nick='n'/></item></x>":                                                    "<x xmlns='http://jabber.org/protocol/muc#user'><item role='none'><actor nick='n'/></item></x>",
+		"<query xmlns='http://jabber.org/protocol/disco#items'><item jid='r@hidden.example.org'/><item jid='" + x + "'/></query>":                                                                "<query xmlns='http://jabber.org/protocol/disco#items'><item jid='r@hidden.example.org'/></query>",
+		"<delay xmlns='urn:xmpp:delay' stamp='s' from='" + strings.ToUpper(x) + "'/>":                                                                                                            "<delay xmlns='urn:xmpp:delay' stamp='s'/>",
+		"<x xmlns='jabber:x:data'><field var='abuse-addresses'><value>xmpp:" + x + "</value></field></x>":                                                                                        "<x xmlns='jabber:x:data'><field var='abuse-addresses'/></x>",
+		"<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:" + x + "</gone><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>no route to " + testX + "</text></error>": "<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'></gone></error>",
+		"<thing xmlns='urn:x' at='" + testX + "' keep='1'><b>" + testX + "</b></thing>":                                                                                                          "<thing xmlns='urn:x' keep='1'/>",
+	} {
+		e, err := component.NewContentDecoder(strings.NewReader("<message>"+in+"</message>"), component.NSClient, component.Limits{}).Next()
+		require.NoError(t, err, in)
+		s, err := component.ParseStanza(e)
+		require.NoError(t, err)
+		alias.veil(s)
+		want = "<message>" + want + "</message>"
+		if want == "<message></message>" {
+			want = "<message/>"
+		}
+		assert.Equal(t, want, s.String())
+	}
+}

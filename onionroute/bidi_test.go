@@ -1,0 +1,73 @@
+package onionroute
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// A server without a chain that has bidi (XEP-0288) and stream management (XEP-0198): it
+// answers by the stream that we opened, only for the domains that it is reached by, and
+// what it acknowledges is done with.
+func TestBidiWithOthers(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	dir, err := os.MkdirTemp("", "bidi")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	id, err := CreateIdentity(filepath.Join(dir, "key"))
+	require.NoError(t, err)
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	require.NoError(t, err)
+	defer l.Close()
+	x := id.Name()
+	w.mu.Lock()
+	w.ports[x] = l.Addr().String()
+	w.mu.Unlock()
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+x+"@onion.a.example", "hi")))
+
+	c, err := l.Accept()
+	require.NoError(t, err)
+	defer c.Close()
+	d := component.NewDecoder(c, component.Limits{})
+	next := func() *component.Element {
+		e, err := d.Next()
+		require.NoError(t, err)
+		return e
+	}
+	write := func(s string) {
+		_, err := io.WriteString(c, s)
+		require.NoError(t, err)
+	}
+	_, err = d.Header()
+	require.NoError(t, err)
+	write("<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' id='x' version='1.0'>" +
+		"<stream:features><bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/></stream:features>")
+	require.True(t, next().Is(nsBidi, "bidi"))
+	ask := parseDialback(next())
+	require.Equal(t, "result", ask.name)
+	write(string(ask.answer("valid").element().AppendXML(nil, component.NSServer)))
+	require.True(t, next().Is(nsSM, "enable"))
+	write("<enabled xmlns='urn:xmpp:sm:3'/>")
+	require.Equal(t, "hi", next().Child(component.NSClient, "body").Text())
+	require.True(t, next().Is(nsSM, "r"))
+	assert.NotZero(t, a.waits())
+	write("<a xmlns='urn:xmpp:sm:3' h='1'/><message from='bob@rooms." + x + "' to='alice@" + a.m.Identity + "'><body>back</body></message><r xmlns='urn:xmpp:sm:3'/>")
+	assert.Equal(t, "back", a.receive1(t).Body())
+	for e := next(); e.AttrValue("h") != "1"; e = next() {
+		require.True(t, e.Is(nsSM, "a"), e)
+	}
+	assert.Zero(t, a.waits())
+	assert.Len(t, w.dialled(), 1)
+	write("<message from='bob@" + onionName("y") + "' to='alice@" + a.m.Identity + "'><body>forged</body></message>")
+	require.NotNil(t, next().Child(component.NSStreams, "invalid-from"))
+	a.silent(t)
+}

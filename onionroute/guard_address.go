@@ -1,0 +1,186 @@
+package onionroute
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// toOnion is the translation towards a peer: addresses that it must not see are masked
+// first, and one at a name of the host that peers do not know has no form.
+func (gd *guard) toOnion(base string) translation {
+	return func(j jid.JID) (jid.JID, error) {
+		switch {
+		case gd.isLocal(j):
+			if gd.on["resource"] && j.Resourcepart() != "" {
+				j = gd.masks.show(j, j, base)
+			}
+		case !gd.on["nested-jids"]:
+		case gd.isHost(j):
+			gateway, err := jid.New("", gd.m.Gateway, "")
+			if err != nil {
+				return j, err
+			}
+			j = gd.masks.show(j, gateway, base)
+		case gd.m.Services[j.Domainpart()] == "" && j.Domainpart() != gd.m.Gateway && gd.exposes(j.Domainpart()):
+			o, err := gd.m.ToOnion(j)
+			if err == nil && gd.m.own(o.Domainpart()) { // it is no alias of a peer
+				err = fmt.Errorf("%w: it is at the host", ErrAddress)
+			}
+			return o, err
+		}
+		return gd.m.ToOnion(j)
+	}
+}
+
+// toHost is the translation of what a peer wrote.
+func (gd *guard) toHost(base string) translation {
+	return func(j jid.JID) (jid.JID, error) {
+		j, err := gd.m.ToHost(j)
+		if err != nil {
+			return j, err
+		}
+		if j.Resourcepart() == "" {
+			return j, nil
+		}
+		if real, ok := gd.masks.real(j, base); ok {
+			return real, nil
+		}
+		return j, nil
+	}
+}
+
+// isHost tells of the address of the host itself.
+func (gd *guard) isHost(j jid.JID) bool {
+	return j.Localpart() == "" && slices.Contains(gd.m.Domains, j.Domainpart()) && !isOnionName(j.Domainpart())
+}
+
+// hostAsSender finds what the host itself sends, such as questions for the features of a
+// contact's client. The translation masks it, so that the answer finds back.
+func hostAsSender(gd *guard, s *component.Stanza) finding { return changed(gd.isHost(s.From)) }
+
+// hostAsReceiver finds answers to that.
+func hostAsReceiver(gd *guard, s *component.Stanza) finding {
+	if s.To.Localpart() != "" || s.To.Domainpart() != gd.m.Gateway || s.To.Resourcepart() == "" {
+		return finding{}
+	}
+	real, ok := gd.masks.real(s.To, gd.base(s.From))
+	if !ok {
+		return finding{}
+	}
+	if s.IsRequest() {
+		return notFound()
+	}
+	s.To = real
+	return changed(true)
+}
+
+// maskSender finds local users who send with a resource of their own. The translation
+// masks it.
+func maskSender(gd *guard, s *component.Stanza) finding {
+	if !gd.isLocal(s.From) || s.From.Resourcepart() == "" {
+		return finding{}
+	}
+	if s.Kind == component.Presence {
+		gd.masks.presence(s.From, gd.base(s.To), s.To, s.Type)
+	}
+	return changed(true)
+}
+
+// unmask finds the session that a peer means. One that is not there any more is
+// treated as RFC 6121 §8.5.3.2 says of resources that do not exist.
+func unmask(gd *guard, s *component.Stanza) finding {
+	if !gd.isLocal(s.To) || s.To.Resourcepart() == "" {
+		return finding{}
+	}
+	real, ok := gd.masks.real(s.To, gd.base(s.From))
+	switch {
+	case ok:
+		s.To = real
+	case s.IsRequest() || s.Type == string(stanza.GroupChatMessage):
+		return unavailable()
+	case s.Kind == component.IQ, s.Type == "error":
+		return finding{hit: true, drop: true}
+	default:
+		s.To = s.To.Bare()
+	}
+	return changed(true)
+}
+
+// hostNames removes what still has a name of the host in it, after the addresses in known
+// places were translated. What people write themselves is left as it is.
+func hostNames(gd *guard, s *component.Stanza) finding {
+	hit := gd.dropAttrs(&s.Attr)
+	walk(&s.Nodes, func(e *component.Element) bool {
+		switch {
+		case isAuthored(e):
+			hit = gd.dropAttrs(&e.Attr) || hit
+			return true
+		case !gd.exposes(e.Name.Space) && !gd.exposes(e.Text()) &&
+			!slices.ContainsFunc(e.Attr, func(a component.Attr) bool { return gd.exposes(a.Value) }):
+			return true
+		}
+		hit = true
+		return false
+	})
+	// Text beside the elements of a stanza means nothing.
+	if gd.exposes((&component.Element{Nodes: s.Nodes}).Text()) {
+		s.Nodes = slices.DeleteFunc(s.Nodes, func(n component.Node) bool { return n.Element == nil })
+		hit = true
+	}
+	if hit && s.IsRequest() && s.Payload() == nil {
+		return refused(stanza.Cancel, stanza.PolicyViolation, "The request has an address in it that contacts at onion servers must not see.")
+	}
+	return changed(hit)
+}
+
+func (gd *guard) dropAttrs(attrs *[]component.Attr) bool {
+	before := len(*attrs)
+	*attrs = slices.DeleteFunc(*attrs, func(a component.Attr) bool { return gd.exposes(a.Value) })
+	return len(*attrs) < before
+}
+
+// exposes tells if there is a name of the host in a value. In the address of a local user
+// at one of the other domains of the host there is one, and that is how it is known to
+// peers; see AddressMap.
+func (gd *guard) exposes(v string) bool {
+	if len(v) == 0 {
+		return false
+	}
+	v = strings.ToLower(v)
+	return slices.ContainsFunc(gd.hidden, func(d string) bool {
+		if !strings.Contains(d, ".") { // it could be any word
+			j, err := jid.Parse(v)
+			return err == nil && j.Domainpart() == d
+		}
+		for from := 0; ; {
+			i := strings.Index(v[from:], d)
+			if i < 0 {
+				return false
+			}
+			end := from + i + len(d)
+			if !endsWithLabel(v[:from+i]) && !beginsWithLabel(v[end:]) {
+				return true
+			}
+			from = end
+		}
+	})
+}
+
+// endsWithLabel tells if a name that follows s is a part of a longer label.
+func endsWithLabel(s string) bool { return s != "" && isLabel(s[len(s)-1]) }
+
+// beginsWithLabel tells if a name goes on in s, in its last label or with another one.
+func beginsWithLabel(s string) bool {
+	s = strings.TrimPrefix(s, ".")
+	return s != "" && isLabel(s[0])
+}
+
+func isLabel(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-'
+}

@@ -1,0 +1,86 @@
+package onionroute
+
+import (
+	"crypto/rand"
+
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// clocks withholds the time, and since when somebody is idle.
+func clocks(_ *guard, s *component.Stanza) finding {
+	if answers(s, clockSpaces...) {
+		return withheld(s, stanza.ServiceUnavailable)
+	}
+	if s.Kind == component.IQ {
+		return finding{}
+	}
+	return changed(strip(&s.Nodes, in(nsIdle, nsLast)))
+}
+
+// clocksIn refuses questions for the time, and gives answers the id of the question.
+func clocksIn(gd *guard, s *component.Stanza) finding {
+	if s.Kind != component.IQ || s.IsRequest() {
+		return refuses(clockSpaces...)(gd, s)
+	}
+	asked, ok := gd.ids.Get(s.ID)
+	if !ok || asked.peer != gd.base(s.From) {
+		return finding{}
+	}
+	gd.ids.Remove(s.ID)
+	s.ID = asked.id
+	return changed(true)
+}
+
+const maxRequests = 10_000 // that are not answered yet
+
+// A request is a question that is on its way to a peer by another id.
+type request struct{ id, peer string }
+
+// hideID gives a request an id that says nothing: ejabberd's are made of the exact time,
+// and others' have a form that tells what software they are of.
+func hideID(gd *guard, s *component.Stanza) finding {
+	if !s.IsRequest() {
+		return finding{}
+	}
+	id := rand.Text()
+	gd.ids.Add(id, request{s.ID, gd.m.At(s.To.Domainpart())})
+	s.ID = id
+	return changed(true)
+}
+
+// discoIn refuses questions for external services, and for what a client has to offer.
+func discoIn(gd *guard, s *component.Stanza) finding {
+	if asks(s, nsExternal) || asks(s, component.NSDiscoItem) && gd.isLocal(s.To) && s.To.Resourcepart() != "" {
+		return unavailable()
+	}
+	return finding{}
+}
+
+// discoOut reduces what is told of accounts, by which the host's software can be known,
+// and removes contact addresses.
+func discoOut(gd *guard, s *component.Stanza) finding {
+	switch q := s.Payload(); {
+	case answers(s, nsExternal):
+		return withheld(s, stanza.ServiceUnavailable)
+	case !gd.isLocal(s.From) || s.From.Resourcepart() != "":
+		return changed(strip(&s.Nodes, form(nsServer157)))
+	case answers(s, component.NSDiscoInfo):
+		s.Nodes = []component.Node{accountInfo(q.AttrValue("node")).Node()}
+		return changed(true)
+	case answers(s, component.NSDiscoItem):
+		return changed(strip(&q.Nodes, func(e *component.Element) bool { return !isOpenNode(e.AttrValue("node")) }))
+	}
+	return finding{}
+}
+
+// miscIQ refuses what only the user's own clients and server have business with. Rooms
+// have some of it themselves.
+func miscIQ(gd *guard, s *component.Stanza) finding {
+	if gd.m.Services[s.To.Domainpart()] != "" {
+		return finding{}
+	}
+	return refuses(nsCommands, "http://jabber.org/protocol/rc", "http://jabber.org/protocol/http-auth", "urn:xmpp:push:0",
+		"jabber:iq:register", "jabber:iq:private")(gd, s)
+}

@@ -1,0 +1,372 @@
+package onionroute
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// A border is a guard with both ways across it, as they are in gateway.go.
+type border struct {
+	*guard
+	said []string // what the guard sent of its own, as XML
+	log  bytes.Buffer
+}
+
+func newBorder(t testing.TB, p Privacy) *border {
+	b := &border{}
+	gd, err := newGuard(p, testMap(), b, slog.New(slog.NewTextHandler(&b.log, nil)))
+	require.NoError(t, err)
+	b.guard = gd
+	return b
+}
+
+func (b *border) Send(_ context.Context, s *component.Stanza) error {
+	b.said = append(b.said, s.String())
+	return nil
+}
+
+// out gives the onion side of a stanza of the host, as XML: nothing if it is dropped, and
+// the error to its sender if there is one.
+func (b *border) out(s *component.Stanza) (xml string, err error) {
+	ctx := context.Background()
+	to, err := b.m.ToOnion(s.To)
+	if err != nil {
+		return "", err
+	}
+	if pass, err := b.egress(ctx, s); !pass {
+		return "", err
+	}
+	toOnion := b.toOnion(Base(to.Domainpart()))
+	from, err := toOnion(s.From)
+	if err != nil {
+		return "", err
+	}
+	s.To, s.From = to, from
+	toOnion.payload(s.Nodes)
+	if pass, err := b.leaving(ctx, s); !pass {
+		return "", err
+	}
+	return s.String(), nil
+}
+
+// in is the other way.
+func (b *border) in(s *component.Stanza) (xml string, err error) {
+	toHost := b.toHost(b.m.At(s.From.Domainpart()))
+	if s.From, err = b.m.ToHost(s.From); err != nil {
+		return "", err
+	}
+	if s.To, err = b.m.ToHost(s.To); err != nil {
+		return "", err
+	}
+	if pass, err := b.ingress(context.Background(), s); !pass {
+		return "", err
+	}
+	toHost.payload(s.Nodes)
+	return s.String(), nil
+}
+
+func readStanza(t testing.TB, xml string) *component.Stanza {
+	e, err := component.NewContentDecoder(strings.NewReader(xml), component.NSClient, component.Limits{}).Next()
+	require.NoError(t, err, xml)
+	s, err := component.ParseStanza(e)
+	require.NoError(t, err, xml)
+	return s
+}
+
+// In the tables I stands for our onion name and X for a peer's; A for alice's client, on
+// the host side and on the onion side, B for bob at the peer, and RANDOM for a resource.
+var (
+	hostSide  = strings.NewReplacer("{A}", "alice@example.org/laptop", "{ALICE}", "alice@example.org", "{B}", `bob\40`+testX+"@onion.example.org", "{I}", testI, "{X}", testX)
+	onionSide = strings.NewReplacer("{A}", "alice@"+testI+"/RANDOM", "{ALICE}", "alice@"+testI, "{B}", "bob@"+testX, "{I}", testI, "{X}", testX)
+	random    = regexp.MustCompile(`/[A-Z2-7]{26}\b`)
+	randomID  = regexp.MustCompile(` id='[A-Z2-7]{26}'`)
+)
+
+func fixed(xml string) string {
+	return randomID.ReplaceAllString(random.ReplaceAllString(xml, "/RANDOM"), " id='1'")
+}
+
+// cross is one stanza at the border. What comes out with the rule, without it, and in the
+// place of it: an error, or something that the guard says.
+type cross struct {
+	rule, in, out, off string
+	err                stanza.Condition
+	said               string
+	inward             bool
+	wrap               func(payload string) string
+}
+
+func (c cross) run(t *testing.T, p Privacy) (*border, string, error) {
+	b := newBorder(t, p)
+	if !c.inward {
+		xml, err := b.out(readStanza(t, hostSide.Replace(c.in)))
+		return b, fixed(xml), err
+	}
+	// The peer knows alice's client.
+	shown, err := b.toOnion(testX)(jid.MustParse("alice@example.org/laptop"))
+	require.NoError(t, err)
+	xml, err := b.in(readStanza(t, strings.ReplaceAll(onionSide.Replace(c.in), "alice@"+testI+"/RANDOM", shown.String())))
+	return b, xml, err
+}
+
+// Each rule changes what it is for; switched off it lets it pass; and it counts.
+func TestGuard(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range crossings {
+		t.Run(c.rule, func(t *testing.T) {
+			seen[c.rule] = true
+			from, to := hostSide, onionSide
+			if c.inward {
+				from, to = onionSide, hostSide
+			}
+			c.in, c.out, c.off = strings.TrimSpace(c.in), to.Replace(c.out), to.Replace(c.off)
+			var on, off Privacy
+			for _, r := range rules {
+				if r.name != c.rule {
+					continue
+				}
+				off.Off = []string{c.rule}
+				if r.optional {
+					on.On, off.Off = []string{c.rule}, nil
+				}
+			}
+			if c.rule == strictRule {
+				on.Strict, off.Off = true, nil
+			}
+			b, got, err := c.run(t, on)
+			t.Logf("\nbefore: %s\nafter:  %s", from.Replace(c.in), got)
+			assert.Equal(t, c.out, got)
+			var se stanza.Error
+			assert.Equal(t, c.err != "", errors.As(err, &se), err)
+			assert.Equal(t, c.err, se.Condition)
+			if c.said == "" {
+				assert.Empty(t, b.said)
+			} else if assert.Len(t, b.said, 1) {
+				assert.Contains(t, b.said[0], hostSide.Replace(c.said))
+			}
+			assert.EqualValues(t, 1, b.counts[c.rule].Load())
+
+			b, got, err = c.run(t, off)
+			assert.NoError(t, err)
+			assert.Equal(t, c.off, got, "with the rule switched off")
+			assert.Zero(t, b.counts[c.rule].Load())
+			assert.Empty(t, b.said)
+		})
+	}
+	for _, name := range append(PrivacyRules(), strictRule) {
+		assert.True(t, seen[name], "no test of %s", name)
+	}
+}
+
+// What is not for the guard to see to has a test elsewhere.
+func TestGuardTable(t *testing.T) {
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	more, err := filepath.Glob("../cmd/allium/*_test.go")
+	require.NoError(t, err)
+	var all bytes.Buffer
+	for _, f := range append(files, more...) {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		all.Write(text)
+	}
+	for _, r := range rules {
+		if slices.Contains(PrivacyRules(), r.name) || r.name == strictRule || r.where == "rooms" {
+			assert.Empty(t, r.test, r.name)
+			continue
+		}
+		assert.Contains(t, all.String(), "func "+r.test+"(t *testing.T)", r.name)
+	}
+	for _, p := range []Privacy{{Off: []string{"resourse"}}, {Off: []string{"tls-names"}}, {On: []string{strictRule}}} {
+		_, err := newGuard(p, testMap(), nil, nil)
+		assert.ErrorContains(t, err, "no privacy rule", p)
+	}
+}
+
+// An address at an alias, which is below the host's domain, is the peer's own there.
+func TestGuardAlias(t *testing.T) {
+	b := newBorder(t, Privacy{})
+	b.m.Aliases = map[string]string{"hidden.example.org": "rooms." + testX}
+	xml, err := b.out(readStanza(t, hostSide.Replace("<message to='{B}' from='{A}'><x xmlns='jabber:x:conference' jid='talk@hidden.example.org'/></message>")))
+	require.NoError(t, err)
+	assert.Contains(t, xml, "jid='talk@rooms."+testX+"'")
+}
+
+// A request has another id on the way to the peer, and its answer comes back by its own.
+// Only the peer that was asked can answer.
+func TestGuardIDs(t *testing.T) {
+	b := newBorder(t, Privacy{})
+	const ask = "<iq to='{B}' from='alice@example.org' id='rr-1795313571677' type='get'><ping xmlns='urn:xmpp:ping'/></iq>"
+	xml, err := b.out(readStanza(t, hostSide.Replace(ask)))
+	require.NoError(t, err)
+	sent := readStanza(t, xml)
+	assert.NotContains(t, sent.ID, "1795313571677")
+	answer := func(from string) string {
+		xml, err := b.in(readStanza(t, onionSide.Replace("<iq to='alice@{I}' from='"+from+"' id='"+sent.ID+"' type='result'/>")))
+		require.NoError(t, err)
+		return readStanza(t, xml).ID
+	}
+	assert.Equal(t, sent.ID, answer("eve@"+onionName("Y")))
+	assert.Equal(t, "rr-1795313571677", answer("{B}"))
+	assert.Equal(t, sent.ID, answer("{B}"), "there is one answer")
+}
+
+// A resource is another one for each peer, lives as long as the session does for that
+// peer, and leads back.
+func TestMasks(t *testing.T) {
+	b := newBorder(t, Privacy{})
+	alice := jid.MustParse("alice@example.org/laptop")
+	y := onionName("Y")
+	shown := b.masks.show(alice, alice, testX)
+	assert.Equal(t, shown, b.masks.show(alice, alice, testX))
+	assert.NotEqual(t, shown, b.masks.show(alice, alice, y), "peers cannot compare")
+	other := jid.MustParse("alice@example.org/phone")
+	assert.NotEqual(t, shown, b.masks.show(other, other, testX))
+	got, ok := b.masks.real(shown, testX)
+	assert.True(t, ok)
+	assert.Equal(t, alice, got)
+	_, ok = b.masks.real(shown, y)
+	assert.False(t, ok, "it means nothing to others")
+
+	room, bob := jid.MustParse(`r\40rooms.`+testX+"@onion.example.org/nick"), jid.MustParse(`bob\40`+testX+"@onion.example.org")
+	ends := func() bool {
+		k, _ := b.masks.lru.Peek(maskKey{alice.String(), testX})
+		return !k.ends.IsZero()
+	}
+	b.masks.presence(alice, testX, room, "")
+	b.masks.presence(alice, testX, bob, "")
+	b.masks.presence(alice, testX, room, "unavailable")
+	assert.False(t, ends(), "who leaves a room is still there")
+	b.masks.presence(alice, testX, bob, "unavailable")
+	assert.True(t, ends())
+	k, _ := b.masks.lru.Peek(maskKey{alice.String(), testX})
+	k.ends = k.ends.Add(-2 * maskLife)
+	_, ok = b.masks.real(shown, testX)
+	assert.False(t, ok, "the session is over")
+	assert.NotEqual(t, shown, b.masks.show(alice, alice, testX), "the next one has another name")
+
+	for i := range maxMasks {
+		j := jid.MustParse(fmt.Sprintf("u%d@example.org/x", i))
+		b.masks.show(j, j, testX)
+	}
+	assert.Equal(t, maxMasks, b.masks.lru.Len())
+	assert.Len(t, b.masks.byShown, maxMasks)
+}
+
+// Links that a client can open through Tor are left, if the admin says that it can; the
+// sender of a link is told once; OMEMO 2 is warned of once.
+func TestGuardOnce(t *testing.T) {
+	b := newBorder(t, Privacy{OnionLinks: true})
+	oob := "<message to='alice@{I}' from='{B}'><body>x</body><x xmlns='jabber:x:oob'><url>%s</url></x></message>"
+	for link, stays := range map[string]bool{"https://files.example/1": false, "http://" + testX + "/1": true, "http://" + testX + ".example/1": false, "http://[/": false} {
+		xml, err := b.in(readStanza(t, onionSide.Replace(fmt.Sprintf(oob, link))))
+		require.NoError(t, err)
+		assert.Equal(t, stays, strings.Contains(xml, "oob"), xml)
+	}
+	const sent = "<message to='{B}' from='{A}'><body>x</body><x xmlns='jabber:x:oob'><url>https://up.example.org/1</url></x></message>"
+	for range 3 {
+		b.out(readStanza(t, hostSide.Replace(sent)))
+	}
+	assert.Len(t, b.said, 1)
+	b.out(readStanza(t, hostSide.Replace(strings.Replace(sent, "{B}", `carol\40{X}@onion.example.org`, 1))))
+	assert.Len(t, b.said, 2)
+	for range 3 {
+		b.out(readStanza(t, hostSide.Replace("<message to='{B}' from='{A}'><encrypted xmlns='urn:xmpp:omemo:2'><header sid='1'/><payload>AA==</payload></encrypted></message>")))
+	}
+	assert.Equal(t, 1, strings.Count(b.log.String(), "XEP-0420"))
+	assert.NotContains(t, b.log.String(), "alice")
+}
+
+// The hash of the common features is what the answer hashes to (XEP-0115 §5.1, which has
+// this example).
+func TestCapsVersion(t *testing.T) {
+	assert.Equal(t, "QgayPKawpkPSDYmwT/WM94uAlu0=", capsOf("client/pc//Exodus 0.9.1<", "http://jabber.org/protocol/caps",
+		"http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/disco#items", "http://jabber.org/protocol/muc"))
+	var features []string
+	q := clientInfo("")
+	for _, n := range q.Nodes[1:] {
+		features = append(features, n.Element.AttrValue("var"))
+	}
+	assert.True(t, slices.IsSorted(features))
+	assert.Equal(t, commonCaps.AttrValue("ver"), capsOf("client/pc//<", features...))
+}
+
+// FuzzGuard: whatever a host sends, there is no panic, the texts of people are the same
+// on the other side, and nowhere else is a name of the host.
+func FuzzGuard(f *testing.F) {
+	for _, c := range crossings {
+		f.Add(hostSide.Replace(strings.TrimSpace(c.in)), false)
+		f.Add(hostSide.Replace(strings.TrimSpace(c.in)), true)
+	}
+	name := regexp.MustCompile(`(?i)(^|[^a-z0-9-])example\.org($|[^a-z0-9.-]|\.$|\.[^a-z0-9-])`)
+	f.Fuzz(func(t *testing.T, xml string, strict bool) {
+		e, err := component.NewContentDecoder(strings.NewReader(xml), component.NSClient, component.Limits{}).Next()
+		if err != nil {
+			return
+		}
+		s, err := component.ParseStanza(e)
+		if err != nil || s.Exceeds(component.Limits{}) || s.Check() != nil {
+			return
+		}
+		b := newBorder(t, Privacy{Strict: strict})
+		in := readStanza(t, s.String())
+		b.in(in)
+		s.To, s.From = jid.MustParse(hostSide.Replace("{B}")), jid.MustParse("alice@example.org/laptop")
+		texts := func(s *component.Stanza) (all []string) {
+			for _, n := range s.Nodes {
+				if n.Element != nil && (n.Element.Is(component.NSClient, "body") || n.Element.Is(component.NSClient, "subject")) {
+					all = append(all, n.Element.Text())
+				}
+			}
+			return all
+		}
+		before, isError := texts(s), s.Type == "error"
+		if s.Kind != component.Message {
+			before = nil
+		}
+		s.ID, s.Lang = "", ""
+		if s.Kind == component.IQ {
+			s.ID = "1"
+		}
+		kind := s.Kind
+		out, err := b.out(s)
+		if err != nil || out == "" {
+			return
+		}
+		after := readStanza(t, out)
+		if !isError && kind == component.Message {
+			require.Equal(t, before, texts(after), xml)
+		}
+		var look func(e *component.Element)
+		look = func(e *component.Element) {
+			for _, a := range e.Attr {
+				require.False(t, name.MatchString(a.Value), "%s: %s", a.Value, out)
+			}
+			if !isAuthored(e) {
+				require.False(t, name.MatchString(e.Text()), "%s: %s", e.Text(), out)
+			}
+			for _, n := range e.Nodes {
+				if n.Element != nil {
+					look(n.Element)
+				}
+			}
+		}
+		look(after.Element())
+	})
+}
