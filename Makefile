@@ -1,6 +1,8 @@
 # make demo   see it work, on this machine
 # make test   run all tests
 # make bench  measure, beside what came before
+# make torture MINUTES=10 SEED=42
+#             let people talk while something goes wrong all the time
 # Needs Go 1.26, and Debian 12 or newer (or the packages below, by other means).
 
 GO ?= go
@@ -9,7 +11,7 @@ DEMO_PACKAGES = tor prosody
 TEST_PACKAGES = $(DEMO_PACKAGES) prosody-modules lua-unbound ejabberd strace \
 	python3-omemo python3-oldmemo python3-twomemo python3-xmlschema
 
-.PHONY: build demo test check bench fuzz clean demo-packages test-packages
+.PHONY: build demo test check bench torture fuzz clean demo-packages test-packages
 
 build:
 	$(GO) build -o allium ./cmd/allium
@@ -26,6 +28,12 @@ check:
 
 bench: test-packages
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./component ./omemo ./onionroute ./cmd/allium
+
+# SEED 0 is another one each time; it is printed.
+MINUTES ?= 10
+SEED ?= 0
+torture: test-packages
+	$(GO) test -count=1 -v -timeout 0 -run '^TestTorture$$' ./cmd/allium -minutes $(MINUTES) -seed $(SEED)
 
 # Each fuzz target for a while: make fuzz FUZZTIME=10m
 # (-fuzzminimizetime: certificates and keys cannot be made shorter, and trying takes all

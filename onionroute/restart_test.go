@@ -51,7 +51,7 @@ func TestOnceAcrossRestarts(t *testing.T) {
 	cancel()
 	wg.Wait()
 	for i, s := range servers {
-		require.Eventually(t, func() bool { return len(s.toUs) >= sent[1-i] }, 10*time.Second, 10*time.Millisecond)
+		assert.Eventually(t, func() bool { return len(s.toUs) >= sent[1-i] }, time.Minute, 10*time.Millisecond, "at %d", i)
 		time.Sleep(50 * time.Millisecond) // for what should not come
 		want := 0
 		for len(s.toUs) > 0 {

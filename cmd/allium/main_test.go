@@ -12,8 +12,9 @@ import (
 )
 
 // The tests run twice removed: as a program in a network namespace of its own, where
-// nothing but loopback is, so that nothing can leave and ports cannot collide; and as
-// the real program, where a test starts it.
+// nothing but loopback is, so that nothing can leave and ports cannot collide, and with
+// mounts of its own, since one test fills a disk; and as the real program, where a test
+// starts it.
 func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv("ALLIUM_TEST_MAIN") != "":
@@ -26,6 +27,11 @@ func TestMain(m *testing.M) {
 	}
 	if err := loopbackUp(); err != nil {
 		fmt.Fprintln(os.Stderr, "bring up loopback:", err)
+		os.Exit(1)
+	}
+	// What is mounted here is mounted nowhere else.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		fmt.Fprintln(os.Stderr, "make mounts private:", err)
 		os.Exit(1)
 	}
 	os.Setenv("ALLIUM_TEST_MAIN", "1") // for the children
@@ -44,7 +50,7 @@ func inNamespace() int {
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), "ALLIUM_TEST_NETNS=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM}
 	if os.Getuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}

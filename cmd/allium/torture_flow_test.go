@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/component/hosttest"
@@ -114,6 +115,9 @@ type flow struct {
 	returned map[int]bool
 	got      []arrival // in order
 	wrong    []string
+
+	conditions map[stanza.Condition]int // of what was returned
+	presence   func(*component.Stanza)  // gets the sender's presence
 }
 
 type arrival struct {
@@ -127,12 +131,12 @@ func newFlow(from, to *person) *flow {
 		return jid.MustParse(local + `\40` + of.onion + "@onion." + n.domain)
 	}
 	return &flow{id: rand.Text(), from: from, to: to, addr: address(from.n, to.n, to.account),
-		seen: address(to.n, from.n, from.account), returned: map[int]bool{}}
+		seen: address(to.n, from.n, from.account), returned: map[int]bool{}, conditions: map[stanza.Condition]int{}}
 }
 
 // speak sends a message from time to time.
-func (f *flow) speak(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
+func (f *flow) speak(ctx context.Context) {
+	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for {
 		select {
@@ -165,11 +169,17 @@ func (f *flow) stanzaID(number int) string { return fmt.Sprintf("%s-%d", f.id, n
 
 // arrived takes note of a message to the flow's receiver, if it is of the flow.
 func (f *flow) arrived(s *component.Stanza) {
-	if s.Kind != component.Message || s.Type == "error" || !s.From.Bare().Equal(f.seen) {
+	if s.Type == "error" || !s.From.Bare().Equal(f.seen) {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if s.Kind != component.Message {
+		if f.presence != nil {
+			f.presence(s)
+		}
+		return
+	}
 	number, err := strconv.Atoi(s.Body())
 	if err != nil || s.ID != f.stanzaID(number) {
 		f.wrong = append(f.wrong, s.String())
@@ -192,6 +202,7 @@ func (f *flow) cameBack(s *component.Stanza) {
 		return
 	}
 	f.returned[n] = true
+	f.conditions[s.StanzaError().Condition]++
 }
 
 func (f *flow) has(number int) (got, returned bool) {
