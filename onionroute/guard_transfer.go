@@ -5,11 +5,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/golang-lru/v2"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 const (

@@ -1,0 +1,241 @@
+package onionroute
+
+import (
+	"errors"
+	"time"
+
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// send queues an item. The error, if it is not errGone, is for its sender.
+func (p *peer) send(it *item) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.gone:
+		return errGone
+	case p.down != nil && !it.kept:
+		// What is of this moment does not wait for a peer that is known to be away.
+		if it.head.Kind == component.Presence {
+			p.keepPresence(it)
+			return nil
+		}
+		return userError(p.down)
+	case it.answer:
+		// A peer that asks and does not read the answers harms itself alone.
+		if p.answers += it.cost(); p.answers > maxAnswers {
+			p.answers -= it.cost()
+			return nil
+		}
+	case p.bytes+it.cost() > p.g.c.QueueBytes, !p.g.reserve(it):
+		return errTooMuch()
+	default:
+		p.bytes += it.cost()
+	}
+	it.order = p.g.order.Add(1)
+	p.queue = append(p.queue, it)
+	if p.cur == nil {
+		p.storeQueue()
+	} else if !p.late {
+		// Mostly it has gone out by then.
+		p.late = true
+		time.AfterFunc(p.g.times.stall, p.storeLate)
+	}
+	poke(p.wake)
+	return nil
+}
+
+// storeQueue writes what is queued to the spool: it may be a while until it goes out.
+// p.mu is held.
+func (p *peer) storeQueue() {
+	var items []*item
+	for _, it := range p.queue {
+		if it.kept && !it.stored {
+			it.stored = true
+			items = append(items, it)
+		}
+	}
+	if len(items) == 0 {
+		return
+	}
+	p.g.spool.store(items, "", func(err error) {
+		if err != nil {
+			p.log.Error("the spool cannot be written; what cannot be delivered at once is returned to its sender: is the disk full?", "error", err)
+			go p.notKept(items)
+		}
+	})
+}
+
+func (p *peer) storeLate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.late = false
+	p.storeQueue()
+}
+
+// notKept returns those items to their senders that cannot be kept. Some may be on their
+// way already.
+func (p *peer) notKept(items []*item) {
+	mine := map[*item]bool{}
+	for _, it := range items {
+		mine[it] = true
+	}
+	p.bounce(func(it *item) error {
+		if mine[it] {
+			return errNotKept()
+		}
+		return nil
+	})
+}
+
+// keep writes items to the spool that are about to be written to the peer, with their
+// numbers in the session if it can be resumed.
+func (p *peer) keep(items []*item, sess *session) {
+	id := ""
+	if sess != nil {
+		id = sess.id
+	}
+	var todo []*item
+	for _, it := range items {
+		if it.kept && (!it.stored || id != "") {
+			it.stored = true
+			todo = append(todo, it)
+		}
+	}
+	if len(todo) == 0 {
+		return
+	}
+	done := make(chan error, 1)
+	p.g.spool.store(todo, id, func(err error) { done <- err })
+	if err := <-done; err != nil {
+		p.log.Error("the spool cannot be written; what is under way is in memory only: is the disk full?", "error", err)
+		for _, it := range todo {
+			it.stored = it.row != 0
+		}
+	}
+}
+
+// keepPresence keeps the newest presence for when the peer is back. p.mu is held.
+func (p *peer) keepPresence(it *item) {
+	key := it.head.From.String() + " " + it.head.To.Bare().String()
+	if it.head.Type == string(stanza.ProbePresence) {
+		key += " probe"
+	}
+	if _, known := p.presence[key]; known || len(p.presence) < maxPresence {
+		p.presence[key] = it
+	}
+}
+
+// release gives back the memory of items that are done, and their place in the spool.
+func (p *peer) release(items ...*item) {
+	n, answers := 0, 0
+	var rows []*item
+	for _, it := range items {
+		if it.answer {
+			answers += it.cost()
+		} else {
+			n += it.cost()
+			p.g.unreserve(it)
+		}
+		if it.stored {
+			rows = append(rows, it)
+		}
+	}
+	p.mu.Lock()
+	p.bytes -= n
+	p.answers -= answers
+	p.mu.Unlock()
+	p.g.spool.remove(rows, func(err error) {
+		if err != nil {
+			p.log.Error("the spool cannot be written; what has been delivered may go out again after a restart", "error", err)
+		}
+	})
+}
+
+// putBack returns what was not written to the front of the queue, and questions that
+// were not answered.
+func (p *peer) putBack(items []*item, verifies ...*verification) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, v := range verifies {
+		select {
+		case <-v.done:
+		default:
+			p.verifies = append(p.verifies, v)
+		}
+	}
+	p.queue = append(append([]*item(nil), items...), p.queue...)
+	p.storeQueue()
+}
+
+// take takes all that is queued.
+func (p *peer) take() ([]*item, []*verification) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q, v := p.queue, p.verifies
+	p.queue, p.verifies = nil, nil
+	return q, v
+}
+
+// fail answers what does not wait any longer after a failure to connect.
+func (p *peer) fail(err error) {
+	p.mu.Lock()
+	verifies := p.verifies
+	p.verifies = nil
+	p.mu.Unlock()
+	for _, v := range verifies {
+		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
+	}
+	if p.session != nil {
+		// It is not known if these have arrived.
+		p.putBack(p.session.takeExpired(&p.g.times))
+	}
+	p.bounce(func(it *item) error {
+		switch {
+		case errors.Is(userError(err), errNoSuchServer()), errors.Is(userError(err), errPrivate()):
+			return userError(err)
+		case !it.expired(&p.g.times):
+			return nil
+		case it.kept:
+			return errExpired(it.since)
+		}
+		return userError(err)
+	})
+}
+
+// bounce answers queued items that why gives an error for, and drops them. Presence
+// has no answer, and is kept until the peer is back.
+func (p *peer) bounce(why func(*item) error) {
+	var out []*item
+	var errs []error
+	p.mu.Lock()
+	kept := p.queue[:0:0]
+	for _, it := range p.queue {
+		if err := why(it); err != nil {
+			out, errs = append(out, it), append(errs, err)
+			if it.head.Kind == component.Presence && !it.kept && !p.gone {
+				p.keepPresence(it)
+			}
+		} else {
+			kept = append(kept, it)
+		}
+	}
+	p.queue = kept
+	p.mu.Unlock()
+	p.release(out...)
+	for i, it := range out {
+		if it.head.Kind != component.Presence || it.kept {
+			p.g.bounce(&it.head, errs[i])
+		}
+	}
+}
+
+// giveUp answers items that are not in the queue with an error.
+func (p *peer) giveUp(items []*item, err error) {
+	p.release(items...)
+	for _, it := range items {
+		p.g.bounce(&it.head, err)
+	}
+}

@@ -1,0 +1,75 @@
+package onionroute
+
+import (
+	"database/sql"
+	"fmt"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// A storedSession is what is known of a session after a restart.
+type storedSession struct {
+	id, theirs, peer string
+	h                uint32
+}
+
+// sessions reads all sessions, in the order in which they began.
+func (s *spool) sessions() ([]storedSession, error) {
+	rows, err := s.db.Query("SELECT id, theirs, peer, h FROM session ORDER BY rowid")
+	if err != nil {
+		return nil, fmt.Errorf("onionroute: spool: %w", err)
+	}
+	defer rows.Close()
+	var out []storedSession
+	for rows.Next() {
+		var ss storedSession
+		if err := rows.Scan(&ss.id, &ss.theirs, &ss.peer, &ss.h); err != nil {
+			return nil, fmt.Errorf("onionroute: spool: %w", err)
+		}
+		out = append(out, ss)
+	}
+	return out, rows.Err()
+}
+
+// handled keeps how many stanzas of a session were handled.
+func (s *spool) handled(ss storedSession) error {
+	return s.change(func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT INTO session (id, theirs, peer, h) VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE SET theirs = excluded.theirs, h = excluded.h",
+			ss.id, ss.theirs, ss.peer, ss.h)
+		if err == nil && ss.theirs != "" { // it was a session of its own before
+			_, err = tx.Exec("DELETE FROM session WHERE id = ?", ss.theirs)
+		}
+		return err
+	})
+}
+
+// endSession forgets a session.
+func (s *spool) endSession(ids []string, done func(error)) {
+	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+		for _, id := range ids {
+			if _, err := tx.Exec("DELETE FROM session WHERE id = ?", id); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, done}
+}
+
+// remember keeps if the peer takes direct TLS.
+func (s *spool) remember(onion string, direct bool, done func(error)) {
+	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT INTO peer (onion, direct, seen) VALUES (?,?,?) ON CONFLICT (onion) DO UPDATE SET direct = excluded.direct, seen = excluded.seen", onion, direct, time.Now().Unix())
+		return err
+	}, done}
+}
+
+// direct tells if the peer takes direct TLS, and if that is known and not too long ago.
+func (s *spool) direct(onion string, within time.Duration) (direct, known bool) {
+	var seen int64
+	if err := s.db.QueryRow("SELECT direct, seen FROM peer WHERE onion = ?", onion).Scan(&direct, &seen); err != nil {
+		return false, false
+	}
+	age := time.Since(time.Unix(seen, 0))
+	return direct, age >= 0 && age < within
+}

@@ -1,0 +1,50 @@
+package onionroute
+
+import (
+	"errors"
+	"time"
+
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+func errTooLarge() error {
+	return component.NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too large for onion servers.")
+}
+
+// Errors for local users. Their texts do not cross to peers.
+func errUnreachable() error {
+	return component.NewError(stanza.Wait, stanza.RemoteServerTimeout, "The server cannot be reached through Tor at the moment.")
+}
+
+func errExpired(since time.Time) error {
+	return component.NewError(stanza.Wait, stanza.RemoteServerTimeout,
+		"The server could not be reached through Tor since "+since.UTC().Format("2006-01-02 15:04")+" UTC. The message was not delivered, and is not kept any longer.")
+}
+
+func errNoSuchServer() error {
+	return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "This is not the address of an onion service.")
+}
+
+func errTooMuch() error {
+	return component.NewError(stanza.Wait, stanza.ResourceConstraint, "Too much is waiting for this server already.")
+}
+
+func errNotKept() error {
+	return component.NewError(stanza.Wait, stanza.ResourceConstraint, "The server cannot be reached at the moment, and the message cannot be kept: there is no room on disk.")
+}
+
+// userError is the error that a local user gets for a failure to connect.
+func userError(err error) error {
+	var socks *SOCKSError
+	if errors.As(err, &socks) {
+		switch socks.Code {
+		case socksBadAddress:
+			return errNoSuchServer()
+		case socksNoKey, socksBadKey:
+			return errPrivate()
+		}
+	}
+	return errUnreachable()
+}
