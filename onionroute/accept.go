@@ -45,6 +45,7 @@ func (st *stream) converse(ctx context.Context, direct bool) error {
 	defer stop()
 	st.patience(ctx, st.g.times.header)
 	if direct {
+		st.c.mute.Store(true)
 		if err := st.startTLS(true); err != nil {
 			return err
 		}

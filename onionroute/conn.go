@@ -35,6 +35,7 @@ type conn struct {
 	secure bool             // TLS is on
 
 	opened atomic.Bool // our header was sent
+	mute   atomic.Bool // TLS is to come first: nothing is said in the clear
 
 	mu     sync.Mutex // held while writing
 	w      net.Conn
@@ -159,6 +160,7 @@ func (c *conn) startTLS(wrap func(net.Conn) *tls.Conn) (*tls.Conn, error) {
 	c.w = t
 	c.mu.Unlock()
 	c.d, c.secure = component.NewDecoder(t, c.lim), true
+	c.mute.Store(false)
 	c.opened.Store(false)
 	return t, nil
 }
@@ -177,7 +179,7 @@ func (c *conn) finish(err error) error {
 		out = se.Element().AppendXML(out, component.NSServer)
 	}
 	if !c.opened.Load() {
-		if se == nil {
+		if se == nil || c.mute.Load() {
 			return nil
 		}
 		c.writeHeader(header{id: streamID()}) // RFC 6120 §4.9.1.2

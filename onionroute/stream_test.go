@@ -428,3 +428,18 @@ func TestDialbackAgain(t *testing.T) {
 	require.NoError(t, a.HandleStanza(context.Background(), message("room@rooms.a.example", to, "hi")))
 	assert.Equal(t, stanza.RemoteServerNotFound, a.receive1(t).StanzaError().Condition)
 }
+
+// On the port for direct TLS nothing is said in the clear, whatever happens: who hears
+// that would take it for one without TLS.
+func TestNothingInTheClear(t *testing.T) {
+	a := startServer(t, newWire(), "a.example", func(s *times) { s.header = 50 * time.Millisecond })
+	for _, in := range []string{"", "<?xml version='1.0'?><stream:stream>"} {
+		c, err := net.Dial("unix", a.Ports()[portServerTLS])
+		require.NoError(t, err)
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(c, in)
+		got, _ := io.ReadAll(c)
+		assert.NotContains(t, string(got), "<")
+	}
+}
