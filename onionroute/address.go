@@ -173,21 +173,6 @@ func (m *AddressMap) Serves(domain string) bool {
 	return domain == m.Identity || m.service(domain) != "" || m.ofHost(domain)
 }
 
-// names are the onion-side domains that peers can reach here, the identity first.
-func (m *AddressMap) names() []string {
-	names := []string{m.Identity}
-	for _, label := range m.Services {
-		names = append(names, label+"."+m.Identity)
-	}
-	for _, domain := range m.Domains {
-		if m.ofHost(domain) && domain != m.Identity {
-			names = append(names, domain)
-		}
-	}
-	slices.Sort(names[1:])
-	return names
-}
-
 // At is the onion service that an onion-side domain is at: X.onion for X.onion and what
 // is below it, and the one that is configured for an ordinary domain. It is empty if
 // there is none.

@@ -6,7 +6,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"sync"
@@ -211,9 +210,4 @@ func isDialback(e *component.Element, name string) bool { return e.Is(nsDialback
 // isStanzaName tells if the element has the name of a stanza.
 func isStanzaName(n xml.Name) bool {
 	return n.Space == component.NSClient && (n.Local == "message" || n.Local == "presence" || n.Local == "iq")
-}
-
-// isEOF tells of an end that needs no words.
-func isEOF(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }

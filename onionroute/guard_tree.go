@@ -38,11 +38,6 @@ func has(nodes []component.Node, match func(*component.Element) bool) bool {
 	})
 }
 
-// named matches elements of that name.
-func named(space, local string) func(*component.Element) bool {
-	return func(e *component.Element) bool { return e.Is(space, local) }
-}
-
 // in matches elements in one of the namespaces. One that ends in a colon stands for all
 // versions of it.
 func in(spaces ...string) func(*component.Element) bool {
