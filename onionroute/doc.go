@@ -55,7 +55,8 @@
 // both sides know of that, the session, is in the spool: messages and requests for
 // subscription before they are written, how far the peer's have been handled before the
 // peer is told. So also after a crash of either side the session is resumed where it
-// was, and every stanza is handled once and in order. A stanza from a peer is handled
+// was, and every stanza is handled once and in order: but for the last hop to the host,
+// which does not acknowledge. A stanza from a peer is handled
 // when whom it is for has taken it ([component.Stanza].Taken): a service here, or the
 // host, which is asked behind each batch. What the host did not confirm when it or
 // Allium was killed is handed to it once more.
