@@ -183,21 +183,30 @@ func (l *Link) Send(ctx context.Context, s *Stanza) error {
 	timeout := time.Duration(0)
 	if s.Taken == nil {
 		timeout = l.c.SendTimeout
-		l.mu.Lock()
-		away := !l.isUp && time.Since(l.downSince) > downGrace
-		l.mu.Unlock()
-		if away {
-			return NewError(stanza.Wait, stanza.RemoteServerTimeout, "")
+		if l.away() {
+			return errAway
 		}
 	}
 	xml := s.AppendXML(nil, NSAccept)
 	if len(xml) > l.c.MaxStanza {
-		return NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too long.")
+		return errTooLong
 	}
 	if !l.out.put(ctx, xml, newEntry(s), timeout) {
-		return NewError(stanza.Wait, stanza.RemoteServerTimeout, "")
+		return errAway
 	}
 	return nil
+}
+
+var (
+	errAway    = NewError(stanza.Wait, stanza.RemoteServerTimeout, "")
+	errTooLong = NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too long.")
+)
+
+// away tells if the host has been away for longer than a restart takes.
+func (l *Link) away() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.isUp && time.Since(l.downSince) > downGrace
 }
 
 func (l *Link) setUp() {

@@ -70,35 +70,91 @@ func newOutbox(limit int, ping func(id string) []byte) *outbox {
 // timeout unless that is 0, and tells if there was room.
 func (o *outbox) put(ctx context.Context, xml []byte, e entry, timeout time.Duration) bool {
 	e.size = len(xml)
-	var late <-chan time.Time
+	wait := patience{timeout: timeout}
+	defer wait.stop()
 	for {
 		o.mu.Lock()
-		used := len(o.buf) - o.doneBytes
-		if used == 0 || used+e.size <= o.limit {
+		if o.fits(e.size) {
 			o.buf = append(o.buf, xml...)
 			o.entries = append(o.entries, e)
 			o.mu.Unlock()
 			o.poke()
 			return true
 		}
-		if o.room == nil {
-			o.room = make(chan struct{})
-		}
-		room := o.room
-		o.mu.Unlock()
-		if late == nil && timeout > 0 {
-			timer := time.NewTimer(timeout)
-			defer timer.Stop()
-			late = timer.C
-		}
-		select {
-		case <-room:
-		case <-late:
-			return false
-		case <-ctx.Done():
+		if !wait.forRoom(ctx, o) {
 			return false
 		}
 	}
+}
+
+// putCopies appends copies as put does stanzas, each by itself, and tells how many there
+// was room for. The next one is tooLong if it is longer than a stanza may be.
+func (o *outbox) putCopies(ctx context.Context, copies []Copy, maxStanza int, timeout time.Duration) (n int, tooLong bool) {
+	wait := patience{timeout: timeout}
+	defer wait.stop()
+	for {
+		o.mu.Lock()
+		for ; n < len(copies); n++ {
+			c := &copies[n]
+			size := c.Draft.size(c.To, c.Full)
+			if tooLong = size > maxStanza; tooLong || !o.fits(size) {
+				break
+			}
+			o.buf = c.Draft.appendXML(o.buf, c.To, c.Full)
+			o.entries = append(o.entries, entry{size: size, again: c.Draft.again})
+		}
+		if tooLong || n == len(copies) {
+			o.mu.Unlock()
+			o.poke()
+			return n, tooLong
+		}
+		o.poke()
+		if !wait.forRoom(ctx, o) {
+			return n, false
+		}
+	}
+}
+
+// fits tells if there is room. It is called with mu held.
+func (o *outbox) fits(size int) bool {
+	used := len(o.buf) - o.doneBytes
+	return used == 0 || used+size <= o.limit
+}
+
+// patience is how long one waits for room in all; 0 is for ever.
+type patience struct {
+	timeout time.Duration
+	timer   *time.Timer
+}
+
+func (p *patience) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// forRoom waits for room, until ctx is done or patience ends, and tells if there may be
+// some. It is called with o.mu held, and gives it back.
+func (p *patience) forRoom(ctx context.Context, o *outbox) bool {
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	room := o.room
+	o.mu.Unlock()
+	var late <-chan time.Time
+	if p.timer == nil && p.timeout > 0 {
+		p.timer = time.NewTimer(p.timeout)
+	}
+	if p.timer != nil {
+		late = p.timer.C
+	}
+	select {
+	case <-room:
+		return true
+	case <-late:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 func (o *outbox) poke() {
