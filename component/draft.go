@@ -62,6 +62,19 @@ func (d *Draft) With(more []byte) *Draft {
 // Size is the length of a full copy without its recipient's address, in octets.
 func (d *Draft) Size() int { return len(d.xml) }
 
+// SizeTo is the length of a full copy, in octets.
+func (d *Draft) SizeTo(r *Recipient) int { return len(d.xml) + len(r.attr) }
+
+// XML is a full copy without its recipient's address; the default namespace is NSAccept.
+// It must not be changed.
+func (d *Draft) XML() []byte { return d.xml }
+
+// ParseDraft makes a Draft of what XML gave before.
+func ParseDraft(xml []byte, from jid.JID) *Draft {
+	to := bytes.IndexAny(xml, " />")
+	return &Draft{xml: xml, to: max(to, 0), begin: len(xml), end: len(xml), domain: from.Domainpart()}
+}
+
 // Stanza is one copy. The error tells that the draft was made of what is not well-formed.
 func (d *Draft) Stanza(to jid.JID, full bool) (*Stanza, error) {
 	r := Recipient{JID: to}

@@ -44,10 +44,14 @@ func NewService(out Sender, identities ...Identity) *Service {
 // payload's namespace as a feature.
 func (sv *Service) Answer(t stanza.IQType, space, local string, h IQHandler) {
 	sv.answers[question{string(t), xml.Name{Space: space, Local: local}}] = h
-	if !slices.Contains(sv.features, space) {
-		sv.features = append(sv.features, space)
-		slices.Sort(sv.features)
-	}
+	sv.Announce(space)
+}
+
+// Announce tells of features that need no answer of their own.
+func (sv *Service) Announce(features ...string) {
+	sv.features = append(sv.features, features...)
+	slices.Sort(sv.features)
+	sv.features = slices.Compact(sv.features)
 }
 
 // HandleStanza answers s, as a Handler does.

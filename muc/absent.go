@@ -1,0 +1,33 @@
+package muc
+
+import (
+	"slices"
+
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// absent shows members with a registered nickname who are not there to who enters, where
+// the room is configured so (XEP-0045 §12, status 102).
+func (r *room) absent(ses *session) {
+	if !r.cfg.ShowMembers {
+		return
+	}
+	var nicks []string
+	of := map[string]string{}
+	for j, a := range r.affiliates {
+		if a.nick != "" && a.level >= Member && r.nicks[a.nick] == nil {
+			nicks = append(nicks, a.nick)
+			of[a.nick] = j
+		}
+	}
+	slices.Sort(nicks)
+	for _, nick := range nicks {
+		s := &component.Stanza{Kind: component.Presence, Type: string(stanza.UnavailablePresence), From: r.nickJID(nick)}
+		x := append([]byte("<x xmlns='"+NSUser+"'><item affiliation='"), r.affiliates[of[nick]].level.String()...)
+		x = append(x, "' role='none'"...)
+		full := component.AppendAttr(nil, "jid", of[nick])
+		r.copy(component.NewDraft(s, x, full, []byte("/></x>")), ses.to, r.seesJIDs(ses.occ))
+	}
+}

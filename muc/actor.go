@@ -1,0 +1,221 @@
+package muc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// An actor is a room that is in memory, with what waits for it. A goroutine runs it while
+// something does; only that goroutine touches the room.
+type actor struct {
+	sv   *Service
+	addr jid.JID
+	room *room // nil until it is loaded
+
+	mu      sync.Mutex
+	queue   []event
+	running bool
+	ended   bool // nothing is taken any more; a new actor may be made
+
+	busy    atomic.Int64 // when it last had something to do, Unix seconds
+	empty   atomic.Bool
+	pending atomic.Int32 // jobs that the store has not done yet
+}
+
+// An event is a stanza for a room, or something else to be done with it.
+type event struct {
+	s  *component.Stanza
+	do func(r *room)
+}
+
+var (
+	errEnded = errors.New("muc: room ended")
+	errBusy  = fail(stanza.Wait, stanza.ResourceConstraint, "The room is overloaded. Try again later.")
+)
+
+// post gives something to the room. The error is errEnded, or one for the sender.
+func (a *actor) post(e event) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.ended:
+		return errEnded
+	case len(a.queue) >= a.sv.limits.Waiting && e.s != nil:
+		return errBusy
+	}
+	a.queue = append(a.queue, e)
+	if !a.running {
+		a.running = true
+		go a.run()
+	}
+	return nil
+}
+
+// run handles events until there are none.
+func (a *actor) run() {
+	out := outputs.Get().(*output)
+	defer func() {
+		clear(out.copies[:cap(out.copies)])
+		out.copies = out.copies[:0]
+		if cap(out.copies) <= 8192 {
+			outputs.Put(out)
+		}
+	}()
+	for {
+		a.mu.Lock()
+		events := a.queue
+		a.queue = nil
+		if len(events) == 0 {
+			a.running = false
+			a.mu.Unlock()
+			return
+		}
+		a.mu.Unlock()
+		for i := range events {
+			a.handle(&events[i], out)
+			if a.over() {
+				a.end(events[i+1:])
+				break
+			}
+		}
+		a.flush(out)
+	}
+}
+
+// outputs are what rooms write to while they are awake.
+var outputs = sync.Pool{New: func() any { return new(output) }}
+
+func (a *actor) handle(e *event, out *output) {
+	now := time.Now()
+	a.busy.Store(now.Unix())
+	if a.room == nil {
+		r, err := a.sv.loadRoom(a.addr)
+		if err != nil {
+			slog.Error("a room cannot be read", "error", err)
+			if e.s != nil {
+				a.sv.answer(e.s, errors.New("muc: room cannot be read"))
+			}
+			return
+		}
+		a.room = r
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			slog.Error("muc: a room failed, please report this", "panic", p, "stack", string(debug.Stack()))
+			if e.s != nil {
+				a.sv.answer(e.s, errors.New("muc: panicked"))
+			}
+		}
+	}()
+	a.room.out = *out
+	if e.do != nil {
+		a.room.now = now
+		e.do(a.room)
+	} else {
+		a.room.handle(e.s, now)
+	}
+	*out = a.room.out
+	a.room.out = output{}
+	a.empty.Store(len(a.room.list) == 0)
+	a.look(out, e.s)
+	if len(out.changes) > 0 || a.pending.Load() > 0 {
+		a.store(out, e.s)
+	} else if len(out.copies) > flushAt {
+		a.flush(out)
+	}
+}
+
+// flushAt is how many copies wait to be sent together.
+const flushAt = 1024
+
+// flush sends what waits.
+func (a *actor) flush(out *output) {
+	if len(out.copies) == 0 {
+		return
+	}
+	a.sv.out.SendCopies(context.Background(), out.copies, a.sv.refused)
+	clear(out.copies)
+	out.copies = out.copies[:0]
+}
+
+// store has the changes stored, and only then what follows from them sent.
+func (a *actor) store(out *output, s *component.Stanza) {
+	a.sv.note(out.changes)
+	copies := append([]component.Copy(nil), out.copies...)
+	clear(out.copies)
+	out.copies = out.copies[:0]
+	changes := out.changes
+	out.changes = nil
+	a.pending.Add(1)
+	a.sv.store.submit(changes, func(err error) {
+		defer a.pending.Add(-1)
+		if err != nil && s != nil {
+			a.sv.answer(s, fail(stanza.Wait, stanza.ResourceConstraint, "The room cannot store anything at the moment."))
+			return
+		}
+		a.sv.out.SendCopies(context.Background(), copies, a.sv.refused)
+	})
+}
+
+// look starts what the room wants to know.
+func (a *actor) look(out *output, s *component.Stanza) {
+	for _, read := range out.reads {
+		a.sv.reads.Go(func() {
+			a.sv.slots <- struct{}{}
+			then, err := read(a.sv.store)
+			<-a.sv.slots
+			if err != nil {
+				slog.Error("the archive cannot be read", "error", err)
+				if s != nil {
+					a.sv.answer(s, errors.New("muc: archive cannot be read"))
+				}
+				return
+			}
+			if then != nil {
+				a.post(event{do: then})
+			}
+		})
+	}
+	out.reads = nil
+}
+
+// over tells if the room is no more.
+func (a *actor) over() bool { return a.room != nil && a.room.gone }
+
+// end lets go of a room that is no more. What came for it since then is for a new one.
+func (a *actor) end(rest []event) {
+	a.sv.remove(a)
+	a.mu.Lock()
+	a.ended = true
+	rest = append(rest, a.queue...)
+	a.queue = nil
+	a.mu.Unlock()
+	for _, e := range rest {
+		if e.s != nil {
+			if err := a.sv.HandleStanza(context.Background(), e.s); err != nil {
+				a.sv.answer(e.s, err)
+			}
+		}
+	}
+}
+
+// sleep lets go of a room that nobody is in and nothing was done in for a while.
+func (a *actor) sleep(before time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.running || len(a.queue) > 0 || !a.empty.Load() || a.pending.Load() > 0 || a.busy.Load() > before.Unix() {
+		return false
+	}
+	a.ended = true
+	return true
+}

@@ -1,0 +1,102 @@
+package muc
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+const (
+	maxJobs       = 1000             // that wait to be committed
+	commitTimeout = 30 * time.Second // of one transaction
+)
+
+// A job is what a room wants stored, and what is to be done then, with the error of the
+// transaction. Jobs are done in the order in which they were given to the store.
+type job struct {
+	changes []change
+	done    func(err error)
+	err     error
+}
+
+// commitAll commits jobs, as many in one transaction as wait, and lets them be done by
+// another goroutine, so that the next transaction is under way meanwhile.
+func (st *Store) commitAll() {
+	defer close(st.ended)
+	committed := make(chan []*job, 4)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for jobs := range committed {
+			for _, j := range jobs {
+				j.done(j.err)
+			}
+		}
+	}()
+	for j := range st.work {
+		jobs := []*job{j}
+	more:
+		for len(jobs) < maxJobs {
+			select {
+			case j, ok := <-st.work:
+				if !ok {
+					break more
+				}
+				jobs = append(jobs, j)
+			default:
+				break more
+			}
+		}
+		st.commit(jobs)
+		committed <- jobs
+	}
+	close(committed)
+	<-sent
+}
+
+// commit applies all jobs in one transaction. If that fails, none is stored.
+func (st *Store) commit(jobs []*job) {
+	n := 0
+	for _, j := range jobs {
+		n += len(j.changes)
+	}
+	if n == 0 {
+		return
+	}
+	err := st.apply(jobs)
+	if err != nil && st.failed == nil {
+		slog.Error("rooms cannot be stored; messages in rooms with an archive are refused until this is mended", "error", err)
+	} else if err == nil && st.failed != nil {
+		slog.Info("rooms are stored again")
+	}
+	st.failed = err
+	for _, j := range jobs {
+		if len(j.changes) > 0 {
+			j.err = err
+		}
+	}
+}
+
+func (st *Store) apply(jobs []*job) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	tx, err := st.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	t := &transaction{ctx: ctx, tx: tx}
+	for _, j := range jobs {
+		for _, c := range j.changes {
+			if err := c.apply(t); err != nil {
+				tx.Rollback()
+				return err
+			}
+		}
+	}
+	return tx.Commit()
+}
+
+// submit gives a job to the store.
+func (st *Store) submit(changes []change, done func(err error)) {
+	st.work <- &job{changes: changes, done: done}
+}

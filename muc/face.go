@@ -1,0 +1,67 @@
+package muc
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"strings"
+
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// face is what the service itself answers (XEP-0045 §6).
+func (sv *Service) face() {
+	sv.front.Announce(NSMUC, NSRegister, NSConference, NSOccupantID, NSRSM, NSVCard, NSStableID, "jabber:x:data")
+	sv.front.Answer(stanza.GetIQ, component.NSDiscoItem, "query", sv.listRooms)
+	sv.front.Answer(stanza.GetIQ, NSUnique, "unique", sv.uniqueName)
+	sv.front.Answer(stanza.GetIQ, NSVCard, "vCard", func(context.Context, *component.Stanza) ([]*component.Element, error) {
+		return []*component.Element{component.NewElement(NSVCard, "vCard",
+			component.NewElement(NSVCard, "FN", component.Text(sv.o.Name)).Node())}, nil
+	})
+}
+
+// uniqueName makes a name that no room has (XEP-0307).
+func (sv *Service) uniqueName(context.Context, *component.Stanza) ([]*component.Element, error) {
+	return []*component.Element{component.NewElement(NSUnique, "unique", component.Text(strings.ToLower(rand.Text())))}, nil
+}
+
+// listRooms lists the public rooms (XEP-0045 §6.3), by pages if it is asked for (XEP-0059).
+func (sv *Service) listRooms(ctx context.Context, s *component.Stanza) ([]*component.Element, error) {
+	if node := s.Payload().AttrValue("node"); node == NSCommands {
+		return sv.commandItems(ctx, s)
+	} else if node != "" {
+		return nil, errNotFound
+	}
+	sv.mu.Lock()
+	var names []string
+	titles := map[string]string{}
+	for name, r := range sv.index {
+		if r.Config.Public && !r.Locked {
+			names = append(names, name)
+			titles[name] = r.Config.Name
+		}
+	}
+	sv.mu.Unlock()
+	slices.Sort(names)
+	page, set, err := paginate(names, s.Payload().Child(NSRSM, "set"), maxListed)
+	if err != nil {
+		return nil, err
+	}
+	q := component.NewElement(component.NSDiscoItem, "query")
+	for _, name := range page {
+		item := component.NewElement(component.NSDiscoItem, "item").With("jid", name+"@"+sv.o.Domain)
+		if titles[name] != "" {
+			item.SetAttr("name", titles[name])
+		}
+		q.Add(item)
+	}
+	if set != nil {
+		q.Add(set)
+	}
+	return []*component.Element{q}, nil
+}
+
+// maxListed is how many rooms one answer lists.
+const maxListed = 500

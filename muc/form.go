@@ -1,0 +1,298 @@
+package muc
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// An option is a field of the configuration form (XEP-0045 §16.5.3).
+type option struct {
+	name, typ, label string
+	options          []component.Option
+	get              func(c *Config) []string
+	set              func(c *Config, v []string) bool // false if v cannot be
+}
+
+// nsKind is the field that chooses a kind of room: all options that make it up, at once.
+const nsKind = "{urn:xmpp:allium:0}kind"
+
+var configForm = []option{
+	text("muc#roomconfig_roomname", "Name", func(c *Config) *string { return &c.Name }),
+	text("muc#roomconfig_roomdesc", "Description", func(c *Config) *string { return &c.Description }),
+	text("muc#roomconfig_lang", "Language", func(c *Config) *string { return &c.Lang }),
+	flag("muc#roomconfig_persistentroom", "Stays when nobody is in it", func(c *Config) *bool { return &c.Persistent }),
+	flag("muc#roomconfig_publicroom", "Is listed", func(c *Config) *bool { return &c.Public }),
+	flag("muc#roomconfig_membersonly", "Only members may enter", func(c *Config) *bool { return &c.MembersOnly }),
+	flag("muc#roomconfig_moderatedroom", "Only those with voice may speak", func(c *Config) *bool { return &c.Moderated }),
+	flag("muc#roomconfig_passwordprotectedroom", "Needs a password", func(c *Config) *bool { return &c.Protected }),
+	secret("muc#roomconfig_roomsecret", "Password", func(c *Config) *string { return &c.Password }),
+	choice("muc#roomconfig_whois", "Who may see real addresses", []component.Option{{Label: "Moderators", Value: "moderators"}, {Label: "Everybody", Value: "anyone"}},
+		func(c *Config) string { return either(c.NonAnon, "anyone", "moderators") },
+		func(c *Config, v string) { c.NonAnon = v == "anyone" }),
+	flag("muc#roomconfig_changesubject", "Participants may change the subject", func(c *Config) *bool { return &c.Subject }),
+	invites(),
+	choice("muc#roomconfig_allowpm", "Who may send private messages", []component.Option{{Label: "Everybody", Value: "anyone"},
+		{Label: "Those with voice", Value: "participants"}, {Label: "Moderators", Value: "moderators"}, {Label: "Nobody", Value: "none"}},
+		func(c *Config) string {
+			switch {
+			case c.NoPrivate:
+				return "none"
+			case c.Private == Participant:
+				return "participants"
+			case c.Private == Moderator:
+				return "moderators"
+			}
+			return "anyone"
+		},
+		func(c *Config, v string) {
+			c.NoPrivate, c.Private = v == "none", map[string]Role{"participants": Participant, "moderators": Moderator}[v]
+		}),
+	flag("muc#roomconfig_enablelogging", "Messages are archived", func(c *Config) *bool { return &c.Archive }),
+	count("muc#maxhistoryfetch", "Messages for who enters", func(c *Config) *int { return &c.History }),
+	count("{urn:xmpp:allium:0}keep_days", "Days that the archive goes back (0: as the service has it)", func(c *Config) *int { return &c.KeepDays }),
+	count("{urn:xmpp:allium:0}keep_messages", "Messages in the archive (0: as the service has it)", func(c *Config) *int { return &c.KeepNumber }),
+	maxUsers(),
+	roleSet("muc#roomconfig_presencebroadcast", "Whose presence others see", func(c *Config) *Roles { return &c.Broadcast }),
+	roleSet("muc#roomconfig_getmemberlist", "Who may read the member list", func(c *Config) *Roles { return &c.ListReaders }),
+	not("{http://prosody.im/protocol/muc}roomconfig_allowregister", "Nicknames can be registered", func(c *Config) *bool { return &c.NoNicks }),
+	flag("{urn:xmpp:allium:0}approve", "Registration needs an owner's approval", func(c *Config) *bool { return &c.Approve }),
+	flag("{urn:xmpp:allium:0}voice_requests", "Visitors may ask for voice", func(c *Config) *bool { return &c.Voice }),
+	flag("{urn:xmpp:allium:0}show_members", "Members who are not there are shown", func(c *Config) *bool { return &c.ShowMembers }),
+	text("muc#roomconfig_pubsub", "Associated pubsub node", func(c *Config) *string { return &c.PubSub }),
+}
+
+func either(is bool, yes, no string) string {
+	if is {
+		return yes
+	}
+	return no
+}
+
+// maxText bounds what an owner can write into one field, in octets.
+const maxText = 4096
+
+func text(name, label string, at func(*Config) *string) option {
+	return option{name: name, typ: "text-single", label: label,
+		get: func(c *Config) []string { return []string{*at(c)} },
+		set: func(c *Config, v []string) bool {
+			*at(c) = strings.Join(v, "\n")
+			return len(*at(c)) <= maxText
+		}}
+}
+
+func secret(name, label string, at func(*Config) *string) option {
+	o := text(name, label, at)
+	o.typ = "text-private"
+	return o
+}
+
+func flag(name, label string, at func(*Config) *bool) option {
+	return option{name: name, typ: "boolean", label: label,
+		get: func(c *Config) []string { return []string{component.FormatBool(*at(c))} },
+		set: func(c *Config, v []string) bool {
+			is, ok := component.Bool(strings.Join(v, ""))
+			*at(c) = is
+			return ok
+		}}
+}
+
+// not is a flag that is kept the other way round, so that its zero value is the default.
+func not(name, label string, at func(*Config) *bool) option {
+	o := flag(name, label, at)
+	get, set := o.get, o.set
+	o.get = func(c *Config) []string { return []string{component.FormatBool(get(c)[0] == "0")} }
+	o.set = func(c *Config, v []string) bool {
+		ok := set(c, v)
+		*at(c) = !*at(c)
+		return ok
+	}
+	return o
+}
+
+func choice(name, label string, options []component.Option, get func(*Config) string, set func(*Config, string)) option {
+	return option{name: name, typ: "list-single", label: label, options: options,
+		get: func(c *Config) []string { return []string{get(c)} },
+		set: func(c *Config, v []string) bool {
+			if len(v) != 1 || !slices.ContainsFunc(options, func(o component.Option) bool { return o.Value == v[0] }) {
+				return false
+			}
+			set(c, v[0])
+			return true
+		}}
+}
+
+func count(name, label string, at func(*Config) *int) option {
+	return option{name: name, typ: "text-single", label: label,
+		get: func(c *Config) []string { return []string{strconv.Itoa(*at(c))} },
+		set: func(c *Config, v []string) bool {
+			n, err := strconv.Atoi(strings.Join(v, ""))
+			*at(c) = n
+			return err == nil && n >= 0 && n <= 1<<30
+		}}
+}
+
+func invites() option {
+	return option{name: "muc#roomconfig_allowinvites", typ: "boolean", label: "Participants may invite",
+		get: func(c *Config) []string { return []string{component.FormatBool(c.mayInvite())} },
+		set: func(c *Config, v []string) bool {
+			is, ok := component.Bool(strings.Join(v, ""))
+			if c.Invites = -1; is {
+				c.Invites = 1
+			}
+			return ok
+		}}
+}
+
+func maxUsers() option {
+	o := option{name: "muc#roomconfig_maxusers", typ: "list-single", label: "Most occupants",
+		get: func(c *Config) []string { return []string{either(c.MaxUsers == 0, "none", strconv.Itoa(c.MaxUsers))} },
+		set: func(c *Config, v []string) bool {
+			text := strings.Join(v, "")
+			if text == "none" || text == "" {
+				c.MaxUsers = 0
+				return true
+			}
+			n, err := strconv.Atoi(text)
+			c.MaxUsers = n
+			return err == nil && n > 0
+		}}
+	for _, n := range []string{"10", "20", "30", "50", "100", "200", "500", "1000"} {
+		o.options = append(o.options, component.Option{Label: n, Value: n})
+	}
+	o.options = append(o.options, component.Option{Label: "As the service has it", Value: "none"})
+	return o
+}
+
+func roleSet(name, label string, at func(*Config) *Roles) option {
+	o := option{name: name, typ: "list-multi", label: label,
+		get: func(c *Config) []string {
+			var v []string
+			for _, role := range []Role{Moderator, Participant, Visitor} {
+				if at(c).Has(role) {
+					v = append(v, role.String())
+				}
+			}
+			return v
+		},
+		set: func(c *Config, v []string) bool {
+			var set Roles
+			for _, name := range v {
+				role, ok := roles[name]
+				if !ok {
+					return false
+				}
+				set |= 1 << role
+			}
+			*at(c) = set &^ (1 << NoRole)
+			return true
+		}}
+	for _, role := range []Role{Moderator, Participant, Visitor} {
+		o.options = append(o.options, component.Option{Label: role.String(), Value: role.String()})
+	}
+	return o
+}
+
+// form is the configuration form, with how the room is now.
+func (r *room) form() *component.Form {
+	f := &component.Form{Type: "form", Title: "Configuration of " + r.addr.Localpart(), FormType: NSRoomConfig}
+	kind := component.Field{Var: nsKind, Type: "list-single", Label: "Kind of room (changes what makes it up)", Values: []string{r.cfg.Kind}}
+	for _, name := range KindNames() {
+		kind.Options = append(kind.Options, component.Option{Label: kindLabels[name], Value: name})
+	}
+	f.Fields = append(f.Fields, kind)
+	for _, o := range configForm {
+		options := o.options
+		if v := o.get(&r.cfg); o.typ == "list-single" && !slices.ContainsFunc(options, func(x component.Option) bool { return x.Value == v[0] }) {
+			options = append([]component.Option{{Label: v[0], Value: v[0]}}, options...)
+		}
+		f.Fields = append(f.Fields, component.Field{Var: o.name, Type: o.typ, Label: o.label, Values: o.get(&r.cfg), Options: options})
+	}
+	f.Fields = append(f.Fields,
+		component.Field{Var: "muc#roomconfig_roomadmins", Type: "jid-multi", Label: "Admins", Values: r.withLevel(Admin)},
+		component.Field{Var: "muc#roomconfig_roomowners", Type: "jid-multi", Label: "Owners", Values: r.withLevel(Owner)})
+	return f
+}
+
+func (r *room) withLevel(level Affiliation) []string {
+	var jids []string
+	for j, a := range r.affiliates {
+		if a.level == level {
+			jids = append(jids, j)
+		}
+	}
+	slices.Sort(jids)
+	return jids
+}
+
+// submitted is the configuration that a submitted form asks for. What is not in it stays.
+func (r *room) submitted(f *component.Form) (Config, error) {
+	c := r.cfg
+	kind, _ := f.Values(nsKind)
+	if len(kind) == 1 && kind[0] != r.cfg.Kind {
+		if !slices.Contains(KindNames(), kind[0]) {
+			return c, errNotAcceptable
+		}
+		c = c.as(kind[0])
+	}
+	for _, o := range configForm {
+		v, ok := f.Values(o.name)
+		// What a client merely sent back is no wish: a new kind may change it.
+		if !ok || slices.Equal(v, o.get(&r.cfg)) {
+			continue
+		}
+		if !o.set(&c, v) {
+			return c, errNotAcceptable
+		}
+	}
+	if _, ok := f.Values("muc#roomconfig_passwordprotectedroom"); !ok && f.Value("muc#roomconfig_roomsecret") != r.cfg.Password {
+		if _, ok := f.Values("muc#roomconfig_roomsecret"); ok {
+			c.Protected = c.Password != ""
+		}
+	}
+	if c.Protected && c.Password == "" {
+		return c, errNotAcceptable
+	}
+	return c, nil
+}
+
+// lists are the admins and owners that a submitted form asks for, as changes.
+func (r *room) lists(f *component.Form) (todo []action, err error) {
+	for _, list := range []struct {
+		name  string
+		level Affiliation
+	}{{"muc#roomconfig_roomowners", Owner}, {"muc#roomconfig_roomadmins", Admin}} {
+		v, ok := f.Values(list.name)
+		if !ok {
+			continue
+		}
+		keep := map[string]bool{}
+		for _, text := range v {
+			if text == "" {
+				continue
+			}
+			j, err := jid.Parse(text)
+			if err != nil {
+				return nil, errMalformed
+			}
+			key := j.Bare().String()
+			if keep[key] = true; r.affiliates[key].level != list.level {
+				if slices.ContainsFunc(todo, func(a action) bool { return a.level == Owner && a.jid.Equal(j.Bare()) }) {
+					continue
+				}
+				todo = append(todo, action{jid: j.Bare(), level: list.level})
+			}
+		}
+		for _, key := range r.withLevel(list.level) {
+			j := jid.MustParse(key)
+			if !keep[key] && !slices.ContainsFunc(todo, func(a action) bool { return a.jid.Equal(j) }) {
+				todo = append(todo, action{jid: j, level: Member})
+			}
+		}
+	}
+	return todo, nil
+}

@@ -1,0 +1,62 @@
+package muc
+
+import "time"
+
+// Limits bound what rooms cost. Zero means the default; a rate below 0 means none.
+type Limits struct {
+	Occupants    int // in a room; default 5000
+	RoomsPerUser int // rooms that one user made; default 50
+	Rooms        int // in all; default 100,000
+	MessageRate  int // of one client, per second over ten seconds; default 10
+	PresenceRate int // the same for changes of presence; default 5
+	VoiceRate    int // requests for voice in a room; default 1
+	Message      int // octets of a message; default 64 KiB
+	Presence     int // octets of what a client puts into its presence; default 16 KiB
+	Subject      int // octets of a subject or a reason; default 4096
+	Nick         int // characters of a nickname; default 128
+	Name         int // characters of a room's name; default 128
+	VCard        int // octets of a room's vCard; default 256 KiB
+	History      int // messages for who enters; default 100
+	Waiting      int // stanzas that wait for a room; default 5000
+
+	KeepDays   int  // days that archives go back; default 365
+	KeepNumber int  // messages in the archive of a room; default 100,000
+	NoArchive  bool // rooms keep no archive, whatever they say
+}
+
+func (l Limits) orDefault() Limits {
+	def := func(v *int, d int) {
+		switch {
+		case *v == 0:
+			*v = d
+		case *v < 0:
+			*v = 0
+		}
+	}
+	def(&l.Occupants, 5000)
+	def(&l.RoomsPerUser, 50)
+	def(&l.Rooms, 100_000)
+	def(&l.MessageRate, 10)
+	def(&l.PresenceRate, 5)
+	def(&l.VoiceRate, 1)
+	def(&l.Message, 64<<10)
+	def(&l.Presence, 16<<10)
+	def(&l.Subject, 4096)
+	def(&l.Nick, 128)
+	def(&l.Name, 128)
+	def(&l.VCard, 256<<10)
+	def(&l.History, 100)
+	def(&l.Waiting, 5000)
+	def(&l.KeepDays, 365)
+	def(&l.KeepNumber, 100_000)
+	return l
+}
+
+// The times of a service.
+var (
+	tickEvery  = time.Minute
+	sleepAfter = 5 * time.Minute  // an empty room is put out of memory
+	pingAfter  = 15 * time.Minute // a silent client is asked if it is there (XEP-0045 §18.1.2)
+	// A temporary room that was there before a crash waits this long for its occupants.
+	returnWithin = 10 * time.Minute
+)

@@ -1,0 +1,191 @@
+package muc
+
+import (
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// maxInvited bounds those whose invitation the room remembers.
+const maxInvited = 1000
+
+// mediated handles what the room passes on, or acts on: invitations, their refusals, and
+// forms (XEP-0045 §7.8.2, §7.13, §8.6, §9.9).
+func (r *room) mediated(ses *session, s *component.Stanza) error {
+	if !r.entitled(s.From) {
+		return errNotFound
+	}
+	if x := s.Child(NSUser, "x"); x != nil {
+		if d := x.Child(NSUser, "decline"); d != nil {
+			return r.decline(s, d)
+		}
+		var invites []*component.Element
+		for _, n := range x.Nodes {
+			if n.Element != nil && n.Element.Is(NSUser, "invite") {
+				invites = append(invites, n.Element)
+			}
+		}
+		if len(invites) > 0 {
+			return r.invite(ses, s, invites)
+		}
+	}
+	if f := component.ParseForm(s.Child(component.NSData, "x")); f != nil && f.Type == "submit" {
+		switch f.FormType {
+		case NSRequest:
+			return r.voice(ses, f)
+		case NSRegisterMU:
+			return r.approveRegistration(s, f)
+		}
+	}
+	if ses == nil {
+		return errNotInRoom
+	}
+	return errBadRequest
+}
+
+// invite passes invitations on (XEP-0045 §7.8.2): all, or none.
+func (r *room) invite(ses *session, s *component.Stanza, invites []*component.Element) error {
+	aff := r.affiliation(s.From.Bare())
+	switch {
+	case ses == nil:
+		return errNotInRoom
+	case ses.occ.role < Participant, !r.cfg.mayInvite() && aff < Admin:
+		return errForbidden
+	case len(invites) > maxItems:
+		return errBadRequest
+	case !ses.messages.allow(r.limits.MessageRate, r.now):
+		return errRate
+	}
+	to := make([]jid.JID, len(invites))
+	for i, e := range invites {
+		j, err := jid.Parse(e.AttrValue("to"))
+		switch {
+		case err != nil || e.AttrValue("to") == "":
+			return errMalformed
+		case r.affiliation(j.Bare()) == Outcast && aff < Admin:
+			return errForbidden
+		}
+		to[i] = j
+	}
+	for i, e := range invites {
+		bare := to[i].Bare()
+		if r.cfg.MembersOnly && r.listed(bare) == None {
+			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick)()
+		}
+		if r.invited == nil {
+			r.invited = map[string]bool{}
+		}
+		if len(r.invited) < maxInvited {
+			r.invited[bare.String()] = true
+		}
+		out := component.NewElement(NSUser, "invite").With("from", r.nameOf(ses).String())
+		reason := e.Child(NSUser, "reason").Text()
+		if reason != "" {
+			out.Add(component.NewElement(NSUser, "reason", component.Text(reason)))
+		}
+		if c := e.Child(NSUser, "continue"); c != nil { // §7.9
+			out.Add(c)
+		}
+		x := component.NewElement(NSUser, "x", out.Node())
+		direct := component.NewElement(NSConference, "x").With("jid", r.addr.String())
+		if r.cfg.Protected {
+			x.Add(component.NewElement(NSUser, "password", component.Text(r.cfg.Password)))
+			direct.SetAttr("password", r.cfg.Password)
+		}
+		if reason != "" {
+			direct.SetAttr("reason", reason)
+		}
+		m := &component.Stanza{Kind: component.Message, ID: s.ID, From: r.addr, To: to[i], Lang: s.Lang}
+		r.send(m.Add(x, direct))
+	}
+	return nil
+}
+
+// nameOf is what somebody outside may know of who invites: the real address where all
+// occupants know it, and the nickname elsewhere.
+func (r *room) nameOf(ses *session) jid.JID {
+	if r.cfg.NonAnon {
+		return ses.to.JID.Bare()
+	}
+	return ses.occ.addr
+}
+
+// decline tells who invited somebody that it was in vain.
+func (r *room) decline(s *component.Stanza, d *component.Element) error {
+	j, err := jid.Parse(d.AttrValue("to"))
+	if err != nil || d.AttrValue("to") == "" {
+		return errMalformed
+	}
+	var to []*occupant
+	if j.Bare().Equal(r.addr) {
+		if o := r.nicks[j.Resourcepart()]; o != nil {
+			to = []*occupant{o}
+		}
+	} else {
+		to = r.occupantsOf(j.Bare())
+	}
+	if len(to) == 0 {
+		return errNotFound // the room is no way to write to anybody
+	}
+	delete(r.invited, s.From.Bare().String())
+	out := component.NewElement(NSUser, "decline").With("from", s.From.Bare().String())
+	if reason := d.Child(NSUser, "reason"); reason != nil {
+		out.Add(component.NewElement(NSUser, "reason", component.Text(reason.Text())))
+	}
+	for _, o := range to {
+		m := component.Stanza{Kind: component.Message, ID: s.ID, From: r.addr, Lang: s.Lang}
+		m.Add(component.NewElement(NSUser, "x", out.Node()))
+		r.toOccupant(o, component.NewDraft(&m, nil, nil, nil))
+	}
+	return nil
+}
+
+// voice handles a visitor's request for voice, and a moderator's answer (XEP-0045 §7.13,
+// §8.6).
+func (r *room) voice(ses *session, f *component.Form) error {
+	if ses == nil {
+		return errNotInRoom
+	}
+	if allow, answered := f.Values("muc#request_allow"); answered && ses.occ.role == Moderator {
+		o := r.nicks[f.Value("muc#roomnick")]
+		if o == nil {
+			return errNotFound
+		}
+		if is, _ := component.Bool(first(allow)); is && o.role == Visitor {
+			r.setRole(o, Participant, ses.occ.nick, "")()
+		}
+		return nil
+	}
+	switch {
+	case !r.cfg.Voice || !r.cfg.Moderated:
+		return errNotAllowed
+	case ses.occ.role != Visitor:
+		return errForbidden
+	case !r.asks.allow(r.limits.VoiceRate, r.now):
+		return errRate
+	}
+	form := component.Form{Type: "form", FormType: NSRequest, Title: "Voice request",
+		Instructions: "To approve this request for voice, choose \"Grant voice\" and send the form.",
+		Fields: []component.Field{
+			{Var: "muc#role", Type: "list-single", Label: "Requested role", Values: []string{"participant"},
+				Options: []component.Option{{Label: "Participant", Value: "participant"}}},
+			{Var: "muc#jid", Type: "jid-single", Label: "Address", Values: []string{ses.to.JID.String()}},
+			{Var: "muc#roomnick", Type: "text-single", Label: "Nickname", Values: []string{ses.occ.nick}},
+			{Var: "muc#request_allow", Type: "boolean", Label: "Grant voice to this person?", Values: []string{"0"}},
+		}}
+	m := component.Stanza{Kind: component.Message, From: r.addr}
+	d := component.NewDraft(m.Add(form.Element()), nil, nil, nil)
+	for _, o := range r.list {
+		if o.role == Moderator {
+			r.toOccupant(o, d)
+		}
+	}
+	return nil
+}
+
+func first(v []string) string {
+	if len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}

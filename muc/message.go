@@ -1,0 +1,180 @@
+package muc
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// A subject is the subject of a room, and who set it when.
+type subject struct {
+	Text string    `json:"text,omitempty"`
+	Nick string    `json:"nick,omitempty"`
+	Set  time.Time `json:"set,omitzero"`
+}
+
+// handleMessage handles a message to the room itself.
+func (r *room) handleMessage(ses *session, s *component.Stanza) error {
+	switch stanza.MessageType(s.Type) {
+	case stanza.ErrorMessage:
+		if ses != nil && meansGone(s) {
+			r.lost(ses, "")
+		}
+		return nil
+	case stanza.GroupChatMessage:
+		return r.groupchat(ses, s)
+	case "", stanza.NormalMessage, stanza.ChatMessage:
+		return r.mediated(ses, s)
+	}
+	return errBadRequest
+}
+
+// groupchat sends a message to all occupants (XEP-0045 §7.4).
+func (r *room) groupchat(ses *session, s *component.Stanza) error {
+	switch {
+	case ses == nil && !r.entitled(s.From):
+		return errNotFound
+	case ses == nil:
+		return errNotInRoom
+	case !ses.messages.allow(r.limits.MessageRate, r.now):
+		return errRate
+	}
+	if r.isSubject(s) {
+		return r.setSubject(ses, s)
+	}
+	if ses.occ.role < Participant {
+		return errForbidden
+	}
+	d, id := r.messageDraft(ses.occ, s)
+	if d.Size() > r.limits.Message {
+		return fail(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
+	}
+	r.toAll(d)
+	r.keep(ses.occ, s, d, id)
+	return nil
+}
+
+// messageDraft makes what the occupants get of a message from o, and its archive id.
+func (r *room) messageDraft(o *occupant, s *component.Stanza) (*component.Draft, int64) {
+	id := r.nextID()
+	after := make([]byte, 0, 256)
+	after = append(after, "<stanza-id xmlns='"+NSSID+"' id='"...)
+	after = strconv.AppendInt(after, id, 10)
+	after = component.AppendAttr(append(after, '\''), "by", r.addr.String())
+	after = append(after, '/', '>')
+	after = appendOccupantID(after, o.id)
+	return r.fromOccupant(o, s, after), id
+}
+
+// fromOccupant makes a draft of s as one from o, with more behind what s has and may have.
+func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *component.Draft {
+	by := r.addr.String()
+	nodes := slices.DeleteFunc(s.Nodes, func(n component.Node) bool {
+		e := n.Element
+		switch {
+		case e == nil:
+			return true // white space
+		case e.Name.Space == NSUser, e.Name.Space == NSOccupantID, e.Is(NSHats, "hats"), e.Is(NSModerate, "moderated"):
+			return true
+		case e.Is(NSSID, "stanza-id"):
+			return e.AttrValue("by") == by
+		case e.Is(NSDelay, "delay"):
+			return e.AttrValue("from") == by
+		}
+		return false
+	})
+	out := component.Stanza{Kind: s.Kind, From: o.addr, ID: s.ID, Type: s.Type, Lang: s.Lang, Nodes: nodes}
+	return component.NewDraft(&out, nil, nil, after)
+}
+
+// nextID is the id of the next message in the archive: the time in microseconds, and
+// greater than the one before.
+func (r *room) nextID() int64 {
+	r.lastID = max(r.lastID+1, r.now.UnixMicro())
+	return r.lastID
+}
+
+// idTime is when the message with that id was sent.
+func idTime(id int64) time.Time { return time.UnixMicro(id).UTC() }
+
+// isSubject tells if a message changes the subject (XEP-0045 §8.1).
+func (r *room) isSubject(s *component.Stanza) bool {
+	return s.Child(component.NSClient, "subject") != nil && s.Child(component.NSClient, "body") == nil &&
+		s.Child(component.NSClient, "thread") == nil
+}
+
+func (r *room) setSubject(ses *session, s *component.Stanza) error {
+	o := ses.occ
+	if o.role != Moderator && (!r.cfg.Subject || o.role < Participant) {
+		return errForbidden
+	}
+	text := s.Child(component.NSClient, "subject").Text()
+	if len(text) > r.limits.Subject {
+		return fail(stanza.Modify, stanza.PolicyViolation, "The subject is too long.")
+	}
+	d, _ := r.messageDraft(o, s)
+	r.subject = subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
+	r.save()
+	r.toAll(d)
+	return nil
+}
+
+// sendSubject sends the subject to who enters (XEP-0045 §7.2.15).
+func (r *room) sendSubject(ses *session) {
+	m := &component.Stanza{Kind: component.Message, From: r.addr, Type: string(stanza.GroupChatMessage)}
+	if r.subject.Nick != "" {
+		m.From = r.nickJID(r.subject.Nick)
+	}
+	m.Add(component.NewElement(component.NSClient, "subject", component.Text(r.subject.Text)))
+	if !r.subject.Set.IsZero() {
+		m.Add(delay(r.addr.String(), r.subject.Set))
+	}
+	r.copy(component.NewDraft(m, nil, nil, nil), ses.to, true)
+}
+
+// delay says that something is late (XEP-0203).
+func delay(from string, at time.Time) *component.Element {
+	return component.NewElement(NSDelay, "delay").With("from", from).With("stamp", at.UTC().Format(stampFormat))
+}
+
+const stampFormat = "2006-01-02T15:04:05.000Z" // XEP-0082
+
+// handlePrivate handles a message to an occupant (XEP-0045 §7.5).
+func (r *room) handlePrivate(ses *session, s *component.Stanza) error {
+	to := r.nicks[s.To.Resourcepart()]
+	switch {
+	case s.Type == string(stanza.ErrorMessage):
+		if ses == nil {
+			return nil
+		}
+		if meansGone(s) {
+			r.lost(ses, "")
+		} else if to != nil {
+			r.toOccupant(to, r.fromOccupant(ses.occ, s, nil)) // what could not be delivered was private
+		}
+		return nil
+	case ses == nil && !r.entitled(s.From):
+		return errNotFound
+	case ses == nil:
+		return errNotInRoom
+	case s.Type == string(stanza.GroupChatMessage):
+		return errBadRequest
+	case to == nil:
+		return errNotFound
+	case !ses.messages.allow(r.limits.MessageRate, r.now):
+		return errRate
+	case r.cfg.NoPrivate, ses.occ.role < r.cfg.Private && to.role != Moderator:
+		return errForbidden
+	}
+	after := append(make([]byte, 0, 128), "<x xmlns='"+NSUser+"'/>"...)
+	d := r.fromOccupant(ses.occ, s, appendOccupantID(after, ses.occ.id))
+	if d.Size() > r.limits.Message {
+		return fail(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
+	}
+	r.toOccupant(to, d)
+	return nil
+}

@@ -1,0 +1,246 @@
+package muc
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"strconv"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// An occupant is a nickname in a room, and the user behind it. One user can have it in
+// several sessions (XEP-0045 §7.2.8).
+type occupant struct {
+	nick        string
+	addr        jid.JID // room@service/nick
+	bare        jid.JID // of the user
+	id          string  // XEP-0421
+	role        Role
+	affiliation Affiliation
+	sessions    []*session
+	shown       *session // whose presence the others see
+	hats        []hat
+
+	draft *component.Draft // of the presence as it is, nil if it changed
+}
+
+// A session is one client in a room.
+type session struct {
+	to      *component.Recipient
+	occ     *occupant
+	serial  uint32 // tells the sessions of an occupant apart
+	payload []byte // XML of the presence
+	lang    string
+	seen    int64 // Unix seconds
+	pinged  bool
+	joined  bool // has got everything that entering brings
+
+	messages, presences rateLimit
+}
+
+// occupantID is the id of a user in the room: the same for all visits and nicknames, and
+// no use outside (XEP-0421 §3.3).
+func (r *room) occupantID(bare jid.JID) string {
+	h := hmac.New(sha256.New, r.key)
+	h.Write([]byte(r.addr.String()))
+	h.Write([]byte{0})
+	h.Write([]byte(bare.String()))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:24])
+}
+
+// A notice is a presence of an occupant.
+type notice struct {
+	typ     string
+	id      string
+	nick    string // the new one, of who changes it
+	actor   string // nickname of who did it
+	reason  string
+	codes   []int  // for everybody
+	own     []int  // for the occupant, beside 110
+	payload []byte // instead of that of the presence, with unavailable
+	extra   []byte // in the x element
+	role    *Role  // instead of the occupant's
+	after   []byte // behind all
+}
+
+// draftOf makes the presence of o; own has the codes of self-presence.
+func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
+	s := &component.Stanza{Kind: component.Presence, From: o.addr, Type: n.typ}
+	before := make([]byte, 0, 512)
+	if n.typ == "" {
+		s.Lang = o.shown.lang
+		before = append(before, o.shown.payload...)
+	}
+	if own {
+		s.ID = n.id
+	}
+	before = append(before, n.payload...)
+	role := o.role
+	switch {
+	case n.role != nil:
+		role = *n.role
+	case n.typ != "" && n.nick == "":
+		role = NoRole
+	}
+	before = append(before, "<x xmlns='"+NSUser+"'><item affiliation='"...)
+	item := make([]byte, 0, 64)
+	item = append(append(item, o.affiliation.String()...), "' role='"...)
+	item = append(append(item, role.String()...), '\'')
+	if n.nick != "" {
+		item = component.AppendAttr(item, "nick", n.nick)
+	}
+	before = append(before, item...)
+	full := make([]byte, 0, 128)
+	for i, ses := range o.sessions {
+		if i > 0 {
+			full = append(append(full, "/><item affiliation='"...), item...)
+		}
+		full = component.AppendAttr(full, "jid", ses.to.JID.String())
+	}
+	if len(o.sessions) == 0 {
+		full = component.AppendAttr(full, "jid", o.bare.String())
+	}
+	after := make([]byte, 0, 256)
+	after = appendActor(after, n.actor, n.reason)
+	after = appendCodes(after, n.codes)
+	if own {
+		after = append(after, "<status code='110'/>"...)
+		after = appendCodes(after, n.own)
+	}
+	after = append(append(after, n.extra...), "</x>"...)
+	after = appendOccupantID(after, o.id)
+	if n.typ == "" {
+		after = appendHats(after, o.hats)
+	}
+	after = append(after, n.after...)
+	return component.NewDraft(s, before, full, after)
+}
+
+// appendActor ends an item element with who did it and why (XEP-0045 §8.2).
+func appendActor(dst []byte, actor, reason string) []byte {
+	if actor == "" && reason == "" {
+		return append(dst, '/', '>')
+	}
+	dst = append(dst, '>')
+	if actor != "" {
+		dst = component.AppendAttr(append(dst, "<actor"...), "nick", actor)
+		dst = append(dst, '/', '>')
+	}
+	if reason != "" {
+		dst = component.AppendText(append(dst, "<reason>"...), reason)
+		dst = append(dst, "</reason>"...)
+	}
+	return append(dst, "</item>"...)
+}
+
+func appendCodes(dst []byte, codes []int) []byte {
+	for _, c := range codes {
+		dst = append(dst, "<status code='"...)
+		dst = strconv.AppendInt(dst, int64(c), 10)
+		dst = append(dst, '\'', '/', '>')
+	}
+	return dst
+}
+
+func appendOccupantID(dst []byte, id string) []byte {
+	dst = append(append(dst, "<occupant-id xmlns='"+NSOccupantID+"' id='"...), id...)
+	return append(dst, '\'', '/', '>')
+}
+
+// current is the presence of o as it is.
+func (r *room) current(o *occupant) *component.Draft {
+	if o.draft == nil {
+		o.draft = r.draftOf(o, notice{}, false)
+	}
+	return o.draft
+}
+
+// visibleTo tells if viewer sees o's presence, with role as o's role (muc#roomconfig_presencebroadcast).
+func (r *room) visibleTo(viewer, o *occupant, role Role) bool {
+	return viewer == o || viewer.role == Moderator || r.cfg.Broadcast.Has(role)
+}
+
+// announce sends o's presence as it is now to everybody, o itself last. was is the role
+// that o had before, so that those who may not see o any more see it leave.
+func (r *room) announce(o *occupant, n notice, was Role) {
+	o.draft = nil
+	d := r.current(o)
+	if n.plain() {
+		d = r.draftOf(o, n, false)
+	}
+	var left *component.Draft
+	for _, viewer := range r.list {
+		switch {
+		case viewer == o:
+		case r.visibleTo(viewer, o, o.role):
+			r.toOccupant(viewer, d)
+		case was != NoRole && r.visibleTo(viewer, o, was):
+			if left == nil {
+				left = r.draftOf(o, notice{typ: string(stanza.UnavailablePresence)}, false)
+			}
+			r.toOccupant(viewer, left)
+		}
+	}
+	r.announceOwn(o, n)
+}
+
+// plain tells if there is more in n than the presence itself.
+func (n *notice) plain() bool {
+	return n.actor != "" || n.reason != "" || len(n.codes) > 0 || len(n.extra) > 0 || len(n.after) > 0
+}
+
+// announceOwn sends o its own presence.
+func (r *room) announceOwn(o *occupant, n notice) {
+	d := r.draftOf(o, n, true)
+	for _, ses := range o.sessions {
+		r.copy(d, ses.to, true)
+	}
+}
+
+// remove takes o out of the room with all its sessions, and returns what tells the
+// others, after the one who did it has got an answer (XEP-0045 §8.2).
+func (r *room) remove(o *occupant, n notice) (tell func()) {
+	n.typ = string(stanza.UnavailablePresence)
+	r.announceOwn(o, n)
+	others := r.draftOf(o, n, false)
+	for _, ses := range o.sessions {
+		delete(r.sessions, ses.to.JID.String())
+	}
+	r.forget(o)
+	return func() { r.toThoseWhoSaw(o, others) }
+}
+
+// toThoseWhoSaw sends d to everybody who could see o.
+func (r *room) toThoseWhoSaw(o *occupant, d *component.Draft) {
+	for _, viewer := range r.list {
+		if viewer != o && r.visibleTo(viewer, o, o.role) {
+			r.toOccupant(viewer, d)
+		}
+	}
+}
+
+// forget takes o off the lists.
+func (r *room) forget(o *occupant) {
+	if r.nicks[o.nick] == o {
+		delete(r.nicks, o.nick)
+	}
+	if i := slices.Index(r.list, o); i >= 0 {
+		r.list = slices.Delete(r.list, i, i+1)
+	}
+}
+
+// occupantsOf are the occupants of a bare JID, or of a domain.
+func (r *room) occupantsOf(j jid.JID) []*occupant {
+	var os []*occupant
+	for _, o := range r.list {
+		if o.bare.Equal(j) || j.Localpart() == "" && o.bare.Domainpart() == j.Domainpart() {
+			os = append(os, o)
+		}
+	}
+	return os
+}

@@ -1,0 +1,142 @@
+package muc
+
+import (
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+const fieldNick = "muc#register_roomnick"
+
+// registerGet answers with the registration form (XEP-0045 §7.10).
+func (r *room) registerGet(_ *session, s *component.Stanza) error {
+	if err := r.mayRegister(s.From.Bare()); err != nil {
+		return err
+	}
+	q := component.NewElement(NSRegister, "query")
+	nick := r.affiliates[s.From.Bare().String()].nick
+	if nick != "" {
+		q.Add(component.NewElement(NSRegister, "registered"), component.NewElement(NSRegister, "username", component.Text(nick)))
+	}
+	f := component.Form{Type: "form", FormType: NSRegisterMU, Title: "Registration with " + r.title(),
+		Fields: []component.Field{{Var: fieldNick, Type: "text-single", Label: "Nickname", Required: true}}}
+	if nick != "" {
+		f.Fields[0].Values = []string{nick}
+	}
+	r.result(s, q.Add(f.Element()))
+	return nil
+}
+
+func (r *room) mayRegister(bare jid.JID) error {
+	switch aff := r.affiliation(bare); {
+	case aff == Outcast:
+		return errForbidden
+	case aff >= Member:
+		return nil
+	case r.cfg.NoNicks:
+		return errNotAllowed
+	case r.cfg.MembersOnly && !r.cfg.Approve:
+		return fail(stanza.Auth, stanza.RegistrationRequired, "")
+	}
+	return nil
+}
+
+// registerSet registers a nickname, or ends that.
+func (r *room) registerSet(_ *session, s *component.Stanza) error {
+	bare, q := s.From.Bare(), s.Payload()
+	if q.Child(NSRegister, "remove") != nil {
+		return r.unregister(s)
+	}
+	if err := r.mayRegister(bare); err != nil {
+		return err
+	}
+	f := component.ParseForm(q.Child(component.NSData, "x"))
+	nick := f.Value(fieldNick)
+	if f == nil {
+		nick = q.Child(NSRegister, "username").Text()
+	} else if f.Type != "submit" || f.FormType != "" && f.FormType != NSRegisterMU {
+		return errBadRequest
+	}
+	if nick == "" {
+		return errBadRequest
+	}
+	j, err := r.addr.WithResource(nick)
+	if err != nil {
+		return errMalformed
+	}
+	nick = j.Resourcepart()
+	if err := r.checkNick(nick); err != nil {
+		return err
+	}
+	if owner, ok := r.registered(nick); ok && owner != bare.String() {
+		return errConflict
+	}
+	level := r.listed(bare)
+	if level < Member && r.cfg.Approve {
+		r.askOwners(bare, nick)
+		r.result(s)
+		return nil
+	}
+	tell := r.setAffiliation(action{jid: bare, level: max(level, Member), nick: nick, setsNick: true}, "")
+	tell()
+	r.result(s)
+	return nil
+}
+
+func (r *room) unregister(s *component.Stanza) error {
+	bare := s.From.Bare()
+	a := r.affiliates[bare.String()]
+	switch {
+	case a.level == Outcast:
+		return errForbidden
+	case a.nick == "" && a.level < Member:
+		return fail(stanza.Cancel, stanza.ItemNotFound, "")
+	case a.level >= Admin:
+		r.affiliate(bare.String(), affiliate{level: a.level})
+		r.result(s)
+		return nil
+	}
+	tell := r.setAffiliation(action{jid: bare, level: None}, "")
+	tell()
+	r.result(s)
+	r.afterLeaving(bare)
+	return nil
+}
+
+// askOwners asks the owners who are there to approve a registration (XEP-0045 §9.9).
+func (r *room) askOwners(bare jid.JID, nick string) {
+	f := component.Form{Type: "form", FormType: NSRegisterMU, Title: "Registration request",
+		Instructions: "Somebody wants to become a member of " + r.title() + ".",
+		Fields: []component.Field{
+			{Var: "muc#register_allow", Type: "boolean", Label: "Allow this person to register with the room?", Values: []string{"0"}},
+			{Var: "muc#register_jid", Type: "jid-single", Label: "Address", Values: []string{bare.String()}},
+			{Var: fieldNick, Type: "text-single", Label: "Nickname", Values: []string{nick}},
+		}}
+	for _, key := range r.withLevel(Owner) {
+		r.send((&component.Stanza{Kind: component.Message, From: r.addr, To: jid.MustParse(key)}).Add(f.Element()))
+	}
+}
+
+// approveRegistration takes an owner's answer.
+func (r *room) approveRegistration(s *component.Stanza, f *component.Form) error {
+	if r.affiliation(s.From.Bare()) < Owner {
+		return errForbidden
+	}
+	if allow, _ := component.Bool(f.Value("muc#register_allow")); !allow {
+		return nil
+	}
+	j, err := jid.Parse(f.Value("muc#register_jid"))
+	if err != nil {
+		return errMalformed
+	}
+	nick := f.Value(fieldNick)
+	if owner, ok := r.registered(nick); ok && owner != j.Bare().String() {
+		return errConflict
+	}
+	if r.checkNick(nick) != nil || r.listed(j.Bare()) != None {
+		return errBadRequest
+	}
+	r.setAffiliation(action{jid: j.Bare(), level: Member, nick: nick, setsNick: true}, "")()
+	return nil
+}

@@ -1,0 +1,208 @@
+package muc
+
+import (
+	"time"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// settings are what all rooms of a service have in common.
+type settings struct {
+	limits  Limits
+	key     []byte                  // of occupant ids
+	admin   func(bare jid.JID) bool // is an admin of the service
+	creator func(bare jid.JID) bool // may make rooms
+}
+
+// A room is the state of one room. It does no I/O: handle takes a stanza, and leaves in
+// out what is to be sent, stored and read. Only one goroutine at a time may use it.
+type room struct {
+	*settings
+	addr    jid.JID
+	cfg     Config
+	creator string // bare JID
+	locked  bool   // until its creator has configured it (XEP-0045 §10.1.1)
+	gone    bool   // it was destroyed
+
+	affiliates map[string]affiliate // by bare JID, or domain
+	nicks      map[string]*occupant
+	sessions   map[string]*session // by full JID
+	list       []*occupant         // in the order of their coming
+	invited    map[string]bool     // bare JIDs
+	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
+
+	subject subject
+	history []past
+	avatar  string // hash of the picture in the vCard (XEP-0486), "" if there is none
+	lastID  int64
+	serial  uint32
+
+	now  time.Time // of what is being handled
+	asks rateLimit // for voice
+
+	out output
+}
+
+// An affiliate is somebody with an affiliation, or a registered nickname.
+type affiliate struct {
+	level  Affiliation
+	nick   string
+	reason string
+}
+
+// output is what handling something leads to.
+type output struct {
+	copies  []component.Copy
+	changes []change
+	reads   []read
+}
+
+// A change is what is to be stored. See store.go.
+type change interface{ apply(tx *transaction) error }
+
+// A read is what is to be looked up outside. What it returns is called when nothing else
+// is handled, and may be nil.
+type read func(st *Store) (func(r *room), error)
+
+func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
+	return &room{settings: sv, addr: addr, cfg: cfg}
+}
+
+// handle handles one stanza for the room.
+func (r *room) handle(s *component.Stanza, now time.Time) {
+	r.now = now
+	ses := r.sessions[s.From.String()]
+	if ses != nil {
+		ses.seen = now.Unix()
+		ses.pinged = false
+	}
+	var err error
+	switch s.Kind {
+	case component.Presence:
+		err = r.handlePresence(ses, s)
+	case component.Message:
+		if s.To.Resourcepart() == "" {
+			err = r.handleMessage(ses, s)
+		} else {
+			err = r.handlePrivate(ses, s)
+		}
+	case component.IQ:
+		if s.To.Resourcepart() == "" {
+			err = r.handleIQ(ses, s)
+		} else {
+			err = r.relayIQ(ses, s)
+		}
+	}
+	if err != nil {
+		r.refuse(s, err)
+	}
+}
+
+// refuse answers s with an error.
+func (r *room) refuse(s *component.Stanza, err error) {
+	if e := s.Error(err); e != nil {
+		r.send(e)
+	}
+}
+
+// send sends a stanza to its To.
+func (r *room) send(s *component.Stanza) {
+	r.copy(component.NewDraft(s, nil, nil, nil), component.NewRecipient(s.To), true)
+}
+
+// result answers a request.
+func (r *room) result(s *component.Stanza, payload ...*component.Element) {
+	r.send(s.Result(payload...))
+}
+
+func (r *room) copy(d *component.Draft, to *component.Recipient, full bool) {
+	r.out.copies = append(r.out.copies, component.Copy{Draft: d, To: to, Full: full})
+}
+
+// toAll sends d to everybody, in full to those who may see JIDs.
+func (r *room) toAll(d *component.Draft) {
+	for _, o := range r.list {
+		r.toOccupant(o, d)
+	}
+}
+
+func (r *room) toOccupant(o *occupant, d *component.Draft) {
+	full := r.seesJIDs(o)
+	for _, ses := range o.sessions {
+		r.copy(d, ses.to, full)
+	}
+}
+
+// seesJIDs tells if o may see real JIDs (XEP-0045 §7.2.3, §7.2.4).
+func (r *room) seesJIDs(o *occupant) bool { return r.cfg.NonAnon || o.role == Moderator }
+
+func (r *room) change(c change) { r.out.changes = append(r.out.changes, c) }
+
+// nickJID is the JID of an occupant.
+func (r *room) nickJID(nick string) jid.JID {
+	j, err := r.addr.WithResource(nick)
+	if err != nil {
+		return r.addr // not reached: nicknames were JID resources
+	}
+	return j
+}
+
+// affiliation is that of a bare JID: its own, or its domain's (XEP-0045 §9.2). Admins of
+// the service are owners of all rooms.
+func (r *room) affiliation(bare jid.JID) Affiliation {
+	if r.admin(bare) {
+		return Owner
+	}
+	return r.listed(bare)
+}
+
+func (r *room) listed(bare jid.JID) Affiliation {
+	if a, ok := r.affiliates[bare.String()]; ok {
+		return a.level
+	}
+	return r.affiliates[bare.Domainpart()].level
+}
+
+// entitled tells if somebody may know that a hidden room exists.
+func (r *room) entitled(from jid.JID) bool {
+	bare := from.Bare()
+	return r.cfg.Public && !r.locked || r.affiliation(bare) > None || r.sessions[from.String()] != nil || r.invited[bare.String()]
+}
+
+// roleOf is the role that an affiliation begins with (XEP-0045 §5.1.2).
+func (r *room) roleOf(a Affiliation) Role {
+	switch {
+	case a >= Admin:
+		return Moderator
+	case a == Member, a == None && !r.cfg.Moderated:
+		return Participant
+	case a == None:
+		return Visitor
+	}
+	return NoRole
+}
+
+// save stores the room itself.
+func (r *room) save() {
+	r.change(saveRoom{Name: r.addr.Localpart(), Config: r.cfg, Creator: r.creator, Locked: r.locked, Subject: r.subject})
+}
+
+func fail(t stanza.ErrorType, c stanza.Condition, text string) error {
+	return component.NewError(t, c, text)
+}
+
+// The errors that several parts give.
+var (
+	errForbidden     = fail(stanza.Auth, stanza.Forbidden, "")
+	errNotAllowed    = fail(stanza.Cancel, stanza.NotAllowed, "")
+	errNotFound      = fail(stanza.Cancel, stanza.ItemNotFound, "")
+	errNotAcceptable = fail(stanza.Modify, stanza.NotAcceptable, "")
+	errBadRequest    = fail(stanza.Modify, stanza.BadRequest, "")
+	errConflict      = fail(stanza.Cancel, stanza.Conflict, "")
+	errMalformed     = fail(stanza.Modify, stanza.JIDMalformed, "")
+	errUnsupported   = fail(stanza.Cancel, stanza.ServiceUnavailable, "")
+	errNotInRoom     = fail(stanza.Modify, stanza.NotAcceptable, "You are not in the room.")
+)

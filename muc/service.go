@@ -1,0 +1,364 @@
+package muc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// Options say what a Service is.
+type Options struct {
+	Domain      string
+	Name        string // that clients show; default "Rooms"
+	DefaultKind string // of new rooms; default "encrypted"
+	Limits      Limits
+	Admins      []jid.JID               // bare; owners of all rooms
+	MayCreate   func(bare jid.JID) bool // who may make rooms; nil: everybody
+}
+
+// A Sender is the way out of a Service; a component.Router is one.
+type Sender interface {
+	component.Sender
+	component.CopySender
+}
+
+// A Service has all rooms of a domain. It is a component.Handler.
+type Service struct {
+	settings
+	o     Options
+	addr  jid.JID
+	out   Sender
+	store *Store
+	front *component.Service
+	reads sync.WaitGroup
+	slots chan struct{} // bounds what is read at a time
+
+	mu     sync.Mutex
+	actors map[string]*actor
+	index  map[string]saveRoom // all rooms, for lists and counts
+	closed bool
+}
+
+// NewService makes a service that keeps its rooms in st, and sends by out.
+func NewService(o Options, st *Store, out Sender) (*Service, error) {
+	addr, err := jid.New("", o.Domain, "")
+	if err != nil {
+		return nil, fmt.Errorf("muc: domain %q: %w", o.Domain, err)
+	}
+	if o.Name == "" {
+		o.Name = "Rooms"
+	}
+	if o.DefaultKind == "" {
+		o.DefaultKind = "encrypted"
+	}
+	if !slices.Contains(KindNames(), o.DefaultKind) {
+		return nil, fmt.Errorf("muc: %q is not a kind of room: %s", o.DefaultKind, strings.Join(KindNames(), ", "))
+	}
+	key, err := st.secret("occupant id")
+	if err != nil {
+		return nil, fmt.Errorf("muc: %w", err)
+	}
+	rooms, err := st.rooms()
+	if err != nil {
+		return nil, fmt.Errorf("muc: %w", err)
+	}
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4)}
+	admins := map[string]bool{}
+	for _, a := range o.Admins {
+		admins[a.Bare().String()] = true
+	}
+	sv.settings = settings{limits: o.Limits.orDefault(), key: key,
+		admin:   func(bare jid.JID) bool { return len(admins) > 0 && admins[bare.String()] },
+		creator: func(bare jid.JID) bool { return o.MayCreate == nil || o.MayCreate(bare) || admins[bare.String()] }}
+	for _, r := range rooms {
+		sv.index[r.Name] = r
+	}
+	sv.front = component.NewService(out, component.Identity{Category: "conference", Type: "text", Name: o.Name})
+	sv.face()
+	return sv, nil
+}
+
+// HandleStanza handles what is for the service or a room of it.
+func (sv *Service) HandleStanza(ctx context.Context, s *component.Stanza) error {
+	if s.To.Localpart() == "" {
+		return sv.front.HandleStanza(ctx, s)
+	}
+	for {
+		a, err := sv.find(s)
+		if err != nil || a == nil {
+			return err
+		}
+		if err := a.post(event{s: s}); !errors.Is(err, errEnded) {
+			return err
+		}
+	}
+}
+
+// find gives the room that a stanza is for. It makes one if the stanza asks for that;
+// it is nil if there is none, and nothing more to be done.
+func (sv *Service) find(s *component.Stanza) (*actor, error) {
+	name := s.To.Localpart()
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	if sv.closed {
+		return nil, errUnsupported
+	}
+	if a := sv.actors[name]; a != nil {
+		return a, nil
+	}
+	if _, ok := sv.index[name]; ok {
+		a := &actor{sv: sv, addr: s.To.Bare()}
+		sv.actors[name] = a
+		return a, nil
+	}
+	return sv.make(s)
+}
+
+// make makes a room for who enters one that is not there (XEP-0045 §10.1). It is called
+// with mu held.
+func (sv *Service) make(s *component.Stanza) (*actor, error) {
+	if s.Kind != component.Presence {
+		return nil, errNotFound
+	}
+	switch stanza.PresenceType(s.Type) {
+	case stanza.AvailablePresence:
+	case stanza.ProbePresence:
+		return nil, errNotInRoom
+	default:
+		return nil, nil
+	}
+	bare := s.From.Bare()
+	switch {
+	case s.To.Resourcepart() == "":
+		return nil, errMalformed
+	case s.Child(NSMUC, "x") == nil:
+		go sv.out.Send(context.Background(), notInRoom(s))
+		return nil, nil
+	case !sv.creator(bare):
+		return nil, errNotAllowed
+	case utf8.RuneCountInString(s.To.Localpart()) > sv.limits.Name:
+		return nil, fail(stanza.Modify, stanza.PolicyViolation, "The name of the room is too long.")
+	}
+	if limit := sv.limits.RoomsPerUser; limit > 0 && !sv.admin(bare) {
+		n, creator := 0, bare.String()
+		for _, r := range sv.index {
+			if r.Creator == creator {
+				n++
+			}
+		}
+		if n >= limit {
+			return nil, fail(stanza.Wait, stanza.ResourceConstraint, "You have made as many rooms as you may.")
+		}
+	}
+	if limit := sv.limits.Rooms; limit > 0 && len(sv.index) >= limit {
+		return nil, fail(stanza.Wait, stanza.ResourceConstraint, "There are as many rooms as there can be.")
+	}
+	r := newRoom(&sv.settings, s.To.Bare(), KindConfig(sv.o.DefaultKind))
+	r.creator, r.locked = bare.String(), true
+	a := &actor{sv: sv, addr: r.addr, room: r}
+	name := s.To.Localpart()
+	sv.actors[name] = a
+	sv.index[name] = saveRoom{Name: name, Config: r.cfg, Creator: r.creator, Locked: true}
+	return a, a.post(event{do: func(r *room) {
+		r.save()
+		r.affiliate(r.creator, affiliate{level: Owner})
+	}})
+}
+
+// loadRoom reads a room from the store.
+func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
+	s, err := sv.store.load(addr.Localpart())
+	if err != nil {
+		return nil, err
+	}
+	r := newRoom(&sv.settings, addr, s.Config)
+	r.creator, r.locked, r.subject, r.affiliates = s.Creator, s.Locked, s.Subject, s.affiliates
+	r.avatar, r.lastID = s.avatar, s.lastID
+	return r, sv.store.history(r)
+}
+
+// note keeps the index as the rooms are.
+func (sv *Service) note(changes []change) {
+	for _, c := range changes {
+		switch c := c.(type) {
+		case saveRoom:
+			sv.mu.Lock()
+			sv.index[c.Name] = c
+			sv.mu.Unlock()
+		case dropRoom:
+			sv.mu.Lock()
+			delete(sv.index, c.Name)
+			sv.mu.Unlock()
+		}
+	}
+}
+
+// remove takes an actor off the list.
+func (sv *Service) remove(a *actor) {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	if name := a.addr.Localpart(); sv.actors[name] == a {
+		delete(sv.actors, name)
+	}
+}
+
+// answer answers s with an error.
+func (sv *Service) answer(s *component.Stanza, err error) {
+	if e := s.Error(err); e != nil {
+		if err := sv.out.Send(context.Background(), e); err != nil {
+			slog.Debug("an error could not be returned", "error", err)
+		}
+	}
+}
+
+// refused takes a copy that could not be sent: its recipient cannot be reached, as if its
+// server had said so. While the host is away nothing is concluded; when it is back,
+// occupants are asked (see Recheck).
+func (sv *Service) refused(c component.Copy, err error) {
+	var se stanza.Error
+	if !errors.As(err, &se) || se.Condition == stanza.RemoteServerTimeout || se.Condition == stanza.PolicyViolation {
+		return
+	}
+	s, perr := c.Draft.Stanza(c.To.JID, false)
+	if perr != nil {
+		return
+	}
+	if e := s.Error(err); e != nil && e.Kind != component.IQ {
+		if a := sv.awake(e.To.Localpart()); a != nil {
+			a.post(event{s: e})
+		}
+	}
+}
+
+// awake is the actor of a room that is in memory.
+func (sv *Service) awake(name string) *actor {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	return sv.actors[name]
+}
+
+// all are the rooms in memory.
+func (sv *Service) all() []*actor {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	as := make([]*actor, 0, len(sv.actors))
+	for _, a := range sv.actors {
+		as = append(as, a)
+	}
+	return as
+}
+
+// Recheck asks all occupants if they are still there: after the host was away, its users
+// may be gone without a word.
+func (sv *Service) Recheck() {
+	for _, a := range sv.all() {
+		a.post(event{do: func(r *room) { r.pingSilent(0) }})
+	}
+}
+
+// Run does what is to be done from time to time, until ctx is done. Then it tells all
+// occupants that the service stops (XEP-0045 §11.2), and waits for what is under way.
+func (sv *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	started := time.Now()
+	for swept := false; ; {
+		select {
+		case <-ctx.Done():
+			sv.stop()
+			return nil
+		case now := <-tick.C:
+			if !swept && now.Sub(started) > returnWithin {
+				swept = true
+				sv.sweep()
+			}
+			sv.tick(now)
+		}
+	}
+}
+
+func (sv *Service) tick(now time.Time) {
+	for _, a := range sv.all() {
+		if a.sleep(now.Add(-sleepAfter)) {
+			sv.remove(a)
+		} else if !a.empty.Load() {
+			a.post(event{do: func(r *room) { r.pingSilent(pingAfter) }})
+		}
+	}
+	sv.store.expire(now, sv.limits, sv.kept())
+}
+
+// sweep ends temporary rooms that were left over by a crash, and that nobody came back to.
+func (sv *Service) sweep() {
+	sv.mu.Lock()
+	var names []string
+	for name, r := range sv.index {
+		if !r.Config.Persistent || r.Locked {
+			names = append(names, name)
+		}
+	}
+	sv.mu.Unlock()
+	for _, name := range names {
+		addr, err := jid.New(name, sv.o.Domain, "")
+		if err != nil {
+			continue
+		}
+		sv.mu.Lock()
+		a := sv.actors[name]
+		if a == nil {
+			a = &actor{sv: sv, addr: addr}
+			sv.actors[name] = a
+		}
+		sv.mu.Unlock()
+		a.post(event{do: func(r *room) { r.afterLeaving(jid.JID{}) }})
+	}
+}
+
+func (sv *Service) stop() {
+	sv.mu.Lock()
+	sv.closed = true
+	sv.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, a := range sv.all() {
+		wg.Add(1)
+		if a.post(event{do: func(r *room) { r.shutDown(); wg.Done() }}) != nil {
+			wg.Done()
+		}
+	}
+	wg.Wait()
+	for _, a := range sv.all() {
+		for !a.idle() {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	sv.reads.Wait()
+}
+
+// idle tells if nothing is under way.
+func (a *actor) idle() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.running && a.pending.Load() == 0
+}
+
+// kept are all rooms as they are stored.
+func (sv *Service) kept() []saveRoom {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	all := make([]saveRoom, 0, len(sv.index))
+	for _, r := range sv.index {
+		all = append(all, r)
+	}
+	return all
+}

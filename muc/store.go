@@ -1,0 +1,266 @@
+package muc
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+
+	_ "modernc.org/sqlite" // the driver of Store
+)
+
+// A Store keeps rooms and their archives in an SQLite file. It is safe for concurrent
+// use. What is committed survives a crash of the program, and of the machine.
+type Store struct {
+	db     *sql.DB
+	work   chan *job
+	ended  chan struct{}
+	failed error // of the last commit; the committer's
+}
+
+// migrations make a database of one version that of the next (PRAGMA user_version).
+var migrations = []string{`
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE room (
+	name    TEXT PRIMARY KEY,
+	config  TEXT NOT NULL, -- JSON
+	creator TEXT NOT NULL,
+	locked  INTEGER NOT NULL,
+	subject TEXT NOT NULL, -- JSON
+	last_id INTEGER NOT NULL DEFAULT 0 -- no message before this one is kept
+);
+CREATE TABLE affiliate (
+	room   TEXT NOT NULL,
+	jid    TEXT NOT NULL,
+	level  INTEGER NOT NULL,
+	nick   TEXT NOT NULL,
+	reason TEXT NOT NULL,
+	PRIMARY KEY (room, jid)
+) WITHOUT ROWID;
+CREATE TABLE message (
+	room     TEXT NOT NULL,
+	id       INTEGER NOT NULL, -- microseconds since 1970
+	nick     TEXT NOT NULL,
+	jid      TEXT NOT NULL,
+	occupant TEXT NOT NULL,
+	body     TEXT NOT NULL,
+	xml      BLOB NOT NULL,
+	PRIMARY KEY (room, id)
+) WITHOUT ROWID;
+CREATE TABLE vcard (room TEXT PRIMARY KEY, xml BLOB NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;
+`}
+
+// OpenStore opens or makes the file.
+func OpenStore(file string) (*Store, error) {
+	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)"}}
+	db, err := sql.Open("sqlite", "file:"+file+"?"+q.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("muc: %w", err)
+	}
+	st := &Store{db: db, work: make(chan *job, maxJobs), ended: make(chan struct{})}
+	if err := st.migrate(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("muc: %s: %w", file, err)
+	}
+	go st.commitAll()
+	return st, nil
+}
+
+func (st *Store) migrate() error {
+	var version int
+	if err := st.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > len(migrations) {
+		return errors.New("it was written by a newer Allium")
+	}
+	for ; version < len(migrations); version++ {
+		tx, err := st.db.Begin()
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(migrations[version]); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		if _, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", version+1)); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close commits what waits and closes the file. Nothing may be given to the store any
+// more.
+func (st *Store) Close() error {
+	close(st.work)
+	<-st.ended
+	return st.db.Close()
+}
+
+// secret is a random key that is made once.
+func (st *Store) secret(name string) ([]byte, error) {
+	key := make([]byte, 32)
+	rand.Read(key)
+	if _, err := st.db.Exec("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, key); err != nil {
+		return nil, err
+	}
+	err := st.db.QueryRow("SELECT value FROM meta WHERE name = ?", name).Scan(&key)
+	return key, err
+}
+
+// A saved is a room as it is stored, without archive.
+type saved struct {
+	saveRoom
+	affiliates map[string]affiliate
+	avatar     string
+	lastID     int64
+}
+
+// rooms are all rooms, without affiliates.
+func (st *Store) rooms() ([]saveRoom, error) {
+	rows, err := st.db.Query("SELECT name, config, creator, locked, subject FROM room")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []saveRoom
+	for rows.Next() {
+		r, err := scanRoom(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+func scanRoom(scan func(...any) error, more ...any) (saveRoom, error) {
+	var r saveRoom
+	var config, subject []byte
+	if err := scan(append([]any{&r.Name, &config, &r.Creator, &r.Locked, &subject}, more...)...); err != nil {
+		return r, err
+	}
+	return r, errors.Join(json.Unmarshal(config, &r.Config), json.Unmarshal(subject, &r.Subject))
+}
+
+// load reads a room.
+func (st *Store) load(name string) (*saved, error) {
+	s := &saved{affiliates: map[string]affiliate{}}
+	row := st.db.QueryRow("SELECT name, config, creator, locked, subject, last_id FROM room WHERE name = ?", name)
+	var err error
+	if s.saveRoom, err = scanRoom(row.Scan, &s.lastID); err != nil {
+		return nil, err
+	}
+	rows, err := st.db.Query("SELECT jid, level, nick, reason FROM affiliate WHERE room = ?", name)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var j string
+		var a affiliate
+		if err := rows.Scan(&j, &a.level, &a.nick, &a.reason); err != nil {
+			return nil, err
+		}
+		s.affiliates[j] = a
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	err = st.db.QueryRow("SELECT hash FROM vcard WHERE room = ?", name).Scan(&s.avatar)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return s, err
+}
+
+// A transaction is what changes are applied in.
+type transaction struct {
+	ctx context.Context
+	tx  *sql.Tx
+}
+
+func (t *transaction) exec(query string, args ...any) error {
+	_, err := t.tx.ExecContext(t.ctx, query, args...)
+	return err
+}
+
+// saveRoom stores a room itself.
+type saveRoom struct {
+	Name    string
+	Config  Config
+	Creator string
+	Locked  bool
+	Subject subject
+}
+
+func (c saveRoom) apply(t *transaction) error {
+	config, err := json.Marshal(c.Config)
+	if err != nil {
+		return err
+	}
+	subject, err := json.Marshal(c.Subject)
+	if err != nil {
+		return err
+	}
+	return t.exec(`INSERT INTO room (name, config, creator, locked, subject) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET config = excluded.config, creator = excluded.creator,
+		locked = excluded.locked, subject = excluded.subject`, c.Name, string(config), c.Creator, c.Locked, string(subject))
+}
+
+// dropRoom forgets a room with all that belongs to it.
+type dropRoom struct{ Name string }
+
+func (c dropRoom) apply(t *transaction) error {
+	for _, table := range []string{"affiliate", "message", "vcard"} {
+		if err := t.exec("DELETE FROM "+table+" WHERE room = ?", c.Name); err != nil {
+			return err
+		}
+	}
+	return t.exec("DELETE FROM room WHERE name = ?", c.Name)
+}
+
+// saveAffiliate stores an affiliation; None without nickname is forgotten.
+type saveAffiliate struct {
+	Room, JID    string
+	Level        Affiliation
+	Nick, Reason string
+}
+
+func (c saveAffiliate) apply(t *transaction) error {
+	if c.Level == None && c.Nick == "" {
+		return t.exec("DELETE FROM affiliate WHERE room = ? AND jid = ?", c.Room, c.JID)
+	}
+	return t.exec(`INSERT INTO affiliate (room, jid, level, nick, reason) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (room, jid) DO UPDATE SET level = excluded.level, nick = excluded.nick, reason = excluded.reason`,
+		c.Room, c.JID, int(c.Level), c.Nick, c.Reason)
+}
+
+// saveMessage puts a message into the archive.
+type saveMessage struct {
+	Room, Nick, JID, OccupantID, Body string
+	ID                                int64
+	XML                               []byte // without recipient, default namespace NSAccept
+}
+
+func (c saveMessage) apply(t *transaction) error {
+	return t.exec("INSERT INTO message (room, id, nick, jid, occupant, body, xml) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		c.Room, c.ID, c.Nick, c.JID, c.OccupantID, c.Body, c.XML)
+}
+
+// saveVCard stores the vCard of a room.
+type saveVCard struct {
+	Room, Hash string
+	XML        []byte
+}
+
+func (c saveVCard) apply(t *transaction) error {
+	return t.exec(`INSERT INTO vcard (room, xml, hash) VALUES (?, ?, ?)
+		ON CONFLICT (room) DO UPDATE SET xml = excluded.xml, hash = excluded.hash`, c.Room, c.XML, c.Hash)
+}

@@ -1,0 +1,62 @@
+package muc
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"database/sql"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// vcardGet answers with the vCard of the room (XEP-0486 §3).
+func (r *room) vcardGet(_ *session, s *component.Stanza) error {
+	name := r.addr.Localpart()
+	r.out.reads = append(r.out.reads, func(st *Store) (func(*room), error) {
+		var xml []byte
+		err := st.db.QueryRow("SELECT xml FROM vcard WHERE room = ?", name).Scan(&xml)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+		return func(r *room) {
+			if err != nil {
+				r.refuse(s, errNotFound)
+				return
+			}
+			d := component.NewDraft(s.Result(), xml, nil, nil)
+			r.copy(d, component.NewRecipient(s.From), true)
+		}, nil
+	})
+	return nil
+}
+
+// vcardSet sets the vCard, and with it the picture, of the room (XEP-0486 §3).
+func (r *room) vcardSet(_ *session, s *component.Stanza) error {
+	if r.affiliation(s.From.Bare()) < Owner {
+		return errForbidden
+	}
+	card := s.Payload()
+	xml := component.AppendNodes(nil, []component.Node{card.Node()})
+	if len(xml) > r.limits.VCard {
+		return fail(stanza.Modify, stanza.PolicyViolation, "The vCard is too large.")
+	}
+	hash := ""
+	if data := card.Child(NSVCard, "PHOTO").Child(NSVCard, "BINVAL").Text(); data != "" {
+		picture, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(data), ""))
+		if err != nil {
+			return errBadRequest
+		}
+		sum := sha1.Sum(picture) // what XEP-0153 asks for
+		hash = hex.EncodeToString(sum[:])
+	}
+	r.avatar = hash
+	r.change(saveVCard{Room: r.addr.Localpart(), Hash: hash, XML: bytes.Clone(xml)})
+	r.result(s)
+	r.tellCodes([]int{104})
+	return nil
+}
