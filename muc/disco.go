@@ -43,7 +43,7 @@ func (r *room) discoInfo(ses *session, s *component.Stanza) error {
 	choose(c.NonAnon, "muc_nonanonymous", "muc_semianonymous")
 	choose(c.Protected, "muc_passwordprotected", "muc_unsecured")
 	choose(c.Persistent, "muc_persistent", "muc_temporary")
-	if c.Archive {
+	if r.archives() {
 		q.Add(feature(NSMAM), feature(NSMAMExtended))
 	}
 	q.Add(r.roomInfo())
@@ -100,7 +100,7 @@ func (r *room) discoItems(ses *session, s *component.Stanza) error {
 	q := component.NewElement(component.NSDiscoItem, "query")
 	if ses != nil || r.cfg.Public && !r.cfg.MembersOnly && !r.cfg.Protected || r.affiliation(s.From.Bare()) >= Member {
 		for _, o := range r.list {
-			if r.cfg.Broadcast.Has(o.role) {
+			if r.cfg.Broadcast.Has(o.role) || ses != nil && r.visibleTo(ses.occ, o, o.role) {
 				q.Add(component.NewElement(component.NSDiscoItem, "item").With("jid", o.addr.String()))
 			}
 		}
