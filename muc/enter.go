@@ -56,11 +56,7 @@ func (r *room) handlePresence(ses *session, s *component.Stanza) error {
 		return err
 	}
 	if nick != ses.occ.nick {
-		if err := r.changeNick(ses, s, payload); err != nil || x == nil {
-			return err
-		}
-		r.welcome(ses, s, x, nil)
-		return nil
+		return r.changeNick(ses, s, x, payload)
 	}
 	if x != nil {
 		r.synchronise(ses, s, x, payload)

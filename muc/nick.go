@@ -43,8 +43,9 @@ func (r *room) registered(nick string) (bare string, ok bool) {
 }
 
 // changeNick changes the nickname of a user (XEP-0045 §7.6). If the user has more
-// sessions with the old one, they keep it.
-func (r *room) changeNick(ses *session, s *component.Stanza, payload []byte) error {
+// sessions with the old one, they keep it. A client that asks to enter has lost its state,
+// and gets it.
+func (r *room) changeNick(ses *session, s *component.Stanza, x *component.Element, payload []byte) error {
 	nick, o := s.To.Resourcepart(), ses.occ
 	if err := r.checkNick(nick); err != nil {
 		return err
@@ -59,7 +60,8 @@ func (r *room) changeNick(ses *session, s *component.Stanza, payload []byte) err
 		return errFull
 	}
 	if len(o.sessions) > 1 || r.nicks[nick] != nil {
-		return r.splitNick(ses, s, payload)
+		r.splitNick(ses, s, x, payload)
+		return nil
 	}
 	gone := notice{typ: string(stanza.UnavailablePresence), id: s.ID, nick: nick, codes: []int{303}}
 	others, own := r.draftOf(o, gone, false), r.draftOf(o, gone, true)
@@ -69,13 +71,23 @@ func (r *room) changeNick(ses *session, s *component.Stanza, payload []byte) err
 	o.nick, o.addr = nick, s.To
 	r.nicks[nick] = o
 	ses.payload, ses.lang = payload, s.Lang
-	r.announce(o, notice{id: s.ID}, o.role)
+	r.renamed(ses, s, x)
 	return nil
+}
+
+// renamed shows who has a new nickname, and all to it if it asks for that.
+func (r *room) renamed(ses *session, s *component.Stanza, x *component.Element) {
+	if x == nil {
+		r.announce(ses.occ, notice{id: s.ID}, ses.occ.role)
+		return
+	}
+	r.retell(ses.occ, ses)
+	r.welcome(ses, s, x, nil)
 }
 
 // splitNick moves one of several sessions to another nickname, or joins one to those that
 // have the nickname.
-func (r *room) splitNick(ses *session, s *component.Stanza, payload []byte) error {
+func (r *room) splitNick(ses *session, s *component.Stanza, x *component.Element, payload []byte) {
 	old := ses.occ
 	gone := notice{typ: string(stanza.UnavailablePresence), id: s.ID, nick: s.To.Resourcepart(), codes: []int{303}}
 	r.copy(r.draftOf(old, gone, true), ses.to, true)
@@ -90,9 +102,10 @@ func (r *room) splitNick(ses *session, s *component.Stanza, payload []byte) erro
 	o.sessions = append(o.sessions, ses)
 	o.shown = ses
 	r.sessions[s.From.String()] = ses
-	r.look(ses, old)
-	r.announce(o, notice{id: s.ID}, o.role)
-	return nil
+	if x == nil {
+		r.look(ses, old)
+	}
+	r.renamed(ses, s, x)
 }
 
 // look shows a session what it sees as the occupant that it is now, and did not see, or

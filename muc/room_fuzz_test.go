@@ -2,6 +2,7 @@ package muc
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -146,45 +147,52 @@ func FuzzRoom(f *testing.F) {
 	f.Add(append([]byte{4, 1}, seed...))
 	f.Add(append(append([]byte{0, 1}, seed...), 1, 0, 1, 11, 0, 0, 0, 1, 17, 0, 0, 1, 1))
 	f.Add(append(append([]byte{1, 1}, seed...), 1, 1, 1, 0, 0, 1, 0, 3, 5, 0, 0, 0, 0, 23, 1, 1, 1, 1))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		s := &script{rest: data}
-		now := time.Date(1610, 4, 20, 0, 0, 0, 0, time.UTC)
-		sv := &settings{key: []byte("key"), limits: Limits{MessageRate: -1, PresenceRate: -1, VoiceRate: -1, Occupants: 6}.orDefault(),
-			admin: func(jid.JID) bool { return false }, creator: func(jid.JID) bool { return true }}
-		r := newRoom(sv, jid.MustParse(fuzzed), KindConfig(KindNames()[s.next(5)]))
-		r.creator, r.locked, r.now = "owner@"+users, true, now
-		r.affiliate(r.creator, affiliate{level: Owner})
-		r.out = output{}
-		w := newWatcher(t, r)
-		step := func(xml string) {
-			knew := map[string]bool{} // who may know real JIDs
-			for _, o := range r.list {
-				knew[o.bare.String()] = r.seesJIDs(o) || o.affiliation >= Admin
-			}
-			for j, a := range r.affiliates {
-				knew[j] = knew[j] || a.level >= Admin
-			}
-			now = now.Add(10 * time.Second)
-			st := parseOne(t, xml)
-			r.handle(st, now)
-			w.handled(parseOne(t, xml), knew)
+	random := rand.NewChaCha8([32]byte{})
+	for range 100 {
+		long := make([]byte, 1000)
+		random.Read(long)
+		f.Add(long)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { runScript(t, &script{rest: data}) })
+}
+
+func runScript(t *testing.T, s *script) {
+	now := time.Date(1610, 4, 20, 0, 0, 0, 0, time.UTC)
+	sv := &settings{key: []byte("key"), limits: Limits{MessageRate: -1, PresenceRate: -1, VoiceRate: -1, Occupants: 6}.orDefault(),
+		admin: func(jid.JID) bool { return false }, creator: func(jid.JID) bool { return true }}
+	r := newRoom(sv, jid.MustParse(fuzzed), KindConfig(KindNames()[s.next(5)]))
+	r.creator, r.locked, r.now = "owner@"+users, true, now
+	r.affiliate(r.creator, affiliate{level: Owner})
+	r.out = output{}
+	w := newWatcher(t, r)
+	step := func(xml string) {
+		knew := map[string]bool{} // who may know real JIDs
+		for _, o := range r.list {
+			knew[o.bare.String()] = r.seesJIDs(o) || o.affiliation >= Admin
 		}
-		step("<presence from='owner@" + users + "/1' to='" + fuzzed + "/o'><x xmlns='" + NSMUC + "'/></presence>")
-		if s.next(4) > 0 {
-			step("<iq type='set' id='unlock' from='owner@" + users + "/1' to='" + fuzzed + "'><query xmlns='" + NSOwner + "'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
+		for j, a := range r.affiliates {
+			knew[j] = knew[j] || a.level >= Admin
 		}
-		for len(s.rest) > 0 && !r.gone && s.n < 200 {
-			step(s.stanza())
-			if s.n%16 == 15 {
-				r.pingSilent(time.Minute)
-				w.handled(nil, nil)
-			}
-		}
-		if !r.gone {
-			r.shutDown()
+		now = now.Add(10 * time.Second)
+		st := parseOne(t, xml)
+		r.handle(st, now)
+		w.handled(parseOne(t, xml), knew)
+	}
+	step("<presence from='owner@" + users + "/1' to='" + fuzzed + "/o'><x xmlns='" + NSMUC + "'/></presence>")
+	if s.next(4) > 0 {
+		step("<iq type='set' id='unlock' from='owner@" + users + "/1' to='" + fuzzed + "'><query xmlns='" + NSOwner + "'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
+	}
+	for len(s.rest) > 0 && !r.gone && s.n < 200 {
+		step(s.stanza())
+		if s.n%16 == 15 {
+			r.pingSilent(time.Minute)
 			w.handled(nil, nil)
 		}
-	})
+	}
+	if !r.gone {
+		r.shutDown()
+		w.handled(nil, nil)
+	}
 }
 
 func parseOne(t *testing.T, xml string) *component.Stanza {
