@@ -2,6 +2,7 @@ package muc
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -85,7 +86,7 @@ func (r *room) roomInfo() *component.Element {
 		add("muc#roominfo_pubsub", "text-single", "Associated pubsub node", c.PubSub)
 	}
 	if r.avatar != "" {
-		add("muc#roominfo_avatarhash", "text-multi", "Hash of the picture", r.avatar)
+		add("muc#roominfo_avatarhash", "text-multi", "Hash of the picture", strings.Fields(r.avatar)...)
 	}
 	return f.Element()
 }

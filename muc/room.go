@@ -36,7 +36,7 @@ type room struct {
 
 	subject subject
 	history []past
-	avatar  string // hash of the picture in the vCard (XEP-0486), "" if there is none
+	avatar  string // hashes of the pictures in the vCard (XEP-0486), "" if there is none
 	lastID  int64
 	serial  uint32
 
