@@ -118,7 +118,7 @@ func (r *room) probe(ses *session, s *component.Stanza) error {
 	if o == nil || !r.visibleTo(ses.occ, o) {
 		return errNotFound
 	}
-	r.copy(r.current(o), ses.to, r.seesJIDs(ses.occ))
+	r.copy(r.current(o), ses.to, r.seesJIDs(ses.occ) || o == ses.occ)
 	return nil
 }
 

@@ -168,7 +168,7 @@ func runScript(t *testing.T, s *script) {
 	step := func(xml string) {
 		knew := map[string]bool{} // who may know real JIDs
 		for _, o := range r.list {
-			knew[o.bare.String()] = r.seesJIDs(o) || o.affiliation >= Admin
+			knew[o.bare.String()] = knew[o.bare.String()] || r.seesJIDs(o) || o.affiliation >= Admin
 		}
 		for j, a := range r.affiliates {
 			knew[j] = knew[j] || a.level >= Admin

@@ -160,7 +160,7 @@ func (w *watcher) anonymous(s *component.Stanza, knew map[string]bool) {
 		return // it tells who was invited, to who invited
 	}
 	xml := strings.ReplaceAll(s.String(), bare, "")
-	require.NotContains(w.t, xml, "@"+users, "for %s", bare)
+	require.NotContains(w.t, xml, "@"+users, "for %s after %v", bare, w.handling)
 }
 
 // check compares what everybody believes with how the room is.
