@@ -115,6 +115,10 @@ func (r *room) probe(ses *session, s *component.Stanza) error {
 		return nil
 	}
 	o := r.nicks[nick]
+	if bare, ok := r.registered(nick); o == nil && ok && r.cfg.ShowMembers && r.affiliates[bare].level >= Member {
+		r.copy(r.absentee(nick, bare), ses.to, r.seesJIDs(ses.occ))
+		return nil
+	}
 	if o == nil || !r.visibleTo(ses.occ, o) {
 		return errNotFound
 	}
