@@ -149,7 +149,7 @@ func FuzzRoom(f *testing.F) {
 	f.Add(append(append([]byte{1, 1}, seed...), 1, 1, 1, 0, 0, 1, 0, 3, 5, 0, 0, 0, 0, 23, 1, 1, 1, 1))
 	random := rand.NewChaCha8([32]byte{})
 	for range 30 {
-		long := make([]byte, 1000)
+		long := make([]byte, 400)
 		random.Read(long)
 		f.Add(long)
 	}
@@ -182,7 +182,7 @@ func runScript(t *testing.T, s *script) {
 	if s.next(4) > 0 {
 		step("<iq type='set' id='unlock' from='owner@" + users + "/1' to='" + fuzzed + "'><query xmlns='" + NSOwner + "'><x xmlns='jabber:x:data' type='submit'/></query></iq>")
 	}
-	for len(s.rest) > 0 && !r.gone && s.n < 200 {
+	for len(s.rest) > 0 && !r.gone && s.n < 100 {
 		step(s.stanza())
 		if s.n%16 == 15 {
 			r.pingSilent(time.Minute)
