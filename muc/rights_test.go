@@ -144,7 +144,8 @@ func cast(t *testing.T, actor, target string) *room {
 		creator: func(jid.JID) bool { return true }}, jid.MustParse("coven@"+domain), KindConfig("open"))
 	r.affiliate("else@shakespeare.lit", affiliate{level: Owner})
 	for i, j := range []jid.JID{actorJID, targetJID} {
-		affiliation, role, _ := strings.Cut([]string{actor, target}[i], "/")
+		who := []string{actor, target}[i]
+		affiliation, role, _ := strings.Cut(who, "/")
 		r.affiliate(j.Bare().String(), affiliate{level: affiliations[affiliation]})
 		if role == "absent" {
 			continue
@@ -153,7 +154,8 @@ func cast(t *testing.T, actor, target string) *room {
 		r.handle(&component.Stanza{Kind: component.Presence, From: j, To: r.nickJID(nick),
 			Nodes: []component.Node{component.NewElement(NSMUC, "x").Node()}}, time.Now())
 		require.NotNil(t, r.nicks[nick])
-		r.nicks[nick].role = roles[role]
+		r.setRole(r.nicks[nick], roles[role], "", "")()
+		require.Equal(t, who, r.nicks[nick].affiliation.String()+"/"+r.nicks[nick].role.String())
 	}
 	r.out = output{}
 	return r
