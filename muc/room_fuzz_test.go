@@ -123,7 +123,8 @@ func (s *script) stanza() string {
 			"<query xmlns='"+NSAdmin+"'><item affiliation='member'/></query>", "<query xmlns='"+NSAdmin+"'><item role='participant'/></query>",
 			"<query xmlns='"+NSOwner+"'/>", "<query xmlns='"+NSRegister+"'/>", "<unknown xmlns='urn:x'/>"))
 	}
-	return iq("error", fuzzed, "<error type='cancel'><"+s.pick("item-not-found", "feature-not-implemented")+" xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>")
+	gone := "<error type='cancel'><" + s.pick("item-not-found", "service-unavailable", "feature-not-implemented") + " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+	return strings.Replace(s.pick(iq("error", fuzzed, gone), message("error", fuzzed, gone)), "id='", "id='"+ghostID, 1)
 }
 
 // items are those of a request that changes roles and affiliations.
@@ -157,7 +158,7 @@ func FuzzRoom(f *testing.F) {
 }
 
 func runScript(t *testing.T, s *script) {
-	now := time.Date(1610, 4, 20, 0, 0, 0, 0, time.UTC)
+	now := time.Date(2010, 4, 20, 0, 0, 0, 0, time.UTC)
 	sv := &settings{key: []byte("key"), limits: Limits{MessageRate: -1, PresenceRate: -1, VoiceRate: -1, Occupants: 6}.orDefault(),
 		admin: func(jid.JID) bool { return false }, creator: func(jid.JID) bool { return true }}
 	r := newRoom(sv, jid.MustParse(fuzzed), KindConfig(KindNames()[s.next(5)]))

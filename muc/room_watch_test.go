@@ -83,6 +83,9 @@ func (w *watcher) got(s *component.Stanza, entering bool) {
 	case s.Kind == component.Message && s.Type == "groupchat" && s.Child(NSHints, "no-store") == nil:
 		w.is(c.in, "%s is not in the room and gets %v", j, s)
 		w.groupchat(s, c)
+	case s.Kind == component.Message && s.Type != "error" && s.To.Resourcepart() != "", s.IsRequest() && s.To.Resourcepart() != "":
+		invited := s.Child(NSUser, "x").Child(NSUser, "invite") != nil
+		w.is(c.in || invited, "%s is not in the room and gets %v", j, s)
 	case s.Kind != component.Presence || nick == "" || s.Type != "" && s.Type != "unavailable":
 	case !c.in && !entering:
 		lost := s.Type == "unavailable" && slices.Contains(codes, "333") && w.handling != nil && s.To.Equal(w.handling.From)
