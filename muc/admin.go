@@ -102,7 +102,8 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 	for _, item := range items {
 		a, err := r.checkItem(s.From.Bare(), item)
 		if err != nil {
-			return err
+			r.refuseItem(s, item, err)
+			return nil
 		}
 		a.inviter = r.addr
 		if ses != nil {
@@ -134,3 +135,11 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 }
 
 const maxItems = 1000
+
+// refuseItem answers a request with an error, and with the item it is because of (XEP-0045
+// §8.4).
+func (r *room) refuseItem(s *component.Stanza, item *component.Element, err error) {
+	e := s.Error(err)
+	e.Nodes = append([]component.Node{component.NewElement(NSAdmin, "query", item.Node()).Node()}, e.Nodes...)
+	r.send(e)
+}

@@ -58,6 +58,20 @@ func TestRegister(t *testing.T) {
 	require.Equal(t, "thirdwitch", q.Child(NSRegister, "username").Text())
 }
 
+// XEP-0045 §7.10: members, admins and owners register too, and stay what they are.
+func TestRegisterOfMembers(t *testing.T) {
+	for _, affiliation := range []string{"member", "admin", "owner"} {
+		w := newCoven(t)
+		w.grant(bare(hag), affiliation)
+		require.Nil(t, w.get(hag, "coven", registerQuery).Payload().Child(NSRegister, "registered"), "no nickname yet")
+		out := w.register(hag, "coven", "thirdwitch")
+		require.Equal(t, component.Presence, to(out, hag)[0].Kind, "before the answer")
+		require.Contains(t, seen(out, hag, "thirdwitch"), affiliation+"/")
+		w.did(out, hag)
+		require.Contains(t, w.adminList(crone1, "coven", "affiliation", affiliation), bare(hag)+" thirdwitch")
+	}
+}
+
 // XEP-0045 §7.10: what is refused.
 func TestRegisterRefused(t *testing.T) {
 	w := newWorld(t)
