@@ -101,9 +101,12 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 	todo := make([]action, 0, len(items))
 	for _, item := range items {
 		a, err := r.checkItem(s.From.Bare(), item)
-		if err != nil {
+		switch {
+		case err != nil && a.isRole:
 			r.refuseItem(s, item, err)
 			return nil
+		case err != nil:
+			return err
 		}
 		a.inviter = r.addr
 		if ses != nil {
@@ -136,8 +139,8 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 
 const maxItems = 1000
 
-// refuseItem answers a request with an error, and with the item it is because of (XEP-0045
-// §8.4).
+// refuseItem answers a request for roles with an error, and with the item it is because of
+// (XEP-0045 §8.4).
 func (r *room) refuseItem(s *component.Stanza, item *component.Element, err error) {
 	e := s.Error(err)
 	e.Nodes = append([]component.Node{component.NewElement(NSAdmin, "query", item.Node()).Node()}, e.Nodes...)
