@@ -15,7 +15,7 @@ func (r *room) adminGet(ses *session, s *component.Stanza) error {
 	q := component.NewElement(NSAdmin, "query")
 	if name, ok := items[0].LookupAttr("affiliation"); ok {
 		level, known := affiliations[name]
-		if !known {
+		if !known || level == None { // of which there is no list (§5.2)
 			return errBadRequest
 		}
 		if !r.mayReadList(ses, s.From.Bare(), level) {
@@ -56,8 +56,6 @@ func (r *room) adminGet(ses *session, s *component.Stanza) error {
 func (r *room) mayReadList(ses *session, bare jid.JID, level Affiliation) bool {
 	own := r.affiliation(bare)
 	switch {
-	case level == None:
-		return false
 	case own == Owner, own == Admin && level <= Member:
 		return true
 	case level < Member || !r.cfg.NonAnon:
