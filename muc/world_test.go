@@ -104,13 +104,23 @@ func (w *world) send(xml string) []*component.Stanza {
 	return out
 }
 
+// idle tells if no room does anything.
+func (w *world) idle() bool {
+	for _, a := range w.sv.all() {
+		if !a.idle() {
+			return false
+		}
+	}
+	return true
+}
+
 // settle waits until nothing is under way.
 func (w *world) settle() {
 	for {
-		quiet := true
-		w.sv.reads.Wait()
-		for _, a := range w.sv.all() {
-			quiet = quiet && a.idle()
+		quiet := w.idle()
+		if quiet { // else one of them may be about to read
+			w.sv.reads.Wait()
+			quiet = w.idle() // after what they have read
 		}
 		stored := make(chan struct{}) // also what rooms wanted that are no more
 		w.st.submit(nil, func(error) { close(stored) })
