@@ -187,7 +187,7 @@ func (r *room) admit(s *component.Stanza, x *component.Element, payload []byte, 
 		if len(r.list) >= r.limits.Occupants && aff < Owner {
 			return fail(stanza.Wait, stanza.ServiceUnavailable, "The room is full.")
 		}
-		o = &occupant{nick: nick, addr: s.To, bare: bare, id: r.occupantID(bare), affiliation: aff, role: r.roleOf(aff)}
+		o = &occupant{nick: nick, addr: s.To, from: s.To.String(), bare: bare, id: r.occupantID(bare), affiliation: aff, role: r.roleOf(aff)}
 		o.hats = r.hatsOf(bare)
 		if role, ok := r.given[bare.String()]; ok && r.cfg.Moderated && aff < Admin {
 			o.role = role // §5.1
@@ -207,7 +207,7 @@ func (r *room) admit(s *component.Stanza, x *component.Element, payload []byte, 
 	if r.sessions == nil {
 		r.sessions = map[string]*session{}
 	}
-	r.sessions[s.From.String()] = ses
+	r.sessions[ses.to.String()] = ses
 	delete(r.invited, bare.String())
 	r.arrive(ses, s, x)
 	return nil
@@ -314,7 +314,7 @@ func (r *room) changeNick(ses *session, s *component.Stanza, payload []byte) err
 	r.toThoseWhoSaw(o, others)
 	r.copy(own, ses.to, true)
 	delete(r.nicks, o.nick)
-	o.nick, o.addr = nick, s.To
+	o.nick, o.addr, o.from = nick, s.To, s.To.String()
 	r.nicks[nick] = o
 	ses.payload, ses.lang = payload, s.Lang
 	r.announce(o, notice{id: s.ID}, o.role)
@@ -330,14 +330,14 @@ func (r *room) splitNick(ses *session, s *component.Stanza, payload []byte) erro
 	r.drop(ses, gone, false)
 	o := r.nicks[s.To.Resourcepart()]
 	if o == nil {
-		o = &occupant{nick: s.To.Resourcepart(), addr: s.To, bare: old.bare, id: old.id, role: old.role, affiliation: old.affiliation, hats: old.hats}
+		o = &occupant{nick: s.To.Resourcepart(), addr: s.To, from: s.To.String(), bare: old.bare, id: old.id, role: old.role, affiliation: old.affiliation, hats: old.hats}
 		r.nicks[o.nick] = o
 		r.list = append(r.list, o)
 	}
 	ses.occ, ses.payload, ses.lang = o, payload, s.Lang
 	o.sessions = append(o.sessions, ses)
 	o.shown = ses
-	r.sessions[s.From.String()] = ses
+	r.sessions[ses.to.String()] = ses
 	r.announce(o, notice{id: s.ID}, o.role)
 	return nil
 }

@@ -41,7 +41,7 @@ func (r *room) depart(ses *session, n notice) {
 // n; else, if retell, they are told what is there now.
 func (r *room) drop(ses *session, n notice, retell bool) {
 	o := ses.occ
-	delete(r.sessions, ses.to.JID.String())
+	delete(r.sessions, ses.to.String())
 	if len(o.sessions) == 1 {
 		d := r.draftOf(o, n, false)
 		r.toThoseWhoSaw(o, d)

@@ -64,7 +64,7 @@ func (r *room) messageDraft(o *occupant, s *component.Stanza) (*component.Draft,
 	after := make([]byte, 0, 256)
 	after = append(after, "<stanza-id xmlns='"+NSSID+"' id='"...)
 	after = strconv.AppendInt(after, id, 10)
-	after = component.AppendAttr(append(after, '\''), "by", r.addr.String())
+	after = component.AppendAttr(append(after, '\''), "by", r.self)
 	after = append(after, '/', '>')
 	after = appendOccupantID(after, o.id)
 	return r.fromOccupant(o, s, after), id
@@ -72,7 +72,7 @@ func (r *room) messageDraft(o *occupant, s *component.Stanza) (*component.Draft,
 
 // fromOccupant makes a draft of s as one from o, with more behind what s has and may have.
 func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *component.Draft {
-	by := r.addr.String()
+	by := r.self
 	nodes := slices.DeleteFunc(s.Nodes, func(n component.Node) bool {
 		e := n.Element
 		switch {
@@ -87,8 +87,8 @@ func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *com
 		}
 		return false
 	})
-	out := component.Stanza{Kind: s.Kind, From: o.addr, ID: s.ID, Type: s.Type, Lang: s.Lang, Nodes: nodes}
-	return component.NewDraft(&out, nil, nil, after)
+	out := component.Stanza{Kind: s.Kind, ID: s.ID, Type: s.Type, Lang: s.Lang, Nodes: nodes}
+	return component.NewDraftFrom(o.from, &out, nil, nil, after)
 }
 
 // nextID is the id of the next message in the archive: the time in microseconds, and

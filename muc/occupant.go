@@ -18,6 +18,7 @@ import (
 type occupant struct {
 	nick        string
 	addr        jid.JID // room@service/nick
+	from        string  // addr
 	bare        jid.JID // of the user
 	id          string  // XEP-0421
 	role        Role
@@ -70,7 +71,7 @@ type notice struct {
 
 // draftOf makes the presence of o; own has the codes of self-presence.
 func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
-	s := &component.Stanza{Kind: component.Presence, From: o.addr, Type: n.typ}
+	s := &component.Stanza{Kind: component.Presence, Type: n.typ}
 	before := make([]byte, 0, 512)
 	if n.typ == "" {
 		s.Lang = o.shown.lang
@@ -100,7 +101,7 @@ func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
 		if i > 0 {
 			full = append(append(full, "/><item affiliation='"...), item...)
 		}
-		full = component.AppendAttr(full, "jid", ses.to.JID.String())
+		full = component.AppendAttr(full, "jid", ses.to.String())
 	}
 	if len(o.sessions) == 0 {
 		full = component.AppendAttr(full, "jid", o.bare.String())
@@ -118,7 +119,7 @@ func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
 		after = appendHats(after, o.hats)
 	}
 	after = append(after, n.after...)
-	return component.NewDraft(s, before, full, after)
+	return component.NewDraftFrom(o.from, s, before, full, after)
 }
 
 // appendActor ends an item element with who did it and why (XEP-0045 §8.2).
@@ -209,7 +210,7 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 	r.announceOwn(o, n)
 	others := r.draftOf(o, n, false)
 	for _, ses := range o.sessions {
-		delete(r.sessions, ses.to.JID.String())
+		delete(r.sessions, ses.to.String())
 	}
 	r.forget(o)
 	return func() { r.toThoseWhoSaw(o, others) }

@@ -22,6 +22,7 @@ type settings struct {
 type room struct {
 	*settings
 	addr    jid.JID
+	self    string // addr
 	cfg     Config
 	creator string // bare JID
 	locked  bool   // until its creator has configured it (XEP-0045 §10.1.1)
@@ -68,7 +69,7 @@ type change interface{ apply(tx *transaction) error }
 type read func(st *Store) (func(r *room), error)
 
 func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
-	return &room{settings: sv, addr: addr, cfg: cfg}
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg}
 }
 
 // handle handles one stanza for the room.

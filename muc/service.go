@@ -43,6 +43,7 @@ type Service struct {
 	front *component.Service
 	reads sync.WaitGroup
 	slots chan struct{} // bounds what is read at a time
+	crew  crew
 
 	mu     sync.Mutex
 	actors map[string]*actor
@@ -73,7 +74,8 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4)}
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4),
+		crew: crew{make(chan *actor)}}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
