@@ -167,8 +167,9 @@ type CopySender interface {
 
 // AppendNodes appends nodes as they are written in a stream of components.
 func AppendNodes(dst []byte, nodes []Node) []byte {
+	var scope [8]binding
 	w := writer{dst: dst, content: NSAccept}
-	w.scope = append(w.buf[:0], binding{"xml", NSXML}, binding{"stream", NSStream}, binding{"", NSAccept})
+	w.scope = append(scope[:0], binding{"xml", NSXML}, binding{"stream", NSStream}, binding{"", NSAccept})
 	for i := range nodes {
 		if c := nodes[i].Element; c != nil {
 			w.element(c, true)

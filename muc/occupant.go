@@ -37,9 +37,8 @@ type session struct {
 	serial  uint32 // tells the sessions of an occupant apart
 	payload []byte // XML of the presence
 	lang    string
-	seen    int64 // Unix seconds
-	pinged  bool
-	joined  bool // has got everything that entering brings
+	seen    int64 // when it last said something, Unix seconds
+	asked   int64 // when it was last asked if it is there
 
 	messages, presences rateLimit
 }
@@ -213,11 +212,11 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 		delete(r.sessions, ses.to.String())
 	}
 	r.forget(o)
-	return func() { r.toThoseWhoSaw(o, others) }
+	return func() { r.toThoseWhoSee(o, others) }
 }
 
-// toThoseWhoSaw sends d to everybody who could see o.
-func (r *room) toThoseWhoSaw(o *occupant, d *component.Draft) {
+// toThoseWhoSee sends d to everybody else who can see o.
+func (r *room) toThoseWhoSee(o *occupant, d *component.Draft) {
 	for _, viewer := range r.list {
 		if viewer != o && r.visibleTo(viewer, o, o.role) {
 			r.toOccupant(viewer, d)
