@@ -152,13 +152,20 @@ func appendOccupantID(dst []byte, id string) []byte {
 	return append(dst, '\'', '/', '>')
 }
 
-// current is the presence of o as it is.
+// current is the presence of o as it is. In a small room it is written anew when it is
+// needed, which is seldom, and not kept.
 func (r *room) current(o *occupant) *component.Draft {
-	if o.draft == nil {
-		o.draft = r.draftOf(o, notice{}, false)
+	if o.draft != nil {
+		return o.draft
 	}
-	return o.draft
+	d := r.draftOf(o, notice{}, false)
+	if len(r.list) > smallRoom {
+		o.draft = d
+	}
+	return d
 }
+
+const smallRoom = 20 // occupants
 
 // visibleTo tells if viewer sees o's presence, with role as o's role (muc#roomconfig_presencebroadcast).
 func (r *room) visibleTo(viewer, o *occupant, role Role) bool {
