@@ -25,6 +25,7 @@ type deliveries struct {
 	next []int  // by person: the number of the message that is next
 	met  []bool // by person and occupant of the room: whether the presence has come
 
+	last    lastCopy
 	counts  deliveryCounts
 	replies []byte // to be sent
 }
@@ -40,41 +41,75 @@ func newDeliveries(rooms, size int) *deliveries {
 	return &deliveries{size: size, next: make([]int, rooms*size), met: make([]bool, rooms*size*size)}
 }
 
+// lastCopy is the copy of a message that was right: the others are the same, but for the
+// number of who gets it. With it most are checked by a comparison of octets.
+type lastCopy struct {
+	before, after []byte
+	room, number  int
+}
+
+// first checks the first stanza of data; ok is false if it is not all there.
+func (d *deliveries) first(data []byte) (rest []byte, ok bool, err error) {
+	if rest, ok = d.another(data); ok {
+		return rest, true, nil
+	}
+	s, rest, ok := cutStanza(data)
+	if ok {
+		err = d.take(s)
+	}
+	return rest, ok, err
+}
+
+// another tells if data begins with another copy of the last message, as it should be.
+func (d *deliveries) another(data []byte) (rest []byte, ok bool) {
+	if !bytes.HasPrefix(data, d.last.before) {
+		return data, false
+	}
+	to, rest, ok := cutNumber(data[len(d.last.before):], "user")
+	if !ok || !bytes.HasPrefix(rest, d.last.after) || to >= len(d.next) || to/d.size != d.last.room || d.last.number != d.next[to] {
+		return data, false
+	}
+	d.next[to]++
+	d.counts.copies++
+	return rest[len(d.last.after):], true
+}
+
 // take checks one stanza.
-func (d *deliveries) take(text []byte) error {
-	s := scanStanza(text)
+func (d *deliveries) take(s rawStanza) error {
 	if s.name == "iq" {
 		return d.takeIQ(s)
 	}
 	to, rest, ok := cutNumber(s.to, "user")
 	if !ok || string(rest) != "@"+peopleDomain+"/r" || to >= len(d.next) {
-		return fmt.Errorf("this is for nobody: %s", text)
+		return fmt.Errorf("this is for nobody: %s", s.text)
 	}
 	room, rest, ok := cutNumber(s.from, "room")
 	if !ok || room != to/d.size || !bytes.HasPrefix(rest, []byte("@"+roomsDomain)) {
-		return fmt.Errorf("this is from no room of user%d: %s", to, text)
+		return fmt.Errorf("this is from no room of user%d: %s", to, s.text)
 	}
 	occupant, rest, ok := cutNumber(rest[len("@"+roomsDomain):], "/n")
 	if ok && (len(rest) > 0 || occupant/d.size != room || occupant >= len(d.next)) {
-		return fmt.Errorf("there is no such occupant: %s", text)
+		return fmt.Errorf("there is no such occupant: %s", s.text)
 	}
 	switch {
 	case s.name == "presence" && ok:
 		return d.takePresence(to, occupant, s)
 	case s.name == "presence" && len(s.kind) == 0:
 		return nil // ejabberd's rooms have a presence of their own
-	case s.name == "message" && bytes.Contains(s.inner, []byte("<body>")):
-		if !ok {
-			return fmt.Errorf("a message that no occupant sent: %s", text)
-		}
-		return d.takeMessage(to, occupant, s)
-	case s.name == "message" && bytes.Contains(s.inner, []byte("<subject")):
+	case s.name != "message":
+		return fmt.Errorf("nobody expects this: %s", s.text)
+	}
+	_, body, isText := bytes.Cut(s.inner, []byte("<body>"))
+	switch {
+	case isText && ok:
+		return d.takeMessage(to, occupant, s, body)
+	case !isText && bytes.Contains(s.inner, []byte("<subject")):
 		d.counts.subjects++
 		return nil
-	case s.name == "message" && hasCode(s.inner, "104"):
+	case !isText && hasCode(s.inner, "104"):
 		return nil
 	}
-	return fmt.Errorf("nobody expects this: %s", text)
+	return fmt.Errorf("nobody expects this: %s", s.text)
 }
 
 func (d *deliveries) takePresence(to, occupant int, s rawStanza) error {
@@ -97,7 +132,7 @@ func (d *deliveries) takePresence(to, occupant int, s rawStanza) error {
 	return nil
 }
 
-func (d *deliveries) takeMessage(to, occupant int, s rawStanza) error {
+func (d *deliveries) takeMessage(to, occupant int, s rawStanza, body []byte) error {
 	room, rest, ok := cutNumber(s.id, "m")
 	number, rest, ok2 := cutNumber(rest, "-")
 	switch {
@@ -108,13 +143,14 @@ func (d *deliveries) takeMessage(to, occupant int, s rawStanza) error {
 	case number != d.next[to]:
 		return fmt.Errorf("user%d gets message %d and not %d: %s", to, number, d.next[to], s.text)
 	}
-	_, body, _ := bytes.Cut(s.inner, []byte("<body>"))
 	if len(body) < bodyOctets || !bytes.HasPrefix(body, s.id) ||
 		string(body[len(s.id):bodyOctets]) != filler[:bodyOctets-len(s.id)] || !bytes.HasPrefix(body[bodyOctets:], []byte("</body>")) {
 		return fmt.Errorf("the body is another: %s", s.text)
 	}
 	d.next[to]++
 	d.counts.copies++
+	_, after, _ := cutNumber(s.text[s.toAt:], "user")
+	d.last = lastCopy{append(d.last.before[:0], s.text[:s.toAt]...), append(d.last.after[:0], after...), room, number}
 	return nil
 }
 

@@ -48,11 +48,13 @@ func (l *limit) serve() {
 			return
 		}
 		rest := buf[:have+n]
-		for stanza := []byte(nil); ; {
-			if stanza, rest = cutStanza(rest); stanza == nil {
+		for {
+			var s rawStanza
+			var ok bool
+			if s, rest, ok = cutStanza(rest); !ok {
 				break
 			}
-			l.take(scanStanza(stanza))
+			l.take(s)
 		}
 		have = copy(buf, rest)
 		l.flush()

@@ -21,6 +21,7 @@ type people struct {
 	conn        net.Conn
 	rooms, size int
 	form        string // the fields of the form that configures a room
+	entered     int    // people
 	sent        int    // messages
 
 	mu      sync.Mutex
@@ -57,11 +58,12 @@ func (p *people) read() {
 		}
 		p.mu.Lock()
 		rest := buf[:have+n]
-		for stanza := []byte(nil); ; {
-			if stanza, rest = cutStanza(rest); stanza == nil {
+		for {
+			var ok bool
+			if rest, ok, err = p.got.first(rest); !ok {
 				break
 			}
-			if err := p.got.take(stanza); err != nil && p.err == nil {
+			if err != nil && p.err == nil {
 				p.err = err
 			}
 		}
@@ -117,18 +119,10 @@ func (p *people) ask(b testing.TB) {
 	}
 }
 
-// join makes all enter their rooms, and returns when all presences and subjects have come.
-func (p *people) join(b testing.TB) {
-	total := p.rooms * p.size
-	joined := 0
-	enter := func(user int) {
-		joined++
-		p.wait(b, "people to enter", func(d deliveryCounts) bool { return joined-d.own <= inFlight/p.size })
-		p.write(b, fmt.Appendf(nil, "<presence from='user%d@%s/r' to='room%d@%s/n%d'><x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x></presence>",
-			user, peopleDomain, user/p.size, roomsDomain, user))
-	}
-	for user := 0; user < total; user += p.size {
-		enter(user)
+// create makes the first of each room enter it, and configure it where it wants that.
+func (p *people) create(b testing.TB) {
+	for user := 0; user < p.rooms*p.size; user += p.size {
+		p.enter(b, user)
 	}
 	created := 0
 	p.wait(b, "the first of each room", func(d deliveryCounts) bool { created = d.created; return d.own == p.rooms })
@@ -136,12 +130,24 @@ func (p *people) join(b testing.TB) {
 		require.Equal(b, p.rooms, created)
 		p.configure(b)
 	}
+}
+
+// fill makes the others enter, and returns when all presences and subjects have come.
+func (p *people) fill(b testing.TB) {
+	total := p.rooms * p.size
 	for user := range total {
 		if user%p.size > 0 {
-			enter(user)
+			p.enter(b, user)
 		}
 	}
 	p.wait(b, "all presences and subjects", func(d deliveryCounts) bool { return d.presences == total*p.size && d.subjects == total })
+}
+
+func (p *people) enter(b testing.TB, user int) {
+	p.entered++
+	p.wait(b, "people to enter", func(d deliveryCounts) bool { return p.entered-d.own <= inFlight/p.size })
+	p.write(b, fmt.Appendf(nil, "<presence from='user%d@%s/r' to='room%d@%s/n%d'><x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x></presence>",
+		user, peopleDomain, user/p.size, roomsDomain, user))
 }
 
 // configure lets the first of each room have the room as it is, or as the form says.

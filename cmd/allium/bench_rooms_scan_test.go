@@ -8,95 +8,77 @@ import "bytes"
 type rawStanza struct {
 	name               string // "" for what is no stanza
 	from, to, id, kind []byte // as written, unescaped; kind is the attribute type
+	toAt               int    // where to begins
 	text               []byte // all of it
 	inner              []byte // what is between its tags
 }
 
-// cutStanza cuts the first stanza off data; it is nil if it is not all there.
-func cutStanza(data []byte) (stanza, rest []byte) {
+// cutStanza cuts the first stanza off data; ok is false if it is not all there.
+func cutStanza(data []byte) (s rawStanza, rest []byte, ok bool) {
 	start := bytes.IndexByte(data, '<')
 	if start < 0 {
-		return nil, nil
+		return s, nil, false
 	}
 	data = data[start:]
 	tag := bytes.IndexByte(data, '>')
-	switch {
-	case tag < 0:
-		return nil, data
-	case data[tag-1] == '/' || data[1] == '/':
-		return data[:tag+1], data[tag+1:]
+	if tag < 0 {
+		return s, data, false
 	}
-	last := closing(data[:tag])
-	end := bytes.Index(data[tag:], last)
-	if end < 0 {
-		return nil, data
-	}
-	end += tag + len(last)
-	return data[:end], data[end:]
-}
-
-var closeMessage, closePresence, closeIQ = []byte("</message>"), []byte("</presence>"), []byte("</iq>")
-
-// closing is the end tag to a start tag.
-func closing(tag []byte) []byte {
-	switch name := tagName(tag); string(name) {
-	case "message":
-		return closeMessage
-	case "presence":
-		return closePresence
-	case "iq":
-		return closeIQ
-	default:
-		return append(append([]byte("</"), name...), '>')
-	}
-}
-
-func tagName(tag []byte) []byte {
-	if end := bytes.IndexAny(tag, " />"); end > 0 {
-		return tag[1:end]
-	}
-	return tag[1:]
-}
-
-// scanStanza reads the start tag of a whole stanza.
-func scanStanza(text []byte) (s rawStanza) {
-	s.text = text
-	end := bytes.IndexByte(text, '>')
-	switch string(tagName(text[:end])) {
-	case "message":
-		s.name = "message"
-	case "presence":
-		s.name = "presence"
-	case "iq":
-		s.name = "iq"
-	default:
-		return s
-	}
-	if last := bytes.LastIndexByte(text, '<'); last > end {
-		s.inner = text[end+1 : last]
-	}
-	attrs := text[1+len(s.name) : end]
-	for {
-		equals := bytes.IndexByte(attrs, '=')
-		if equals < 0 || equals+2 > len(attrs) {
-			return s
+	name, closing := tagName(data[1:tag])
+	end := tag + 1
+	if len(closing) > 0 && data[tag-1] != '/' {
+		inner := bytes.Index(data[end:], closing)
+		if inner < 0 {
+			return s, data, false
 		}
-		name, value := bytes.TrimLeft(attrs[:equals], " "), attrs[equals+2:]
-		quote := bytes.IndexByte(value, attrs[equals+1])
+		s.inner = data[end : end+inner]
+		end += inner + len(closing)
+	}
+	s.name, s.text = name, data[:end]
+	s.attributes(data[:tag], 1+len(name))
+	return s, data[end:], true
+}
+
+var stanzaNames = []string{"message", "presence", "iq"}
+
+// closings are the end tags to the names.
+var closings = [][]byte{[]byte("</message>"), []byte("</presence>"), []byte("</iq>")}
+
+// tagName is the name in a start tag, and the end tag to it.
+func tagName(tag []byte) (name string, closing []byte) {
+	for i, name := range stanzaNames {
+		if len(tag) > len(name) && tag[len(name)] == ' ' && string(tag[:len(name)]) == name {
+			return name, closings[i]
+		}
+	}
+	return "", nil
+}
+
+// attributes reads the attributes of a start tag, which begin somewhere in it.
+func (s *rawStanza) attributes(tag []byte, begin int) {
+	end := len(tag)
+	tag = tag[begin:]
+	for len(tag) > 0 && tag[0] == ' ' {
+		equals := bytes.IndexByte(tag, '=')
+		if equals < 0 || equals+2 > len(tag) {
+			return
+		}
+		name, value := tag[1:equals], tag[equals+2:]
+		quote := bytes.IndexByte(value, tag[equals+1])
 		if quote < 0 {
-			return s
+			return
 		}
 		switch string(name) {
 		case "from":
 			s.from = value[:quote]
 		case "to":
-			s.to = value[:quote]
+			s.to, s.toAt = value[:quote], end-len(value)
 		case "id":
 			s.id = value[:quote]
 		case "type":
 			s.kind = value[:quote]
 		}
-		attrs = value[quote+1:]
+		tag = value[quote+1:]
 	}
 }
 

@@ -44,6 +44,8 @@ func (t *roomTable) addCPU(s *roomService, of string, n int, took roomsUse) {
 	}
 }
 
+var metricName = strings.NewReplacer(" ", "_", ",", "", ":", "") // makes a name one of a metric
+
 // print prints the medians, with their ratios to those of Prosody's and ejabberd's own
 // rooms, and of the limit on the same way, and reports them.
 func (t *roomTable) print(b *testing.B) {
@@ -62,7 +64,7 @@ func (t *roomTable) print(b *testing.B) {
 				}
 			}
 			fmt.Println()
-			b.ReportMetric(v, strings.ReplaceAll(row+"_"+name, " ", "_"))
+			b.ReportMetric(v, metricName.Replace(row+" "+name))
 		}
 	}
 	b.ReportMetric(0, "ns/op")

@@ -27,7 +27,6 @@ type roomService struct {
 	crowd int    // how many people come to its one room
 	form  string // the fields of the form that configures a room
 	venue *venue
-	empty int // octets of memory without a room
 }
 
 // roomServices are all. Where a host is between, fewer come, since letting them in takes
@@ -75,31 +74,41 @@ func roomsCrowd(b *testing.B) {
 	services := openAll(b)
 	for _, s := range services {
 		s.venue.live(1, s.crowd)
-		t.addCPU(s, "a presence of joins", s.crowd*s.crowd, s.measure(b, func() { s.venue.join(b) }))
-		s.venue.talk(b, 10)
-		settle()
+		t.addCPU(s, "a presence of joins", s.crowd*s.crowd, s.measure(b, func() { s.venue.create(b); s.venue.fill(b) }))
+	}
+	inTurns(b, t, services, 20, "copies a second", func(s *roomService) int { return s.crowd })
+	for _, s := range services {
 		if !s.venue.behindHost() {
-			t.add(s, "memory of an occupant, KiB", kibi(memory(b, s.venue.service)-s.empty)/float64(s.crowd))
 			t.add(s, "memory, peak, MiB", mebi(peakMemory(b, s.venue.service)))
 		}
 	}
-	inTurns(b, t, services, 20, "copies a second", func(s *roomService) int { return s.crowd })
 	t.print(b)
 }
 
 // roomsMany lets people join many small rooms, and talk in all.
 func roomsMany(b *testing.B) {
-	const rooms = 2000
-	t := newRoomTable(fmt.Sprintf("%d rooms of 5", rooms))
+	const rooms, size = 2000, 5
+	t := newRoomTable(fmt.Sprintf("%d rooms of %d", rooms, size))
 	services := openAll(b)
 	for _, s := range services {
-		s.venue.live(rooms, 5)
-		s.venue.join(b)
-		s.venue.talk(b, rooms*10)
-		settle()
-		if !s.venue.behindHost() {
-			t.add(s, "memory of a room after 10 messages, KiB", kibi(memory(b, s.venue.service)-s.empty)/rooms)
+		s.venue.live(rooms, size)
+		if s.venue.behindHost() {
+			s.venue.create(b)
+			s.venue.fill(b)
+			continue
 		}
+		empty := memory(b, s.venue.service)
+		grown := func(f func()) float64 {
+			f()
+			settle()
+			return kibi(memory(b, s.venue.service) - empty)
+		}
+		created := grown(func() { s.venue.create(b) })
+		occupant := (grown(func() { s.venue.fill(b) }) - created) / (rooms * (size - 1))
+		room := grown(func() { s.venue.talk(b, rooms*10) }) / rooms
+		t.add(s, "memory, KiB: a room after 10 messages", room)
+		t.add(s, "memory, KiB: each occupant of it", occupant)
+		t.add(s, "memory, KiB: the room but for them", room-size*occupant)
 	}
 	inTurns(b, t, services, rooms, "messages a second", func(*roomService) int { return 1 })
 	t.print(b)
@@ -111,12 +120,8 @@ func openAll(b *testing.B) []*roomService {
 	for _, s := range services {
 		s.venue = s.open(b)
 		s.venue.form = s.form
-		b.Cleanup(s.venue.close)
 	}
 	settle()
-	for _, s := range services {
-		s.empty = memory(b, s.venue.service)
-	}
 	return services
 }
 
