@@ -45,7 +45,7 @@ func roomServices() []*roomService {
 func settle() { time.Sleep(time.Second) }
 
 // roomsStart measures the time from the start of a service until it answers, and the
-// memory that it then has.
+// memory that it then has. (A host is looked at every 10 ms, until it has started.)
 func roomsStart(b *testing.B) {
 	t := newRoomTable("a service without a room")
 	for _, s := range roomServices() {
@@ -125,15 +125,15 @@ func openAll(b *testing.B) []*roomService {
 	return services
 }
 
-// inTurns measures messages in three rounds, so that all see the same machine. The rounds
+// inTurns measures messages in short rounds, so that all see the same machine. The rounds
 // of each service are about as long. The rate counts a message as so many.
 func inTurns(b *testing.B, t *roomTable, services []*roomService, trial int, rate string, as func(*roomService) int) {
 	counts := map[*roomService]int{}
 	for _, s := range services {
 		took := s.measure(b, func() { s.venue.talk(b, trial) })
-		counts[s] = max(1, int(float64(trial)*0.7/took.seconds))
+		counts[s] = max(1, int(float64(trial)*0.3/took.seconds))
 	}
-	for range 3 {
+	for range 7 {
 		for _, s := range services {
 			took := s.measure(b, func() { s.venue.talk(b, counts[s]) })
 			t.addCPU(s, "a copy", counts[s]*s.venue.size, took)

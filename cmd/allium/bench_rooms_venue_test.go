@@ -6,8 +6,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -45,17 +45,15 @@ func limitRooms(t testing.TB, _, server string) *exec.Cmd {
 // that it attaches to.
 func onSocket(program roomProgram) func(testing.TB) *venue {
 	return func(t testing.TB) *venue {
-		dir, err := os.MkdirTemp("", "rooms")
-		require.NoError(t, err)
 		l, err := net.Listen("tcp4", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer l.Close()
-		pid, stop := startRooms(t, program(t, dir, l.Addr().String()))
+		pid, stop := startRooms(t, program(t, t.TempDir(), l.Addr().String()))
 		require.NoError(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(20*time.Second)))
 		conn, err := l.Accept()
 		require.NoError(t, err)
 		welcome(t, conn)
-		return newVenue(t, &venue{people: newPeople(conn), service: pid, close: func() { stop(); conn.Close(); os.RemoveAll(dir) }})
+		return newVenue(t, &venue{people: newPeople(conn), service: pid, close: func() { stop(); conn.Close() }})
 	}
 }
 
@@ -79,8 +77,6 @@ func welcome(t testing.TB, conn net.Conn) {
 // onHost runs a host, and a service beside it, or if program is nil, the host's own one.
 func onHost(kind string, program roomProgram) func(testing.TB) *venue {
 	return func(t testing.TB) *venue {
-		dir, err := os.MkdirTemp("", "rooms")
-		require.NoError(t, err)
 		c := hosttest.Config{Domains: []string{"host.example"}, Components: map[string]string{peopleDomain: roomsSecret}}
 		if program != nil {
 			c.Components[roomsDomain] = roomsSecret
@@ -90,30 +86,23 @@ func onHost(kind string, program roomProgram) func(testing.TB) *venue {
 		if kind == "ejabberd" {
 			start, c.Extra = hosttest.StartEjabberd, ejabberdRooms(program == nil)
 		}
-		h, err := start(deadline(t, time.Minute), filepath.Join(dir, "host"), c)
+		h, err := start(deadline(t, time.Minute), t.TempDir(), c)
 		require.NoError(t, err)
 		v := &venue{service: h.PID(), host: h.PID()}
 		stop := func() {}
 		if program != nil {
-			v.service, stop = startRooms(t, program(t, dir, h.ComponentAddr()))
+			v.service, stop = startRooms(t, program(t, t.TempDir(), h.ComponentAddr()))
 		}
 		conn, err := component.Connect(context.Background(), h.ComponentAddr(), peopleDomain, roomsSecret)
 		require.NoError(t, err)
-		v.people, v.close = newPeople(conn), func() { stop(); conn.Close(); h.Stop(); os.RemoveAll(dir) }
+		v.people, v.close = newPeople(conn), func() { stop(); conn.Close(); h.Stop() }
 		return newVenue(t, v)
 	}
 }
 
 // newVenue is the venue when its service answers.
 func newVenue(t testing.TB, v *venue) *venue {
-	var closed bool
-	end := v.close
-	v.close = func() {
-		if !closed {
-			closed = true
-			end()
-		}
-	}
+	v.close = sync.OnceFunc(v.close)
 	t.Cleanup(v.close)
 	v.ask(t)
 	return v
