@@ -44,9 +44,17 @@ func (t *roomTable) addCPU(s *roomService, of string, n int, took roomsUse) {
 	}
 }
 
+// ratios are those of what was measured in the same round.
+func ratios(a, b []float64) (r []float64) {
+	for i := range a {
+		r = append(r, a[i]/b[i])
+	}
+	return r
+}
+
 var metricName = strings.NewReplacer(" ", "_", ",", "", ":", "") // makes a name one of a metric
 
-// print prints the medians, with their ratios to those of Prosody's and ejabberd's own
+// print prints the medians, with the median ratios to those of Prosody's and ejabberd's own
 // rooms, and of the limit on the same way, and reports them.
 func (t *roomTable) print(b *testing.B) {
 	fmt.Printf("\n%s\n", t.title)
@@ -60,7 +68,7 @@ func (t *roomTable) print(b *testing.B) {
 			fmt.Printf("%-44s %-16s %12.2f", row, name, v)
 			for _, peer := range []string{"Prosody", "ejabberd", t.limits[name]} {
 				if of := t.figures[[2]string{row, peer}]; of != nil && peer != name {
-					fmt.Printf("  ×%.3g %s", v/quantile(of, 0.5), peer)
+					fmt.Printf("  ×%.3g %s", quantile(ratios(all, of), 0.5), peer)
 				}
 			}
 			fmt.Println()

@@ -125,16 +125,18 @@ func openAll(b *testing.B) []*roomService {
 	return services
 }
 
-// inTurns measures messages in short rounds, so that all see the same machine. The rounds
-// of each service are about as long. The rate counts a message as so many.
+// inTurns measures messages in short rounds, so that all see the same machine, and a
+// service the same as its limit, which is next to it. The rounds of each service are about
+// as long. The rate counts a message as so many.
 func inTurns(b *testing.B, t *roomTable, services []*roomService, trial int, rate string, as func(*roomService) int) {
 	counts := map[*roomService]int{}
 	for _, s := range services {
 		took := s.measure(b, func() { s.venue.talk(b, trial) })
 		counts[s] = max(1, int(float64(trial)*0.3/took.seconds))
 	}
-	for range 7 {
-		for _, s := range services {
+	for i := range 9 {
+		for k := range services {
+			s := services[(i+k)%len(services)]
 			took := s.measure(b, func() { s.venue.talk(b, counts[s]) })
 			t.addCPU(s, "a copy", counts[s]*s.venue.size, took)
 			t.add(s, rate, float64(counts[s]*as(s))/took.seconds)
