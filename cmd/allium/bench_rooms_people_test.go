@@ -156,8 +156,9 @@ func (p *people) configure(b testing.TB) {
 		p.write(b, fmt.Appendf(nil, "<iq type='set' id='form%d' from='user%d@%s/r' to='room%d@%s'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>%s</x></query></iq>",
 			room, room*p.size, peopleDomain, room, roomsDomain, p.form))
 	}
-	p.wait(b, "rooms to be configured", func(d deliveryCounts) bool { return d.answered+d.refused == p.rooms })
-	p.wait(b, "rooms to be configured without an error", func(d deliveryCounts) bool { return d.refused == 0 })
+	refused := 0
+	p.wait(b, "rooms to be configured", func(d deliveryCounts) bool { refused = d.refused; return d.answered+d.refused == p.rooms })
+	require.Zero(b, refused, "rooms that refuse to be configured")
 }
 
 // talk sends so many messages, to all rooms in turns, and returns when everyone has them.

@@ -29,6 +29,7 @@ func TestRoomDeliveries(t *testing.T) {
 		copyOf(0, 0, 1), copyOf(0, 0, 0), " ", copyOf(0, 1, 0), copyOf(1, 0, 2), copyOf(1, 0, 3), copyOf(0, 1, 1),
 		"<presence to='user0@people.example/r' from='room0@rooms.example'/>",
 		"<message to='user0@people.example/r' from='room0@rooms.example' type='groupchat'><subject/></message>",
+		"<message to='user0@people.example/r' from='room0@rooms.example' type='groupchat'><x><status code='170'/></x></message>",
 		"<iq type='get' id='1' from='room0@rooms.example' to='user0@people.example/r'><ping xmlns='urn:xmpp:ping'/></iq>"}
 	take := func(stanzas ...string) (err error) {
 		p.got = newDeliveries(2, 2)
