@@ -36,13 +36,17 @@ func roomServices() []*roomService {
 		{name: "Prosody", open: onHost("prosody", nil), crowd: 1000},
 		{name: "ejabberd", open: onHost("ejabberd", nil), crowd: 1000},
 		{name: "limit", limit: "limit", open: onSocket(limitRooms), crowd: 1000},
+		{name: "Allium", limit: "limit", open: onSocket(alliumRooms), crowd: 1000, form: alliumNoArchive},
+		{name: "Allium, archive", limit: "limit", open: onSocket(alliumRooms), crowd: 1000, form: alliumArchive},
 		{name: "limit/Prosody", limit: "limit/Prosody", open: onHost("prosody", limitRooms), crowd: 300},
+		{name: "Allium/Prosody", limit: "limit/Prosody", open: onHost("prosody", alliumRooms), crowd: 300, form: alliumNoArchive},
 		{name: "limit/ejabberd", limit: "limit/ejabberd", open: onHost("ejabberd", limitRooms), crowd: 300},
+		{name: "Allium/ejabberd", limit: "limit/ejabberd", open: onHost("ejabberd", alliumRooms), crowd: 300, form: alliumNoArchive},
 	}
 }
 
 // settle is for what is done behind the last that comes, such as collecting garbage.
-func settle() { time.Sleep(time.Second) }
+func settle() { time.Sleep(2500 * time.Millisecond) }
 
 // roomsStart measures the time from the start of a service until it answers, and the
 // memory that it then has. (A host is looked at every 10 ms, until it has started.)
