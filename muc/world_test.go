@@ -112,6 +112,9 @@ func (w *world) settle() {
 		for _, a := range w.sv.all() {
 			quiet = quiet && a.idle()
 		}
+		stored := make(chan struct{}) // also what rooms wanted that are no more
+		w.st.submit(nil, func(error) { close(stored) })
+		<-stored
 		if quiet {
 			return
 		}
