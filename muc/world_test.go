@@ -112,6 +112,10 @@ func (w *world) settle() {
 		for _, a := range w.sv.all() {
 			quiet = quiet && a.idle()
 		}
+		// A room that is gone may still have something to be stored.
+		stored := make(chan struct{})
+		w.st.submit(nil, func(error) { close(stored) })
+		<-stored
 		if quiet {
 			return
 		}
