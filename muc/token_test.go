@@ -154,6 +154,13 @@ func TestInvitationByTheClock(t *testing.T) {
 	require.True(t, try(3, token))
 	r.invitations[0].expires = r.now.Unix()
 	require.False(t, try(4, token), "it is over")
+	// Who knows the password of the room has not guessed.
+	r.cfg.Protected, r.cfg.Password = true, strings.Repeat("P", tokenLength)
+	r.deaf, r.wrongTokens = time.Time{}, rateLimit{}
+	for i := range 2 * wrongTokenRate * burstSeconds {
+		require.False(t, try(1000+i, r.cfg.Password))
+	}
+	require.Zero(t, r.deaf)
 }
 
 // A room has so many invitations; those that are over make place.
