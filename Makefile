@@ -41,6 +41,8 @@ torture: test-packages
 FUZZTIME ?= 30s
 fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzElement -fuzztime $(FUZZTIME) ./component
+	$(GO) test -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME) ./component
+	$(GO) test -run '^$$' -fuzz FuzzAddress -fuzztime $(FUZZTIME) ./component
 	$(GO) test -run '^$$' -fuzz FuzzAddressMap -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzChain -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzGuard -fuzztime $(FUZZTIME) ./onionroute

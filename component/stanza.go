@@ -108,7 +108,7 @@ func ParseStanza(e *Element) (*Stanza, error) {
 }
 
 func parseJID(attr, value string, before error) (jid.JID, error) {
-	j, err := jid.Parse(value)
+	j, err := ParseJID(value)
 	if err != nil && before == nil {
 		return j, &AddressError{attr, err}
 	}

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -82,7 +83,7 @@ func (r *room) roomInfo() *component.Element {
 		add("muc#roominfo_pubsub", "text-single", "Associated pubsub node", c.PubSub)
 	}
 	if r.avatar != "" {
-		add("muc#roominfo_avatarhash", "text-multi", "Hash of the picture", r.avatar)
+		add("muc#roominfo_avatarhash", "text-multi", "Hash of the picture", strings.Fields(r.avatar)...)
 	}
 	if hash := r.hatsHash(); hash != "" {
 		add("hats#hash", "text-single", "Hash of the hats", hash)
@@ -100,7 +101,7 @@ func (r *room) discoItems(ses *session, s *component.Stanza) error {
 	q := component.NewElement(component.NSDiscoItem, "query")
 	if ses != nil || r.cfg.Public && !r.cfg.MembersOnly && !r.cfg.Protected || r.affiliation(s.From.Bare()) >= Member {
 		for _, o := range r.list {
-			if r.cfg.Broadcast.Has(o.role) {
+			if r.cfg.Broadcast.Has(o.role) || ses != nil && r.visibleTo(ses.occ, o, o.role) {
 				q.Add(component.NewElement(component.NSDiscoItem, "item").With("jid", o.addr.String()))
 			}
 		}

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,8 +142,11 @@ func invites() option {
 		get: func(c *Config) []string { return []string{component.FormatBool(c.mayInvite())} },
 		set: func(c *Config, v []string) bool {
 			is, ok := component.Bool(strings.Join(v, ""))
-			if c.Invites = -1; is {
+			switch { // as long as nobody decides, it follows from who may enter
+			case is && !c.mayInvite():
 				c.Invites = 1
+			case !is && c.mayInvite():
+				c.Invites = -1
 			}
 			return ok
 		}}
@@ -232,9 +236,10 @@ func (r *room) withLevel(level Affiliation) []string {
 // submitted is the configuration that a submitted form asks for. What is not in it stays.
 func (r *room) submitted(f *component.Form) (Config, error) {
 	c := r.cfg
-	kind, _ := f.Values(nsKind)
-	if len(kind) == 1 && kind[0] != r.cfg.Kind {
-		if !slices.Contains(KindNames(), kind[0]) {
+	kind, ok := f.Values(nsKind)
+	another := ok && !slices.Equal(kind, []string{c.Kind})
+	if another {
+		if len(kind) != 1 || !slices.Contains(KindNames(), kind[0]) {
 			return c, errNotAcceptable
 		}
 		c = c.as(kind[0])
@@ -242,14 +247,15 @@ func (r *room) submitted(f *component.Form) (Config, error) {
 	for _, o := range configForm {
 		v, ok := f.Values(o.name)
 		// What a client merely sent back is no wish: a new kind may change it.
-		if !ok || slices.Equal(v, o.get(&r.cfg)) {
+		if !ok || another && slices.Equal(v, o.get(&r.cfg)) {
 			continue
 		}
 		if !o.set(&c, v) {
 			return c, errNotAcceptable
 		}
 	}
-	if _, ok := f.Values("muc#roomconfig_passwordprotectedroom"); !ok && f.Value("muc#roomconfig_roomsecret") != r.cfg.Password {
+	// Who sends a password and says no more wants it to be asked for.
+	if _, ok := f.Values("muc#roomconfig_passwordprotectedroom"); !ok {
 		if _, ok := f.Values("muc#roomconfig_roomsecret"); ok {
 			c.Protected = c.Password != ""
 		}
@@ -260,39 +266,58 @@ func (r *room) submitted(f *component.Form) (Config, error) {
 	return c, nil
 }
 
-// lists are the admins and owners that a submitted form asks for, as changes.
+// lists are the admins and owners that a submitted form asks for, as changes. Each field
+// is the full list (XEP-0045 §10.8): who is not on it any more becomes a member, or an
+// admin if the form says nothing of admins (§10.2).
 func (r *room) lists(f *component.Form) (todo []action, err error) {
-	for _, list := range []struct {
-		name  string
-		level Affiliation
-	}{{"muc#roomconfig_roomowners", Owner}, {"muc#roomconfig_roomadmins", Admin}} {
-		v, ok := f.Values(list.name)
-		if !ok {
-			continue
+	owners, hasOwners, err := addresses(f, "muc#roomconfig_roomowners")
+	if err != nil {
+		return nil, err
+	}
+	admins, hasAdmins, err := addresses(f, "muc#roomconfig_roomadmins")
+	if err != nil {
+		return nil, err
+	}
+	want := map[string]Affiliation{}
+	for key, a := range r.affiliates {
+		switch {
+		case a.level == Owner && hasOwners && !hasAdmins:
+			want[key] = Admin
+		case a.level == Owner && hasOwners, a.level == Admin && hasAdmins:
+			want[key] = Member
 		}
-		keep := map[string]bool{}
-		for _, text := range v {
-			if text == "" {
-				continue
-			}
-			j, err := jid.Parse(text)
-			if err != nil {
-				return nil, errMalformed
-			}
-			key := j.Bare().String()
-			if keep[key] = true; r.affiliates[key].level != list.level {
-				if slices.ContainsFunc(todo, func(a action) bool { return a.level == Owner && a.jid.Equal(j.Bare()) }) {
-					continue
-				}
-				todo = append(todo, action{jid: j.Bare(), level: list.level})
-			}
+	}
+	for _, key := range admins {
+		if hasOwners || r.affiliates[key].level != Owner {
+			want[key] = Admin
 		}
-		for _, key := range r.withLevel(list.level) {
-			j := jid.MustParse(key)
-			if !keep[key] && !slices.ContainsFunc(todo, func(a action) bool { return a.jid.Equal(j) }) {
-				todo = append(todo, action{jid: j, level: Member})
-			}
+	}
+	for _, key := range owners {
+		want[key] = Owner
+	}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if want[key] != r.affiliates[key].level {
+			todo = append(todo, action{jid: jid.MustParse(key), level: want[key]})
 		}
 	}
 	return todo, nil
+}
+
+// addresses are the bare JIDs in a field, and if it is there.
+func addresses(f *component.Form, name string) (bare []string, ok bool, err error) {
+	v, ok := f.Values(name)
+	if len(v) > maxItems {
+		return nil, ok, errNotAcceptable
+	}
+	for _, text := range v {
+		if text == "" {
+			continue
+		}
+		j, err := jid.Parse(text)
+		if err != nil {
+			return nil, ok, errNotAcceptable
+		}
+		bare = append(bare, j.Bare().String())
+	}
+	return bare, ok, nil
 }

@@ -23,7 +23,7 @@ func (r *room) keep(o *occupant, s *component.Stanza, d *component.Draft, id int
 	if !worthKeeping(s, body) {
 		return
 	}
-	if r.cfg.Archive && !r.limits.NoArchive {
+	if r.archives() {
 		r.change(saveMessage{Room: r.addr.Localpart(), ID: id, Nick: o.nick, JID: o.bare.String(), OccupantID: o.id, Body: body, XML: d.XML()})
 	}
 	if limit := r.historyLength(); limit > 0 {
@@ -54,6 +54,9 @@ func worthKeeping(s *component.Stanza, body string) bool {
 	}
 	return false
 }
+
+// archives tells if messages in the room are kept for longer than it is in memory.
+func (r *room) archives() bool { return r.cfg.Archive && !r.limits.NoArchive }
 
 func (r *room) historyLength() int { return min(r.cfg.History, r.limits.History) }
 

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -48,9 +47,6 @@ func (r *room) handleIQ(ses *session, s *component.Stanza) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	if !r.entitled(s.From) {
-		return errNotFound
-	}
 	h := answers[question{stanza.IQType(s.Type), s.Payload().Name}]
 	if h == nil {
 		return errUnsupported
@@ -76,8 +72,6 @@ func (r *room) relayIQ(ses *session, s *component.Stanza) error {
 	}
 	payload := s.Payload()
 	switch {
-	case ses == nil && !r.entitled(s.From):
-		return errNotFound
 	case ses == nil && (payload.Name.Space == component.NSDiscoInfo || payload.Name.Space == component.NSDiscoItem):
 		return errBadRequest // §6.6
 	case ses == nil:
@@ -90,39 +84,57 @@ func (r *room) relayIQ(ses *session, s *component.Stanza) error {
 	case !ses.messages.allow(r.limits.MessageRate, r.now):
 		return errRate
 	}
-	// The id tells the answer which of the asker's clients it is for.
-	s.ID = strconv.FormatUint(uint64(ses.serial), 36) + "." + s.ID
+	s.ID = relayID(ses, to.shown) + s.ID
 	s.From, s.To = ses.occ.addr, to.shown.to.JID
-	if payload.Is(NSVCard, "vCard") {
+	if s.Type == "get" && payload.Is(NSVCard, "vCard") {
 		s.To = to.bare // its server answers for the user
 	}
 	r.send(s)
 	return nil
 }
 
-// relayAnswer takes an answer to what relayIQ sent on.
+// relayID begins the id of a request that goes on: it tells the answer which clients it is
+// from and for, whatever their nicknames are then.
+func relayID(asker, asked *session) string {
+	return strconv.FormatUint(uint64(asker.serial)<<32|uint64(asked.serial), 36) + "."
+}
+
+// relayAnswer takes an answer to what relayIQ sent on. to is who asked, if its nickname is
+// still the same.
 func (r *room) relayAnswer(ses *session, to *occupant, s *component.Stanza) {
-	from := occupantBehind(r, ses, s.From)
-	serial, id, ok := strings.Cut(s.ID, ".")
-	n, err := strconv.ParseUint(serial, 36, 32)
-	if !ok || err != nil || to == nil || from == nil {
+	serials, id, ok := strings.Cut(s.ID, ".")
+	n, err := strconv.ParseUint(serials, 36, 64)
+	if !ok || err != nil {
+		return
+	}
+	var from *occupant
+	if ses != nil {
+		from = ses.occ
+	} else if s.From.Resourcepart() == "" { // a server, for its user
+		from = withSerial(r.occupantsOf(s.From), uint32(n))
+	}
+	if to == nil || withSerial([]*occupant{to}, uint32(n>>32)) == nil {
+		to = withSerial(r.list, uint32(n>>32))
+	}
+	if from == nil || to == nil {
 		return
 	}
 	for _, asker := range to.sessions {
-		if asker.serial == uint32(n) {
+		if asker.serial == uint32(n>>32) {
 			s.ID, s.From, s.To = id, from.addr, asker.to.JID
 			r.send(s)
-			return
 		}
 	}
 }
 
-func occupantBehind(r *room, ses *session, from jid.JID) *occupant {
-	if ses != nil {
-		return ses.occ
-	}
-	if os := r.occupantsOf(from); len(os) > 0 && from.Localpart() != "" && from.Resourcepart() == "" {
-		return os[0]
+// withSerial is the occupant that has a session with that serial.
+func withSerial(os []*occupant, serial uint32) *occupant {
+	for _, o := range os {
+		for _, ses := range o.sessions {
+			if ses.serial == serial {
+				return o
+			}
+		}
 	}
 	return nil
 }

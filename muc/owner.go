@@ -65,15 +65,10 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range todo {
-		if r.admin(a.jid) && a.level < Owner && r.affiliates[a.jid.String()].level == Owner && len(r.withLevel(Owner)) == 1 {
-			return errConflict
-		}
-	}
 	if err := r.checkOwners(todo); err != nil {
 		return err
 	}
-	old, wasLocked := r.cfg, r.locked
+	old := r.cfg
 	r.cfg, r.locked = c, false
 	r.save()
 	var later []func()
@@ -84,13 +79,14 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 	for _, tell := range later {
 		tell()
 	}
-	r.configured(old, wasLocked)
+	r.configured(old)
 	return nil
 }
 
 // configured does and tells what a new configuration means for who is in the room
-// (XEP-0045 §10.2.1).
-func (r *room) configured(old Config, wasLocked bool) {
+// (XEP-0045 §10.2).
+func (r *room) configured(old Config) {
+	before := len(r.list)
 	if r.historyLength() < len(r.history) {
 		r.history = r.history[len(r.history)-r.historyLength():]
 	}
@@ -105,35 +101,56 @@ func (r *room) configured(old Config, wasLocked bool) {
 		}
 	}
 	if r.cfg.NonAnon && !old.NonAnon {
-		for _, o := range r.list {
-			r.announce(o, notice{}, o.role)
-		}
+		r.reveal(old.Broadcast)
 	}
 	if r.cfg.Broadcast != old.Broadcast {
 		r.rebroadcast(old.Broadcast)
 	}
-	var codes []int
-	changed := r.cfg != old
-	add := func(is, was bool, on, off int) {
-		switch {
-		case is && !was:
-			codes = append(codes, on)
-		case was && !is:
-			codes = append(codes, off)
-		}
-	}
-	add(r.cfg.Archive, old.Archive, 170, 171)
-	add(r.cfg.NonAnon, old.NonAnon, 172, 173)
-	add(r.cfg.ShowMembers, old.ShowMembers, 102, 103)
-	old.Archive, old.NonAnon, old.ShowMembers = r.cfg.Archive, r.cfg.NonAnon, r.cfg.ShowMembers
-	if r.cfg != old || changed && len(codes) == 0 {
-		codes = append(codes, 104)
-	}
-	if len(codes) > 0 && (!wasLocked || len(codes) > 0 && codes[0] != 104) {
+	if codes := changeCodes(old, r.cfg); len(codes) > 0 {
 		r.tellCodes(codes)
 	}
-	if !r.cfg.Persistent && len(r.list) == 0 {
-		r.end()
+	// A temporary room that was empty all the time may wait for who was in it before a crash.
+	if len(r.list) < before || old.Persistent {
+		r.afterLeaving(r.addr)
+	}
+}
+
+// changeCodes are the status codes of a change of configuration (XEP-0045 §10.2.1).
+func changeCodes(old, now Config) (codes []int) {
+	for _, c := range []struct {
+		was, is *bool
+		on, off int
+	}{
+		{&old.Archive, &now.Archive, 170, 171},
+		{&old.NonAnon, &now.NonAnon, 172, 173},
+		{&old.ShowMembers, &now.ShowMembers, 102, 103},
+	} {
+		switch {
+		case *c.is && !*c.was:
+			codes = append(codes, c.on)
+		case *c.was && !*c.is:
+			codes = append(codes, c.off)
+		}
+		*c.was = *c.is
+	}
+	if old != now { // in something else
+		codes = append(codes, 104)
+	}
+	return codes
+}
+
+// reveal shows the addresses of all to those who could not see them before. Who was not
+// shown at all, by the roles that were, is left to rebroadcast.
+func (r *room) reveal(before Roles) {
+	for _, o := range r.list {
+		if !before.Has(o.role) || !r.cfg.Broadcast.Has(o.role) {
+			continue
+		}
+		for _, viewer := range r.list {
+			if viewer != o && viewer.role != Moderator {
+				r.toOccupant(viewer, r.current(o))
+			}
+		}
 	}
 }
 

@@ -30,14 +30,12 @@ func (r *room) registerGet(_ *session, s *component.Stanza) error {
 
 func (r *room) mayRegister(bare jid.JID) error {
 	switch aff := r.affiliation(bare); {
-	case aff == Outcast:
-		return errForbidden
 	case aff >= Member:
 		return nil
-	case r.cfg.NoNicks:
+	case aff == Outcast, r.cfg.NoNicks:
 		return errNotAllowed
 	case r.cfg.MembersOnly && !r.cfg.Approve:
-		return fail(stanza.Auth, stanza.RegistrationRequired, "")
+		return errUnregistered
 	}
 	return nil
 }
@@ -61,51 +59,52 @@ func (r *room) registerSet(_ *session, s *component.Stanza) error {
 	if nick == "" {
 		return errBadRequest
 	}
-	j, err := r.addr.WithResource(nick)
+	nick, err := r.registrable(nick, bare)
 	if err != nil {
-		return errMalformed
-	}
-	nick = j.Resourcepart()
-	if err := r.checkNick(nick); err != nil {
 		return err
 	}
-	if owner, ok := r.registered(nick); ok && owner != bare.String() {
+	// Nobody can have those sent away who belong to the room, by registering their name.
+	if o := r.nicks[nick]; o != nil && !o.bare.Equal(bare) && o.affiliation > None {
 		return errConflict
 	}
 	level := r.listed(bare)
-	if level < Member && r.cfg.Approve {
-		r.askOwners(bare, nick)
+	if level < Member && r.cfg.Approve && !r.admin(bare) {
+		if !r.asks.allow(r.limits.VoiceRate, r.now) {
+			return errRate
+		}
+		r.askAdmins(bare, nick)
 		r.result(s)
 		return nil
 	}
-	tell := r.setAffiliation(action{jid: bare, level: max(level, Member), nick: nick, setsNick: true}, "")
-	tell()
-	r.result(s)
-	return nil
-}
-
-func (r *room) unregister(s *component.Stanza) error {
-	bare := s.From.Bare()
-	a := r.affiliates[bare.String()]
-	switch {
-	case a.level == Outcast:
-		return errForbidden
-	case a.nick == "" && a.level < Member:
-		return fail(stanza.Cancel, stanza.ItemNotFound, "")
-	case a.level >= Admin:
-		r.affiliate(bare.String(), affiliate{level: a.level})
-		r.result(s)
-		return nil
-	}
-	tell := r.setAffiliation(action{jid: bare, level: None}, "")
-	tell()
+	r.setAffiliation(action{jid: bare, level: max(level, Member), nick: nick, setsNick: true}, "")()
 	r.result(s)
 	r.afterLeaving(bare)
 	return nil
 }
 
-// askOwners asks the owners who are there to approve a registration (XEP-0045 §9.9).
-func (r *room) askOwners(bare jid.JID, nick string) {
+// unregister ends a registration, and with it the membership (XEP-0077 §3.2).
+func (r *room) unregister(s *component.Stanza) error {
+	bare := s.From.Bare()
+	a := r.affiliates[bare.String()]
+	switch {
+	case a.level == Outcast, a.level < Member && a.nick == "":
+		return errUnregistered
+	case a.level >= Admin:
+		r.affiliate(bare.String(), affiliate{level: a.level, reason: a.reason})
+		r.result(s)
+		return nil
+	}
+	r.setAffiliation(action{jid: bare, level: None}, "")()
+	r.result(s)
+	r.afterLeaving(bare)
+	return nil
+}
+
+// errUnregistered is for who is not a member, and would have to be.
+var errUnregistered = fail(stanza.Auth, stanza.RegistrationRequired, "")
+
+// askAdmins asks the admins and owners to approve a registration (XEP-0045 §9.9).
+func (r *room) askAdmins(bare jid.JID, nick string) {
 	f := component.Form{Type: "form", FormType: NSRegisterMU, Title: "Registration request",
 		Instructions: "Somebody wants to become a member of " + r.title() + ".",
 		Fields: []component.Field{
@@ -113,14 +112,14 @@ func (r *room) askOwners(bare jid.JID, nick string) {
 			{Var: "muc#register_jid", Type: "jid-single", Label: "Address", Values: []string{bare.String()}},
 			{Var: fieldNick, Type: "text-single", Label: "Nickname", Values: []string{nick}},
 		}}
-	for _, key := range r.withLevel(Owner) {
+	for _, key := range append(r.withLevel(Owner), r.withLevel(Admin)...) {
 		r.send((&component.Stanza{Kind: component.Message, From: r.addr, To: jid.MustParse(key)}).Add(f.Element()))
 	}
 }
 
-// approveRegistration takes an owner's answer.
+// approveRegistration takes the answer to askAdmins.
 func (r *room) approveRegistration(s *component.Stanza, f *component.Form) error {
-	if r.affiliation(s.From.Bare()) < Owner {
+	if r.affiliation(s.From.Bare()) < Admin {
 		return errForbidden
 	}
 	if allow, _ := component.Bool(f.Value("muc#register_allow")); !allow {
@@ -130,13 +129,14 @@ func (r *room) approveRegistration(s *component.Stanza, f *component.Form) error
 	if err != nil {
 		return errMalformed
 	}
-	nick := f.Value(fieldNick)
-	if owner, ok := r.registered(nick); ok && owner != j.Bare().String() {
-		return errConflict
+	nick, err := r.registrable(f.Value(fieldNick), j.Bare())
+	if err != nil {
+		return err
 	}
-	if r.checkNick(nick) != nil || r.listed(j.Bare()) != None {
-		return errBadRequest
+	if r.listed(j.Bare()) != None {
+		return errConflict // another one has decided
 	}
-	r.setAffiliation(action{jid: j.Bare(), level: Member, nick: nick, setsNick: true}, "")()
+	r.setAffiliation(action{jid: j.Bare(), level: Member, nick: nick, setsNick: true, inviter: r.addr}, "")()
+	r.afterLeaving(j)
 	return nil
 }

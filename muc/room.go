@@ -25,6 +25,7 @@ type settings struct {
 type room struct {
 	*settings
 	addr    jid.JID
+	self    string // addr
 	cfg     Config
 	creator string // bare JID
 	locked  bool   // until its creator has configured it (XEP-0045 §10.1.1)
@@ -34,7 +35,7 @@ type room struct {
 	nicks      map[string]*occupant
 	sessions   map[string]*session // by full JID
 	list       []*occupant         // in the order of their coming
-	invited    map[string]bool     // bare JIDs
+	invited    map[string][]string // bare JIDs, with those of who invited them
 	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
 
 	hats        map[string]hat      // by URI
@@ -45,7 +46,7 @@ type room struct {
 
 	subject subject
 	history []past
-	avatar  string // hash of the picture in the vCard (XEP-0486), "" if there is none
+	avatar  string // hashes of the pictures in the vCard (XEP-0486), "" if there is none
 	lastID  int64
 	serial  uint32
 
@@ -77,16 +78,21 @@ type change interface{ apply(tx *transaction) error }
 type read func(st *Store) (func(r *room), error)
 
 func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
-	return &room{settings: sv, addr: addr, cfg: cfg}
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg}
 }
 
 // handle handles one stanza for the room.
 func (r *room) handle(s *component.Stanza, now time.Time) {
 	r.now = now
 	ses := r.sessions[s.From.String()]
-	if ses != nil {
+	if ses != nil && s.Type != "error" { // which may be of its server
 		ses.seen = now.Unix()
-		ses.pinged = false
+	}
+	if answer := s.Type == "error" || s.Type == "result"; ses == nil && !answer && !joins(s) && !r.entitled(s.From) {
+		if e := noRoom(s); e != nil {
+			r.send(e)
+		}
+		return
 	}
 	var err error
 	switch s.Kind {
@@ -173,12 +179,6 @@ func (r *room) listed(bare jid.JID) Affiliation {
 		return a.level
 	}
 	return r.affiliates[bare.Domainpart()].level
-}
-
-// entitled tells if somebody may know that a hidden room exists.
-func (r *room) entitled(from jid.JID) bool {
-	bare := from.Bare()
-	return r.cfg.Public && !r.locked || r.affiliation(bare) > None || r.sessions[from.String()] != nil || r.invited[bare.String()]
 }
 
 // roleOf is the role that an affiliation begins with (XEP-0045 §5.1.2).

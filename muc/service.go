@@ -46,6 +46,7 @@ type Service struct {
 	front *component.Service
 	reads sync.WaitGroup
 	slots chan struct{} // bounds what is read at a time
+	crew  crew
 
 	mu     sync.Mutex
 	actors map[string]*actor
@@ -76,7 +77,8 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4)}
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4),
+		crew: crew{make(chan *actor)}}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
@@ -102,8 +104,14 @@ func (sv *Service) HandleStanza(ctx context.Context, s *component.Stanza) error 
 	}
 	for {
 		a, err := sv.find(s)
-		if err != nil || a == nil {
+		switch {
+		case err != nil:
 			return err
+		case a == nil:
+			if answer := noRoom(s); answer != nil {
+				return sv.out.Send(ctx, answer)
+			}
+			return nil
 		}
 		if err := a.post(event{s: s}); !errors.Is(err, errEnded) {
 			return err
@@ -112,7 +120,7 @@ func (sv *Service) HandleStanza(ctx context.Context, s *component.Stanza) error 
 }
 
 // find gives the room that a stanza is for. It makes one if the stanza asks for that;
-// it is nil if there is none, and nothing more to be done.
+// it is nil if there is none.
 func (sv *Service) find(s *component.Stanza) (*actor, error) {
 	name := s.To.Localpart()
 	sv.mu.Lock()
@@ -134,22 +142,9 @@ func (sv *Service) find(s *component.Stanza) (*actor, error) {
 // make makes a room for who enters one that is not there (XEP-0045 §10.1). It is called
 // with mu held.
 func (sv *Service) make(s *component.Stanza) (*actor, error) {
-	if s.Kind != component.Presence {
-		return nil, errNotFound
-	}
-	switch stanza.PresenceType(s.Type) {
-	case stanza.AvailablePresence:
-	case stanza.ProbePresence:
-		return nil, errNotInRoom
-	default:
-		return nil, nil
-	}
 	bare := s.From.Bare()
 	switch {
-	case s.To.Resourcepart() == "":
-		return nil, errMalformed
-	case s.Child(NSMUC, "x") == nil:
-		go sv.out.Send(context.Background(), notInRoom(s))
+	case !joins(s):
 		return nil, nil
 	case !sv.creator(bare):
 		return nil, errNotAllowed

@@ -97,6 +97,9 @@ func (sv *Service) inRoom(c *component.Call, do func(r *room)) (*component.Reply
 		if err != nil {
 			return nil, err
 		}
+		if a == nil {
+			return nil, errNotFound
+		}
 		err = a.post(event{s: c.Request, do: func(r *room) {
 			do(r)
 			r.send(c.Answer(&component.Reply{Note: "Done."}))

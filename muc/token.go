@@ -85,19 +85,8 @@ func (r *room) redeem(bare jid.JID, x *component.Element) bool {
 		i.uses--
 		r.saveInvitation(i)
 	}
-	r.becomeMember(bare, "By invitation "+i.id())
+	r.setAffiliation(action{jid: bare, level: Member, reason: "By invitation " + i.id()}, "")()
 	return true
-}
-
-// becomeMember makes a member of who is entering, which the presence will tell the others;
-// or of who is there already with another client.
-func (r *room) becomeMember(bare jid.JID, reason string) {
-	if r.sessionsOf(bare) > 0 {
-		r.setAffiliation(action{jid: bare, level: Member, reason: reason}, "")()
-		return
-	}
-	key := bare.String()
-	r.affiliate(key, affiliate{level: Member, nick: r.affiliates[key].nick, reason: reason})
 }
 
 func (r *room) saveInvitation(i *invitation) {

@@ -45,18 +45,35 @@ func (r *room) vcardSet(_ *session, s *component.Stanza) error {
 	if len(xml) > r.limits.VCard {
 		return fail(stanza.Modify, stanza.PolicyViolation, "The vCard is too large.")
 	}
-	hash := ""
-	if data := card.Child(NSVCard, "PHOTO").Child(NSVCard, "BINVAL").Text(); data != "" {
-		picture, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(data), ""))
-		if err != nil {
-			return errBadRequest
-		}
-		sum := sha1.Sum(picture) // what XEP-0153 asks for
-		hash = hex.EncodeToString(sum[:])
+	hash, err := pictureHashes(card)
+	if err != nil {
+		return err
 	}
 	r.avatar = hash
 	r.change(saveVCard{Room: r.addr.Localpart(), Hash: hash, XML: bytes.Clone(xml)})
 	r.result(s)
 	r.tellCodes([]int{104})
 	return nil
+}
+
+// pictureHashes are the hashes of all pictures in a vCard, with a blank between them
+// (XEP-0486 §5.1).
+func pictureHashes(card *component.Element) (string, error) {
+	var hashes []string
+	for _, n := range card.Nodes {
+		if n.Element == nil || !n.Element.Is(NSVCard, "PHOTO") {
+			continue
+		}
+		data := strings.Join(strings.Fields(n.Element.Child(NSVCard, "BINVAL").Text()), "")
+		if data == "" {
+			continue
+		}
+		picture, err := base64.StdEncoding.DecodeString(data)
+		if err != nil {
+			return "", errBadRequest
+		}
+		sum := sha1.Sum(picture) // what XEP-0153 asks for
+		hashes = append(hashes, hex.EncodeToString(sum[:]))
+	}
+	return strings.Join(hashes, " "), nil
 }

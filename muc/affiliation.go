@@ -1,0 +1,190 @@
+package muc
+
+import (
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// setRole changes a role and returns what tells the others.
+func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func()) {
+	was := o.role
+	if r.nicks[o.nick] != o || role == was {
+		return func() {} // an item before took it away, or there is nothing to tell
+	}
+	if role == NoRole {
+		return r.remove(o, notice{codes: []int{307}, actor: actor, reason: reason})
+	}
+	o.role, o.draft = role, nil
+	if r.cfg.Moderated && len(r.given) < maxInvited {
+		if r.given == nil {
+			r.given = map[string]Role{}
+		}
+		r.given[o.bare.String()] = role
+	}
+	return func() {
+		if r.nicks[o.nick] != o {
+			return
+		}
+		r.announce(o, notice{actor: actor, reason: reason}, was)
+		r.newView(o, was)
+	}
+}
+
+// newView shows o what a moderator sees, when it has become one, and the other way round.
+func (r *room) newView(o *occupant, was Role) {
+	if (was == Moderator) == (o.role == Moderator) {
+		return
+	}
+	for _, other := range r.list {
+		if other == o {
+			continue
+		}
+		before := was == Moderator || r.cfg.Broadcast.Has(other.role)
+		now := r.visibleTo(o, other, other.role)
+		switch {
+		case now && (!before || o.role == Moderator && !r.cfg.NonAnon):
+			r.toOccupant(o, r.current(other))
+		case before && !now:
+			r.toOccupant(o, r.draftOf(other, notice{typ: string(stanza.UnavailablePresence)}, false))
+		}
+	}
+}
+
+// setAffiliation changes an affiliation, tells of who is not there, and returns what tells
+// of who is.
+func (r *room) setAffiliation(a action, actor string) (tell func()) {
+	key := a.jid.String()
+	old := r.affiliates[key]
+	now := affiliate{level: a.level, reason: a.reason}
+	switch {
+	case a.setsNick:
+		now.nick = a.nick
+	case a.level >= Member:
+		now.nick = old.nick
+	}
+	r.affiliate(key, now)
+	if a.setsNick {
+		r.evict(a.nick, a.jid)
+	}
+	if old.level != now.level {
+		delete(r.given, key) // the affiliation brings a role of its own
+	}
+	here := r.occupantsOf(a.jid)
+	if len(here) == 0 {
+		r.tellAbsent(a, actor, old.level)
+	}
+	var later []func()
+	for _, o := range here {
+		if o.affiliation != r.affiliation(o.bare) || old.nick != now.nick {
+			later = append(later, r.reaffiliate(o, actor, a.reason))
+		}
+	}
+	return func() {
+		for _, tell := range later {
+			tell()
+		}
+	}
+}
+
+// affiliate stores somebody's affiliation, or forgets it.
+func (r *room) affiliate(key string, a affiliate) {
+	if a.level == None && a.nick == "" {
+		delete(r.affiliates, key)
+	} else {
+		if r.affiliates == nil {
+			r.affiliates = map[string]affiliate{}
+		}
+		r.affiliates[key] = a
+	}
+	r.change(saveAffiliate{Room: r.addr.Localpart(), JID: key, Level: a.level, Nick: a.nick, Reason: a.reason})
+}
+
+// reaffiliate gives an occupant the affiliation and role that it has now, or removes it,
+// and returns what tells the others (XEP-0045 §9, §10).
+func (r *room) reaffiliate(o *occupant, actor, reason string) (tell func()) {
+	aff, role := r.affiliation(o.bare), o.role
+	before := o.affiliation
+	o.affiliation, o.draft = aff, nil
+	switch {
+	case aff == Outcast:
+		return r.remove(o, notice{codes: []int{301}, actor: actor, reason: reason})
+	case aff < Member && r.cfg.MembersOnly:
+		return r.remove(o, notice{codes: []int{321}, actor: actor, reason: reason})
+	case aff >= Admin:
+		o.role = Moderator
+	case before >= Admin:
+		o.role = r.roleOf(aff)
+	case aff > before:
+		o.role = max(role, r.roleOf(aff))
+	case aff < before && role != Moderator: // who lost an affiliation gains no voice by that
+		o.role = min(role, r.roleOf(aff))
+	}
+	return func() {
+		if r.nicks[o.nick] != o {
+			return
+		}
+		r.announce(o, notice{actor: actor, reason: reason}, role)
+		r.newView(o, role)
+	}
+}
+
+// evict removes who uses a nickname that belongs to somebody else now (XEP-0045 §7.10).
+func (r *room) evict(nick string, owner jid.JID) {
+	if o := r.nicks[nick]; o != nil && !o.bare.Equal(owner) {
+		r.remove(o, notice{codes: []int{307}, reason: "This nickname is reserved"})()
+	}
+}
+
+// tellAbsent tells of a change of who is not in the room: the occupants who know them
+// (XEP-0045 §10.3), and who is concerned, by an invitation (§9.5) or with status 101 (§18.1).
+func (r *room) tellAbsent(a action, actor string, was Affiliation) {
+	if was == a.level {
+		return
+	}
+	m := component.Stanza{Kind: component.Message, From: r.addr}
+	before := append([]byte("<x xmlns='"+NSUser+"'><item affiliation='"), a.level.String()...)
+	before = component.AppendAttr(append(before, '\''), "jid", a.jid.String())
+	after := appendActor(nil, actor, a.reason)
+	if a.level == Outcast {
+		after = appendCodes(after, []int{301})
+	}
+	d := component.NewDraft(&m, before, nil, append(after, "</x>"...))
+	for _, o := range r.list {
+		if r.seesJIDs(o) {
+			r.toOccupant(o, d)
+		}
+	}
+	switch {
+	case a.jid.Localpart() == "":
+	case a.level == Member && was < Member && r.cfg.MembersOnly:
+		if !a.inviter.Equal(jid.JID{}) {
+			r.send(r.invitation(a.inviter, a.jid, a.reason))
+		}
+	case max(was, a.level) > None:
+		x := component.NewElement(NSUser, "x",
+			component.NewElement(NSUser, "item").With("affiliation", a.level.String()).With("role", "none").With("jid", a.jid.String()).Node(),
+			component.NewElement(NSUser, "status").With("code", "101").Node())
+		note := &component.Stanza{Kind: component.Message, From: r.addr, To: a.jid}
+		r.send(note.Add(x))
+	}
+}
+
+// invitation is one into the room (XEP-0045 §7.8.2), also for clients that only know
+// XEP-0249.
+func (r *room) invitation(from, to jid.JID, reason string) *component.Stanza {
+	invite := component.NewElement(NSUser, "invite").With("from", from.String())
+	x := component.NewElement(NSUser, "x", invite.Node())
+	direct := component.NewElement(NSConference, "x").With("jid", r.addr.String())
+	if reason != "" {
+		invite.Add(component.NewElement(NSUser, "reason", component.Text(reason)))
+		direct.SetAttr("reason", reason)
+	}
+	if r.cfg.Protected {
+		x.Add(component.NewElement(NSUser, "password", component.Text(r.cfg.Password)))
+		direct.SetAttr("password", r.cfg.Password)
+	}
+	m := &component.Stanza{Kind: component.Message, From: r.addr, To: to}
+	return m.Add(x, direct)
+}
