@@ -55,7 +55,7 @@ func (r *room) showHats(bare string) {
 	for _, o := range r.list {
 		if o.bare.String() == bare {
 			o.hats = r.hatsOf(o.bare)
-			r.announce(o, notice{}, o.role)
+			r.retell(o, nil)
 		}
 	}
 }

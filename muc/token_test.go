@@ -20,8 +20,8 @@ func (w *world) enterWith(who, room, nick, password string) *component.Stanza {
 	return got[0]
 }
 
-// invite makes an invitation and returns its token.
-func (w *world) invite(who, room string, fields ...string) string {
+// link makes an invitation and returns its token.
+func (w *world) link(who, room string, fields ...string) string {
 	w.t.Helper()
 	form, others := w.do(who, room, NSAllium+"#invite", append(fields, "note", "for you")...)
 	require.Empty(w.t, others)
@@ -44,7 +44,7 @@ func TestInvitation(t *testing.T) {
 	w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1", "muc#roomconfig_persistentroom", "1")
 	w.open(crone1, "heath", "firstwitch")
 	w.configure(crone1, "heath", "muc#roomconfig_membersonly", "1", "muc#roomconfig_persistentroom", "1")
-	token := w.invite(crone1, "coven", "uses", "2")
+	token := w.link(crone1, "coven", "uses", "2")
 	require.Equal(t, notMember, condition(w.enterWith(hag, "heath", "thirdwitch", token)), "of another room")
 	require.Equal(t, notMember, condition(w.only(w.enter(hag, "coven", "thirdwitch"), hag)))
 
@@ -73,7 +73,7 @@ func TestInvitationIsStoredWhole(t *testing.T) {
 	w := newWorld(t)
 	w.open(crone1, "coven", "firstwitch")
 	w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1")
-	token := w.invite(crone1, "coven")
+	token := w.link(crone1, "coven")
 	_, err := w.st.db.Exec("CREATE TRIGGER broken BEFORE INSERT ON affiliate BEGIN SELECT RAISE(FAIL, 'broken'); END")
 	require.NoError(t, err)
 	require.Equal(t, "wait/resource-constraint", condition(w.enterWith(hag, "coven", "thirdwitch", token)))
@@ -89,7 +89,7 @@ func TestInvitationInsteadOfPassword(t *testing.T) {
 	w := newWorld(t)
 	w.open(crone1, "coven", "firstwitch")
 	w.configure(crone1, "coven", "muc#roomconfig_passwordprotectedroom", "1", "muc#roomconfig_roomsecret", "cauldronburn", "muc#roomconfig_persistentroom", "1")
-	token := w.invite(crone1, "coven")
+	token := w.link(crone1, "coven")
 	require.Equal(t, badPassword, condition(w.enterWith(hag, "coven", "thirdwitch", strings.Repeat("A", tokenLength))))
 	require.Empty(t, condition(w.enterWith(crone2, "coven", "secondwitch", "cauldronburn")))
 	require.Empty(t, condition(w.enterWith(hag, "coven", "thirdwitch", token)))
@@ -118,7 +118,7 @@ func TestInvitationInsteadOfPassword(t *testing.T) {
 func TestInvitationOfWhoMayNot(t *testing.T) {
 	w := newWorld(t)
 	w.open(crone1, "coven", "firstwitch")
-	token := w.invite(crone1, "coven", "uses", "0", "hours", "0")
+	token := w.link(crone1, "coven", "uses", "0", "hours", "0")
 	require.Empty(t, condition(w.enterWith(crone2, "coven", "secondwitch", token)))
 	w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1")
 	w.admin(crone1, "coven", "<item affiliation='outcast' jid='hag66@shakespeare.lit'/>")
@@ -169,13 +169,13 @@ func TestInvitationsAreBounded(t *testing.T) {
 	w.open(crone1, "coven", "firstwitch")
 	w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1")
 	for range maxInvitations - 1 {
-		w.invite(crone1, "coven")
+		w.link(crone1, "coven")
 	}
-	last := w.invite(crone1, "coven")
+	last := w.link(crone1, "coven")
 	answer, _ := w.command(crone1, "coven", NSAllium+"#invite", "uses", "1")
 	require.Equal(t, "wait/resource-constraint", condition(answer))
 	require.Empty(t, condition(w.enterWith(hag, "coven", "thirdwitch", last)))
-	w.invite(crone1, "coven")
+	w.link(crone1, "coven")
 	list, _ := w.command(crone1, "coven", NSAllium+"#invitations")
 	require.Len(t, rows(list), maxInvitations)
 	for _, fields := range [][]string{{"uses", "-1"}, {"uses", "x"}, {"hours", "1e9"}, {"note", strings.Repeat("x", maxNote+1)}} {
@@ -208,5 +208,5 @@ func TestInvitationIsNoOracle(t *testing.T) {
 	wrong := strings.Repeat("A", tokenLength)
 	there, not := w.enterWith(hag, "coven", "x", wrong), w.enterWith(hag, "nowhere", "x", wrong)
 	require.Equal(t, not.StanzaError(), there.StanzaError())
-	require.Empty(t, condition(w.enterWith(hag, "coven", "x", w.invite(crone1, "coven"))))
+	require.Empty(t, condition(w.enterWith(hag, "coven", "x", w.link(crone1, "coven"))))
 }

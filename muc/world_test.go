@@ -112,8 +112,7 @@ func (w *world) settle() {
 		for _, a := range w.sv.all() {
 			quiet = quiet && a.idle()
 		}
-		// A room that is gone may still have something to be stored.
-		stored := make(chan struct{})
+		stored := make(chan struct{}) // also what rooms wanted that are no more
 		w.st.submit(nil, func(error) { close(stored) })
 		<-stored
 		if quiet {
