@@ -144,30 +144,12 @@ func (r *room) presencePayload(s *component.Stanza) ([]byte, error) {
 
 // enter lets somebody in, or tells why not (XEP-0045 §7.2).
 func (r *room) enter(s *component.Stanza, x *component.Element) error {
-	bare := s.From.Bare()
+	nick, bare := s.To.Resourcepart(), s.From.Bare()
 	payload, err := r.presencePayload(s)
 	if err != nil {
 		return r.conceal(s.From, err)
 	}
-	aff := r.affiliation(bare)
-	if ask, ok := r.needsToken(aff, x); ok {
-		// The room decides again when the invitation has been looked up.
-		r.out.reads = append(r.out.reads, ask(bare, func(r *room, member bool) {
-			if member {
-				r.becomeMember(bare)
-			}
-			if err := r.admit(s, x, payload, member); err != nil {
-				r.refuse(s, err)
-			}
-		}))
-		return nil
-	}
-	return r.admit(s, x, payload, false)
-}
-
-// admit is enter, when it is known if somebody brought an invitation.
-func (r *room) admit(s *component.Stanza, x *component.Element, payload []byte, invited bool) error {
-	nick, bare := s.To.Resourcepart(), s.From.Bare()
+	invited := r.redeem(bare, x)
 	aff := r.affiliation(bare)
 	if err := r.mayEnter(bare, aff, x, invited); err != nil {
 		return r.conceal(s.From, err)

@@ -31,6 +31,7 @@ var answers = map[question]answer{
 	ask(stanza.SetIQ, NSRegister, "query"):            (*room).registerSet,
 	ask(stanza.GetIQ, NSVCard, "vCard"):               (*room).vcardGet,
 	ask(stanza.SetIQ, NSVCard, "vCard"):               (*room).vcardSet,
+	ask(stanza.SetIQ, NSCommands, "command"):          (*room).command,
 }
 
 func ask(t stanza.IQType, space, local string) question {

@@ -1,5 +1,7 @@
 package muc
 
+import "github.com/allium-xmpp/allium/component"
+
 // Namespaces that this package reads or writes.
 const (
 	NSMUC         = "http://jabber.org/protocol/muc"
@@ -31,6 +33,7 @@ const (
 	NSMAMExtended = "urn:xmpp:mam:2#extended"
 	NSForward     = "urn:xmpp:forward:0"
 	NSRSM         = "http://jabber.org/protocol/rsm"
-	NSCommands    = "http://jabber.org/protocol/commands"
+	NSCommands    = component.NSCommands
+	NSAllium      = "urn:xmpp:allium:0"
 	NSChatStates  = "http://jabber.org/protocol/chatstates"
 )

@@ -15,6 +15,9 @@ type settings struct {
 	key     []byte                  // of occupant ids
 	admin   func(bare jid.JID) bool // is an admin of the service
 	creator func(bare jid.JID) bool // may make rooms
+	onionOf func(jid.JID) (jid.JID, bool)
+	dialogs *component.Dialogs
+	motd    *motd
 }
 
 // A room is the state of one room. It does no I/O: handle takes a stanza, and leaves in
@@ -35,6 +38,12 @@ type room struct {
 	shown      Roles               // those whose presence all know of
 	invited    map[string][]string // bare JIDs, with those of who invited them
 	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
+
+	hats        map[string]hat      // by URI
+	wearers     map[string][]string // sorted URIs by bare JID
+	invitations []*invitation
+	wrongTokens rateLimit
+	deaf        time.Time // until when no token is looked at
 
 	subject subject
 	history []past

@@ -25,6 +25,9 @@ type Options struct {
 	Limits      Limits
 	Admins      []jid.JID               // bare; owners of all rooms
 	MayCreate   func(bare jid.JID) bool // who may make rooms; nil: everybody
+	// OnionOf is what an address is called on the onion side, if it has one. nil: there
+	// is no onion side.
+	OnionOf func(jid.JID) (jid.JID, bool)
 }
 
 // A Sender is the way out of a Service; a component.Router is one.
@@ -80,11 +83,14 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
 	}
-	sv.settings = settings{limits: o.Limits.orDefault(), key: key,
+	sv.settings = settings{limits: o.Limits.orDefault(), key: key, onionOf: o.OnionOf, dialogs: &component.Dialogs{}, motd: &motd{},
 		admin:   func(bare jid.JID) bool { return len(admins) > 0 && admins[bare.String()] },
 		creator: func(bare jid.JID) bool { return o.MayCreate == nil || o.MayCreate(bare) || admins[bare.String()] }}
 	for _, r := range rooms {
 		sv.index[r.Name] = r
+	}
+	if err := st.loadMOTD(sv.motd); err != nil {
+		return nil, fmt.Errorf("muc: %w", err)
 	}
 	sv.front = component.NewService(out, component.Identity{Category: "conference", Type: "text", Name: o.Name})
 	sv.face()
@@ -180,7 +186,7 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	r := newRoom(&sv.settings, addr, s.Config)
 	r.creator, r.locked, r.subject, r.affiliates = s.Creator, s.Locked, s.Subject, s.affiliates
 	r.avatar, r.lastID = s.avatar, s.lastID
-	return r, sv.store.history(r)
+	return r, errors.Join(sv.store.history(r), sv.store.loadHats(r), sv.store.loadInvitations(r))
 }
 
 // note keeps the index as the rooms are.

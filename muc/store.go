@@ -52,6 +52,31 @@ CREATE TABLE message (
 	PRIMARY KEY (room, id)
 ) WITHOUT ROWID;
 CREATE TABLE vcard (room TEXT PRIMARY KEY, xml BLOB NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;
+`, `
+CREATE TABLE hat (
+	room  TEXT NOT NULL,
+	uri   TEXT NOT NULL,
+	title TEXT NOT NULL,
+	hue   TEXT NOT NULL,
+	PRIMARY KEY (room, uri)
+) WITHOUT ROWID;
+CREATE TABLE wearer (
+	room TEXT NOT NULL,
+	jid  TEXT NOT NULL,
+	uri  TEXT NOT NULL,
+	PRIMARY KEY (room, jid, uri)
+) WITHOUT ROWID;
+CREATE TABLE invitation (
+	room    TEXT NOT NULL,
+	hash    BLOB NOT NULL,    -- SHA-256 of the token
+	uses    INTEGER NOT NULL, -- that are left; -1 is any number
+	expires INTEGER NOT NULL, -- Unix seconds; 0 is never
+	made    INTEGER NOT NULL,
+	creator TEXT NOT NULL,
+	note    TEXT NOT NULL,
+	PRIMARY KEY (room, hash)
+) WITHOUT ROWID;
+CREATE TABLE told (jid TEXT PRIMARY KEY, motd INTEGER NOT NULL) WITHOUT ROWID;
 `}
 
 // OpenStore opens or makes the file.
@@ -204,6 +229,21 @@ func (st *Store) load(name string) (*saved, error) {
 	return s, err
 }
 
+// each calls row for each row of a query.
+func (st *Store) each(query string, row func(scan func(...any) error) error, args ...any) error {
+	rows, err := st.db.Query(query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 // A transaction is what changes are applied in.
 type transaction struct {
 	ctx context.Context
@@ -242,7 +282,7 @@ func (c saveRoom) apply(t *transaction) error {
 type dropRoom struct{ Name string }
 
 func (c dropRoom) apply(t *transaction) error {
-	for _, table := range []string{"affiliate", "message", "vcard"} {
+	for _, table := range []string{"affiliate", "message", "vcard", "hat", "wearer", "invitation"} {
 		if err := t.exec("DELETE FROM "+table+" WHERE room = ?", c.Name); err != nil {
 			return err
 		}
