@@ -8,7 +8,7 @@ import (
 
 // features are what every room can do.
 var features = []string{NSMUC, component.NSDiscoInfo, component.NSDiscoItem, component.NSPing, NSRegister, NSRequest,
-	NSSelfPing, NSStableID, NSOccupantID, NSSID, NSVCard, NSModerate, NSHats, NSCommands}
+	NSSelfPing, NSStableID, NSOccupantID, NSSID, NSVCard, NSModerate, NSModerate0, NSRetract, NSHats, NSCommands}
 
 // discoInfo tells about the room (XEP-0045 §6.4).
 func (r *room) discoInfo(ses *session, s *component.Stanza) error {
@@ -43,8 +43,8 @@ func (r *room) discoInfo(ses *session, s *component.Stanza) error {
 	choose(c.NonAnon, "muc_nonanonymous", "muc_semianonymous")
 	choose(c.Protected, "muc_passwordprotected", "muc_unsecured")
 	choose(c.Persistent, "muc_persistent", "muc_temporary")
-	if c.Archive {
-		q.Add(feature(NSMAM), feature(NSMAMExtended))
+	if r.archives() {
+		q.Add(feature(NSMAM), feature(NSMAMExtended), feature(NSFulltext), feature(NSTombstone))
 	}
 	q.Add(r.roomInfo())
 	r.result(s, q)

@@ -272,7 +272,7 @@ func (r *room) welcome(ses *session, s *component.Stanza, x *component.Element, 
 	if r.cfg.NonAnon {
 		own.own = append(own.own, 100)
 	}
-	if r.cfg.Archive {
+	if r.archives() {
 		own.own = append(own.own, 170)
 	}
 	own.own = append(own.own, codes...)
