@@ -54,7 +54,7 @@ func (r *room) archive(o *occupant, s *component.Stanza, d *component.Draft, id 
 // worthKeeping tells if a message is more than a sign of the moment, such as a chat state
 // (XEP-0085) alone (XEP-0313 §6.1), and if it is also for those who come later without
 // asking the archive, which a marker (XEP-0333) alone is not. Retractions are always kept
-// (XEP-0424 §6).
+// (XEP-0424 §5).
 func worthKeeping(s *component.Stanza) (archived, replayed bool) {
 	hint := func(name string) bool { return s.Child(NSHints, name) != nil }
 	switch {

@@ -66,7 +66,8 @@ CREATE TABLE vcard (room TEXT PRIMARY KEY, xml BLOB NOT NULL, hash TEXT NOT NULL
 
 // OpenStore opens or makes the file.
 func OpenStore(file string) (*Store, error) {
-	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)"}}
+	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)",
+		"wal_autocheckpoint(4000)"}}
 	db, err := sql.Open("sqlite", "file:"+file+"?"+q.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
