@@ -94,7 +94,8 @@ func (d *Draft) XML() []byte { return d.xml }
 // ParseDraft makes a Draft of what XML gave before.
 func ParseDraft(xml []byte, from jid.JID) *Draft {
 	to := bytes.IndexAny(xml, " />")
-	return &Draft{xml: xml, to: max(to, 0), begin: len(xml), end: len(xml), domain: domainOf(from.String())}
+	return &Draft{xml: xml, to: max(to, 0), begin: len(xml), end: len(xml), domain: domainOf(from.String()),
+		again: bytes.HasPrefix(xml, []byte("<message"))}
 }
 
 // Stanza is one copy. The error tells that the draft was made of what is not well-formed.

@@ -84,16 +84,30 @@ func (st *Store) apply(jobs []*job) (err error) {
 	if err != nil {
 		return err
 	}
-	t := &transaction{ctx: ctx, tx: tx}
+	t := &transaction{st: st, ctx: ctx, tx: tx, rows: st.rows[:0]}
+	if err := t.apply(jobs); err != nil {
+		tx.Rollback()
+		clear(st.numbers) // of rooms that are not there after all
+		return err
+	}
+	st.rows = t.rows
+	if err := tx.Commit(); err != nil {
+		clear(st.numbers)
+		return err
+	}
+	st.note(jobs)
+	return nil
+}
+
+func (t *transaction) apply(jobs []*job) error {
 	for _, j := range jobs {
 		for _, c := range j.changes {
 			if err := c.apply(t); err != nil {
-				tx.Rollback()
 				return err
 			}
 		}
 	}
-	return tx.Commit()
+	return t.flush()
 }
 
 // submit gives a job to the store.

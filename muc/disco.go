@@ -9,7 +9,7 @@ import (
 
 // features are what every room can do.
 var features = []string{NSMUC, component.NSDiscoInfo, component.NSDiscoItem, component.NSPing, NSRegister, NSRequest,
-	NSSelfPing, NSStableID, NSOccupantID, NSSID, NSVCard, NSHats, NSCommands}
+	NSSelfPing, NSStableID, NSOccupantID, NSSID, NSVCard, NSModerate, NSModerate0, NSRetract, NSHats, NSCommands}
 
 // discoInfo tells about the room (XEP-0045 §6.4).
 func (r *room) discoInfo(ses *session, s *component.Stanza) error {
@@ -44,6 +44,9 @@ func (r *room) discoInfo(ses *session, s *component.Stanza) error {
 	choose(c.NonAnon, "muc_nonanonymous", "muc_semianonymous")
 	choose(c.Protected, "muc_passwordprotected", "muc_unsecured")
 	choose(c.Persistent, "muc_persistent", "muc_temporary")
+	if r.archives() {
+		q.Add(feature(NSMAM), feature(NSMAMExtended), feature(NSFulltext), feature(NSTombstone))
+	}
 	q.Add(r.roomInfo())
 	r.result(s, q)
 	return nil

@@ -16,7 +16,7 @@ func TestServiceInfo(t *testing.T) {
 	identity := got.Payload().Child(component.NSDiscoInfo, "identity")
 	require.Equal(t, "conference", identity.AttrValue("category"))
 	require.Equal(t, "text", identity.AttrValue("type"))
-	require.Subset(t, featuresOf(got), []string{NSMUC, component.NSDiscoInfo, component.NSDiscoItem, NSRSM, NSStableID, NSUnique, NSOccupantID, NSVCard})
+	require.Subset(t, featuresIn(got), []string{NSMUC, component.NSDiscoInfo, component.NSDiscoItem, NSRSM, NSStableID, NSUnique, NSOccupantID, NSVCard})
 	unknown := "<query xmlns='http://jabber.org/protocol/disco#info' node='nothing'/>"
 	require.Equal(t, "iq error service cancel/item-not-found", summary(w.iq(hag, domain, "get", "i", unknown), hag))
 	require.Equal(t, "iq error service cancel/item-not-found", summary(w.iq(hag, domain, "get", "i", "<query xmlns='http://jabber.org/protocol/disco#items' node='nothing'/>"), hag))
@@ -84,7 +84,7 @@ func TestRoomInfo(t *testing.T) {
 	identity := got.Payload().Child(component.NSDiscoInfo, "identity")
 	require.Equal(t, "coven", identity.AttrValue("name"))
 	require.Equal(t, "conference", identity.AttrValue("category"))
-	require.Subset(t, featuresOf(got), []string{NSMUC, NSStableID, NSSelfPing, NSOccupantID, NSSID, NSVCard,
+	require.Subset(t, featuresIn(got), []string{NSMUC, NSStableID, NSSelfPing, NSOccupantID, NSSID, NSVCard,
 		"muc_public", "muc_open", "muc_unmoderated", "muc_semianonymous", "muc_unsecured", "muc_temporary", NSMAM})
 	w.message(crone1, witches, "groupchat", "<subject>Spells</subject>")
 	w.configure(crone1, "coven", "muc#roomconfig_roomname", "A Dark Cave", "muc#roomconfig_roomdesc", "The place for witches",
@@ -93,8 +93,8 @@ func TestRoomInfo(t *testing.T) {
 		"muc#roomconfig_enablelogging", "0", "muc#maxhistoryfetch", "7", "muc#roomconfig_changesubject", "1")
 	got = info(hag)
 	require.Equal(t, "A Dark Cave", got.Payload().Child(component.NSDiscoInfo, "identity").AttrValue("name"))
-	require.Subset(t, featuresOf(got), []string{"muc_hidden", "muc_open", "muc_moderated", "muc_nonanonymous", "muc_passwordprotected", "muc_persistent"})
-	require.NotContains(t, featuresOf(got), NSMAM)
+	require.Subset(t, featuresIn(got), []string{"muc_hidden", "muc_open", "muc_moderated", "muc_nonanonymous", "muc_passwordprotected", "muc_persistent"})
+	require.NotContains(t, featuresIn(got), NSMAM)
 	form := component.ParseForm(got.Payload().Child(component.NSData, "x"))
 	require.Equal(t, NSRoomInfo, form.FormType)
 	require.Equal(t, "result", form.Type)
@@ -103,7 +103,7 @@ func TestRoomInfo(t *testing.T) {
 		require.Equal(t, want, form.Value(name), name)
 	}
 	w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1")
-	require.Contains(t, featuresOf(info(crone1)), "muc_membersonly")
+	require.Contains(t, featuresIn(info(crone1)), "muc_membersonly")
 	require.Equal(t, "cancel/item-not-found", condition(w.get(crone1, "coven", "<query xmlns='http://jabber.org/protocol/disco#info' node='nothing'/>")))
 }
 
@@ -143,7 +143,7 @@ func TestDiscoOfOccupant(t *testing.T) {
 }
 
 // XEP-0045 §7.12, §16.4: the reserved nickname of who asks.
-func TestReservedNickname(t *testing.T) {
+func TestDiscoReservedNickname(t *testing.T) {
 	w := newWorld(t)
 	w.gather()
 	q := "<query xmlns='http://jabber.org/protocol/disco#info' node='x-roomuser-item'/>"

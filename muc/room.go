@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -12,7 +13,8 @@ import (
 // settings are what all rooms of a service have in common.
 type settings struct {
 	limits  Limits
-	key     []byte                  // of occupant ids
+	key     []byte // of occupant ids and archive ids
+	ids     idCipher
 	admin   func(bare jid.JID) bool // is an admin of the service
 	creator func(bare jid.JID) bool // may make rooms
 	onionOf func(jid.JID) (jid.JID, bool)
@@ -27,9 +29,10 @@ type room struct {
 	addr    jid.JID
 	self    string // addr
 	cfg     Config
-	creator string // bare JID
-	locked  bool   // until its creator has configured it (XEP-0045 §10.1.1)
-	gone    bool   // it was destroyed
+	creator string  // bare JID
+	tag     [8]byte // of its archive ids
+	locked  bool    // until its creator has configured it (XEP-0045 §10.1.1)
+	gone    bool    // it was destroyed
 
 	affiliates map[string]affiliate // by bare JID, or domain
 	nicks      map[string]*occupant
@@ -53,6 +56,8 @@ type room struct {
 
 	now  time.Time // of what is being handled
 	asks rateLimit // for voice
+
+	reading atomic.Int32 // queries of the archive that are under way
 
 	out output
 }
@@ -79,7 +84,7 @@ type change interface{ apply(tx *transaction) error }
 type read func(st *Store) (func(r *room), error)
 
 func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
-	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, shown: cfg.Broadcast}
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, tag: idTag(addr), shown: cfg.Broadcast}
 }
 
 // handle handles one stanza for the room.

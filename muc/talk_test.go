@@ -89,7 +89,7 @@ func summary(stanzas []*component.Stanza, who string) string {
 }
 
 // features are those in an answer to disco#info.
-func featuresOf(s *component.Stanza) []string {
+func featuresIn(s *component.Stanza) []string {
 	var all []string
 	for _, n := range s.Payload().Nodes {
 		if n.Element.Is(component.NSDiscoInfo, "feature") {
