@@ -32,6 +32,7 @@ func TestClientsFindTheirRoomAgain(t *testing.T) {
 	assert.Contains(m, m.ann.learns(m, "enter", m.ann.nick).Codes, 110)
 	require.Eventually(m, func() bool { return m.ben.try(m, "ping").Error == "not-acceptable" }, time.Minute, 100*time.Millisecond)
 	m.ben.do(m, "join", "room", m.ben.room, "nick", m.ben.nick)
+	assert.True(m, m.ben.hears(m, m.pia.nick, "before the kill of pia").Delayed)
 	m.pia.types(m, "anybody there?")
 	m.pia.shows(m, "Error from "+m.pia.room)
 	m.piaComesBack()

@@ -36,6 +36,7 @@ func meet(t *testing.T, ann, ben, pia guest) *meeting {
 	m.ban()
 	m.membersOnly()
 	m.leaveAndReturn()
+	m.archive()
 	return m
 }
 
