@@ -128,7 +128,7 @@ func (r *room) probe(ses *session, s *component.Stanza) error {
 
 // presencePayload is what a client's presence carries, without what only the room says.
 func (r *room) presencePayload(s *component.Stanza) ([]byte, error) {
-	nodes := s.Nodes[:0]
+	nodes := make([]component.Node, 0, len(s.Nodes))
 	for _, n := range s.Nodes {
 		if e := n.Element; e == nil || e.Name.Space == NSMUC || e.Name.Space == NSUser || e.Name.Space == NSOccupantID || e.Is(NSHats, "hats") {
 			continue

@@ -124,9 +124,19 @@ func (r *room) handle(s *component.Stanza, now time.Time) {
 
 // refuse answers s with an error.
 func (r *room) refuse(s *component.Stanza, err error) {
-	if e := s.Error(err); e != nil {
+	if e := refusal(s, err); e != nil {
 		r.send(e)
 	}
+}
+
+// refusal is the answer to s that tells of err; nil if there must be none. That of who
+// wants to enter repeats what for, which some clients wait for (XEP-0045 §7.2.5).
+func refusal(s *component.Stanza, err error) *component.Stanza {
+	e := s.Error(err)
+	if e != nil && joins(s) {
+		e.Nodes = append([]component.Node{component.NewElement(NSMUC, "x").Node()}, e.Nodes...)
+	}
+	return e
 }
 
 // send sends a stanza to its To.

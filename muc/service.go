@@ -106,7 +106,8 @@ func (sv *Service) HandleStanza(ctx context.Context, s *component.Stanza) error 
 		a, err := sv.find(s)
 		switch {
 		case err != nil:
-			return err
+			sv.answer(s, err)
+			return nil
 		case a == nil:
 			if answer := noRoom(s); answer != nil {
 				return sv.out.Send(ctx, answer)
@@ -216,7 +217,7 @@ func (sv *Service) remove(a *actor) {
 
 // answer answers s with an error.
 func (sv *Service) answer(s *component.Stanza, err error) {
-	if e := s.Error(err); e != nil {
+	if e := refusal(s, err); e != nil {
 		if err := sv.out.Send(context.Background(), e); err != nil {
 			slog.Debug("an error could not be returned", "error", err)
 		}
