@@ -101,7 +101,7 @@ func (r *room) discoItems(ses *session, s *component.Stanza) error {
 	q := component.NewElement(component.NSDiscoItem, "query")
 	if ses != nil || r.cfg.Public && !r.cfg.MembersOnly && !r.cfg.Protected || r.affiliation(s.From.Bare()) >= Member {
 		for _, o := range r.list {
-			if r.cfg.Broadcast.Has(o.role) || ses != nil && r.visibleTo(ses.occ, o, o.role) {
+			if r.shown.Has(o.told) || ses != nil && r.visibleTo(ses.occ, o) {
 				q.Add(component.NewElement(component.NSDiscoItem, "item").With("jid", o.addr.String()))
 			}
 		}

@@ -64,7 +64,7 @@ func (r *room) handlePresence(ses *session, s *component.Stanza) error {
 	}
 	ses.payload, ses.lang = payload, s.Lang
 	ses.occ.shown = ses
-	r.announce(ses.occ, notice{id: s.ID}, ses.occ.role)
+	r.announce(ses.occ, notice{id: s.ID})
 	return nil
 }
 
@@ -115,10 +115,14 @@ func (r *room) probe(ses *session, s *component.Stanza) error {
 		return nil
 	}
 	o := r.nicks[nick]
-	if o == nil || !r.visibleTo(ses.occ, o, o.role) {
+	if bare, ok := r.registered(nick); o == nil && ok && r.cfg.ShowMembers && r.affiliates[bare].level >= Member {
+		r.copy(r.absentee(nick, bare), ses.to, r.seesJIDs(ses.occ))
+		return nil
+	}
+	if o == nil || !r.visibleTo(ses.occ, o) {
 		return errNotFound
 	}
-	r.copy(r.current(o), ses.to, r.seesJIDs(ses.occ))
+	r.copy(r.current(o), ses.to, r.seesJIDs(ses.occ) || o == ses.occ)
 	return nil
 }
 
@@ -166,6 +170,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 		if role, ok := r.given[bare.String()]; ok && r.cfg.Moderated && aff < Admin {
 			o.role = role // §5.1
 		}
+		o.told = o.role
 		if r.nicks == nil {
 			r.nicks = map[string]*occupant{}
 		}
@@ -250,7 +255,7 @@ func (r *room) welcome(ses *session, s *component.Stanza, x *component.Element, 
 func (r *room) others(ses *session) {
 	full := r.seesJIDs(ses.occ)
 	for _, o := range r.list {
-		if o != ses.occ && r.visibleTo(ses.occ, o, o.role) {
+		if o != ses.occ && r.visibleTo(ses.occ, o) {
 			r.copy(r.current(o), ses.to, full)
 		}
 	}

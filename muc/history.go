@@ -12,6 +12,7 @@ type past struct {
 	draft *component.Draft
 	id    int64
 	from  string // occupant id, for moderation
+	dated bool   // by an owner, who brought it along (XEP-0045 §7.9)
 }
 
 // keep puts a message into the history and the archive, if that is for later.
@@ -32,7 +33,7 @@ func (r *room) keep(o *occupant, s *component.Stanza, d *component.Draft, id int
 			clear(r.history[n:])
 			r.history = r.history[:n]
 		}
-		r.history = append(r.history, past{draft: d, id: id, from: o.id})
+		r.history = append(r.history, past{draft: d, id: id, from: o.id, dated: o.affiliation == Owner && s.Child(NSDelay, "delay") != nil})
 	}
 }
 
@@ -87,9 +88,11 @@ func (r *room) sendHistory(ses *session, asked *component.Element) {
 		most, limited = number(asked, "maxchars")
 	}
 	for i := len(past) - 1; i >= 0; i-- {
-		late := append([]byte("<delay xmlns='"+NSDelay+"'"), from...)
-		late = component.AppendAttr(late, "stamp", idTime(past[i].id).Format(stampFormat))
-		drafts[i] = past[i].draft.With(append(late, '/', '>'))
+		if drafts[i] = past[i].draft; !past[i].dated {
+			late := append([]byte("<delay xmlns='"+NSDelay+"'"), from...)
+			late = component.AppendAttr(late, "stamp", idTime(past[i].id).Format(stampFormat))
+			drafts[i] = drafts[i].With(append(late, '/', '>'))
+		}
 		if size += drafts[i].SizeTo(ses.to); limited && size > most {
 			break
 		}

@@ -78,7 +78,7 @@ func (r *room) changeNick(ses *session, s *component.Stanza, x *component.Elemen
 // renamed shows who has a new nickname, and all to it if it asks for that.
 func (r *room) renamed(ses *session, s *component.Stanza, x *component.Element) {
 	if x == nil {
-		r.announce(ses.occ, notice{id: s.ID}, ses.occ.role)
+		r.announce(ses.occ, notice{id: s.ID})
 		return
 	}
 	r.retell(ses.occ, ses)
@@ -94,7 +94,7 @@ func (r *room) splitNick(ses *session, s *component.Stanza, x *component.Element
 	r.drop(ses, gone)
 	o := r.nicks[s.To.Resourcepart()]
 	if o == nil {
-		o = &occupant{nick: s.To.Resourcepart(), addr: s.To, from: s.To.String(), bare: old.bare, id: old.id, role: old.role, affiliation: old.affiliation, hats: old.hats}
+		o = &occupant{nick: s.To.Resourcepart(), addr: s.To, from: s.To.String(), bare: old.bare, id: old.id, role: old.role, told: old.told, affiliation: old.affiliation, hats: old.hats}
 		r.nicks[o.nick] = o
 		r.list = append(r.list, o)
 	}
@@ -116,7 +116,7 @@ func (r *room) look(ses *session, was *occupant) {
 		if other == is {
 			continue
 		}
-		saw, sees := other != was && r.visibleTo(was, other, other.role), r.visibleTo(is, other, other.role)
+		saw, sees := other != was && r.visibleTo(was, other), r.visibleTo(is, other)
 		switch {
 		case sees && (!saw || r.seesJIDs(is) != r.seesJIDs(was)):
 			r.copy(r.current(other), ses.to, r.seesJIDs(is))

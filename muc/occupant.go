@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"mellium.im/xmpp/jid"
-	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -22,6 +21,7 @@ type occupant struct {
 	bare        jid.JID // of the user
 	id          string  // XEP-0421
 	role        Role
+	told        Role // that the others, and o itself, know of
 	affiliation Affiliation
 	sessions    []*session
 	shown       *session // whose presence the others see
@@ -167,35 +167,6 @@ func (r *room) current(o *occupant) *component.Draft {
 
 const smallRoom = 20 // occupants
 
-// visibleTo tells if viewer sees o's presence, with role as o's role (muc#roomconfig_presencebroadcast).
-func (r *room) visibleTo(viewer, o *occupant, role Role) bool {
-	return viewer == o || viewer.role == Moderator || r.cfg.Broadcast.Has(role)
-}
-
-// announce sends o's presence as it is now to everybody, o itself last. was is the role
-// that o had before, so that those who may not see o any more see it leave.
-func (r *room) announce(o *occupant, n notice, was Role) {
-	o.draft = nil
-	d := r.current(o)
-	if n.plain() {
-		d = r.draftOf(o, n, false)
-	}
-	var left *component.Draft
-	for _, viewer := range r.list {
-		switch {
-		case viewer == o:
-		case r.visibleTo(viewer, o, o.role):
-			r.toOccupant(viewer, d)
-		case was != NoRole && r.visibleTo(viewer, o, was):
-			if left == nil {
-				left = r.draftOf(o, notice{typ: string(stanza.UnavailablePresence)}, false)
-			}
-			r.toOccupant(viewer, left)
-		}
-	}
-	r.announceOwn(o, n)
-}
-
 // plain tells if there is more in n than the presence itself.
 func (n *notice) plain() bool {
 	return n.actor != "" || n.reason != "" || len(n.codes) > 0 || len(n.extra) > 0 || len(n.after) > 0
@@ -206,28 +177,6 @@ func (r *room) announceOwn(o *occupant, n notice) {
 	d := r.draftOf(o, n, true)
 	for _, ses := range o.sessions {
 		r.copy(d, ses.to, true)
-	}
-}
-
-// remove takes o out of the room with all its sessions, and returns what tells the
-// others, after the one who did it has got an answer (XEP-0045 §8.2).
-func (r *room) remove(o *occupant, n notice) (tell func()) {
-	n.typ = string(stanza.UnavailablePresence)
-	r.announceOwn(o, n)
-	others := r.draftOf(o, n, false)
-	for _, ses := range o.sessions {
-		delete(r.sessions, ses.to.String())
-	}
-	r.forget(o)
-	return func() { r.toThoseWhoSee(o, others) }
-}
-
-// toThoseWhoSee sends d to everybody else who can see o.
-func (r *room) toThoseWhoSee(o *occupant, d *component.Draft) {
-	for _, viewer := range r.list {
-		if viewer != o && r.visibleTo(viewer, o, o.role) {
-			r.toOccupant(viewer, d)
-		}
 	}
 }
 

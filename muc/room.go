@@ -35,6 +35,7 @@ type room struct {
 	nicks      map[string]*occupant
 	sessions   map[string]*session // by full JID
 	list       []*occupant         // in the order of their coming
+	shown      Roles               // those whose presence all know of
 	invited    map[string][]string // bare JIDs, with those of who invited them
 	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
 
@@ -78,7 +79,7 @@ type change interface{ apply(tx *transaction) error }
 type read func(st *Store) (func(r *room), error)
 
 func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
-	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg}
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, shown: cfg.Broadcast}
 }
 
 // handle handles one stanza for the room.
@@ -152,7 +153,7 @@ func (r *room) toOccupant(o *occupant, d *component.Draft) {
 }
 
 // seesJIDs tells if o may see real JIDs (XEP-0045 §7.2.3, §7.2.4).
-func (r *room) seesJIDs(o *occupant) bool { return r.cfg.NonAnon || o.role == Moderator }
+func (r *room) seesJIDs(o *occupant) bool { return r.cfg.NonAnon || o.told == Moderator }
 
 func (r *room) change(c change) { r.out.changes = append(r.out.changes, c) }
 

@@ -156,8 +156,11 @@ func (w *watcher) anonymous(s *component.Stanza, knew map[string]bool) {
 	if knew == nil || knew[bare] || w.r.cfg.NonAnon || w.r.affiliation(s.To.Bare()) >= Admin || ses != nil && ses.occ.role == Moderator {
 		return
 	}
+	if s.Child(NSUser, "x").Child(NSUser, "decline") != nil {
+		return // it tells who was invited, to who invited
+	}
 	xml := strings.ReplaceAll(s.String(), bare, "")
-	require.NotContains(w.t, xml, "@"+users, "for %s", bare)
+	require.NotContains(w.t, xml, "@"+users, "for %s after %v", bare, w.handling)
 }
 
 // check compares what everybody believes with how the room is.
@@ -170,6 +173,7 @@ func (w *watcher) check() {
 		require.NotEmpty(w.t, o.sessions)
 		require.Contains(w.t, o.sessions, o.shown)
 		require.Equal(w.t, r.affiliation(o.bare), o.affiliation, o.nick)
+		require.Equal(w.t, o.role, o.told, o.nick)
 		for _, ses := range o.sessions {
 			n++
 			require.Same(w.t, o, ses.occ)
@@ -192,7 +196,7 @@ func (w *watcher) check() {
 			sees = append(sees, fmt.Sprint(nick, " ", it.AttrValue("affiliation"), " ", it.AttrValue("role"), " ", r.seesJIDs(ses.occ) && it.AttrValue("jid") == ""))
 		}
 		for _, o := range r.list {
-			if r.visibleTo(ses.occ, o, o.role) {
+			if r.visibleTo(ses.occ, o) {
 				want = append(want, fmt.Sprint(o.nick, " ", o.affiliation, " ", o.role, " false"))
 			}
 		}

@@ -1,0 +1,134 @@
+package muc
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+)
+
+// Issue point 6, XEP-0045 §10.1.1: who may make rooms.
+func TestWhoMayCreate(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.MayCreate = func(bare jid.JID) bool { return bare.Domainpart() == "shakespeare.lit" }
+		o.Admins = []jid.JID{jid.MustParse("king@example.org")}
+	})
+	const stranger = "stranger@example.org/a"
+	s := w.only(w.enter(stranger, "coven", "x"), stranger)
+	require.Equal(t, "cancel/not-allowed", condition(s))
+	require.Equal(t, "coven@"+domain+"/x", s.From.String())
+	require.Equal(t, "enter", s.ID)
+	require.Contains(t, codes(w.enter("king@example.org/a", "castle", "king")[0]), "201")
+	w.open(crone1, "coven", "firstwitch")
+	require.Equal(t, "none/participant", seen(w.enter(stranger, "coven", "x"), crone1, "x"), "entering is another matter")
+}
+
+// Issue point 6: rooms of one creator, and in all; destroyed ones do not count.
+func TestNumberOfRooms(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.Limits.RoomsPerUser, o.Limits.Rooms = 2, 4
+		o.Admins = []jid.JID{jid.MustParse(bare(macbeth))}
+	})
+	made := func(who string, n int) string {
+		s := w.enter(who, fmt.Sprint("room", n), "x")[0]
+		return condition(s)
+	}
+	require.Empty(t, made(crone1, 1))
+	require.Empty(t, made(crone1, 2))
+	require.Equal(t, "wait/resource-constraint", made(crone1, 3))
+	require.NotEmpty(t, w.only(w.enter(crone1, "room3", "x"), crone1).StanzaError().Text, "it says why")
+	w.restart()
+	require.Equal(t, "wait/resource-constraint", made(crone1, 3), "also after a restart")
+	w.did(w.set(crone1, "room1", "<query xmlns='"+NSOwner+"'><destroy/></query>"), crone1)
+	require.Empty(t, made(crone1, 3))
+	require.Empty(t, made(macbeth, 4))
+	require.Empty(t, made(macbeth, 5))
+	require.Equal(t, "wait/resource-constraint", made(hag, 6), "in all")
+	w = newWorld(t, func(o *Options) {
+		o.Limits.RoomsPerUser = 1
+		o.Admins = []jid.JID{jid.MustParse(bare(macbeth))}
+	})
+	require.Empty(t, made(macbeth, 1))
+	require.Empty(t, made(macbeth, 2), "admins of the service may")
+}
+
+// Issue point 6, XEP-0045 §17.1: names of rooms and nicknames.
+func TestNames(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.Name, o.Limits.Nick = 8, 8 })
+	require.Equal(t, "modify/policy-violation", condition(w.only(w.enter(crone1, "ninechars", "x"), crone1)))
+	require.Contains(t, codes(w.enter(crone1, "éééééééé", "x")[0]), "201", "characters, not octets")
+	w.open(crone1, "coven", "12345678")
+	require.Equal(t, "modify/not-acceptable", condition(w.only(w.enter(hag, "coven", "123456789"), hag)))
+	require.Equal(t, "modify/jid-malformed", condition(w.only(w.enter(hag, "coven", "  "), hag)))
+	require.Equal(t, "none/participant", seen(w.enter(hag, "COVEN", "Hag"), crone1, "Hag"), "the room's name is prepared, the nickname is not changed")
+	w.refused(w.register(hag, "coven", "123456789"), hag, "modify/not-acceptable")
+	w.refused(w.admin(crone1, "coven", "<item affiliation='member' jid='x@example.org' nick='123456789'/>"), crone1, "modify/not-acceptable")
+}
+
+// Issue point 6, XEP-0045 §7.2.9: occupants of a room, by the service; owners get in.
+func TestNumberOfOccupants(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.Occupants = 2 })
+	w.open(crone1, "coven", "firstwitch")
+	w.grant(bare(crone2), "owner")
+	w.enter("a@example.org/a", "coven", "a")
+	require.Equal(t, "wait/service-unavailable", condition(w.only(w.enter(hag, "coven", "thirdwitch"), hag)))
+	require.Equal(t, "owner/moderator", seen(w.enter(crone2, "coven", "secondwitch"), crone1, "secondwitch"))
+}
+
+// Issue point 6: rates of messages and presence, told to who is too fast and to nobody else.
+func TestRates(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.MessageRate, o.Limits.PresenceRate = 1, 1 })
+	w.coven()
+	for i := range 10 {
+		require.Len(t, w.say(hag, "coven", fmt.Sprint(i), "Double, double"), 3)
+	}
+	w.refused(w.say(hag, "coven", "x", "toil and trouble"), hag, "wait/policy-violation")
+	require.Len(t, w.say(crone2, "coven", "x", "I may."), 3)
+	presence := "<presence from='" + hag + "' to='coven@" + domain + "/thirdwitch'><show>away</show></presence>"
+	for range 10 {
+		require.Len(t, w.send(presence), 3)
+	}
+	w.refused(w.send(presence), hag, "wait/policy-violation")
+	require.Len(t, w.send("<presence type='unavailable' from='"+hag+"' to='coven@"+domain+"/thirdwitch'/>"), 3, "one may leave")
+}
+
+// Issue point 6: sizes of what is sent.
+func TestSizes(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.Limits.Message, o.Limits.Presence, o.Limits.Subject, o.Limits.VCard = 2000, 100, 50, 200
+	})
+	w.coven("muc#roomconfig_changesubject", "1")
+	long := strings.Repeat("x", 2000)
+	w.refused(w.say(hag, "coven", "1", long), hag, "modify/policy-violation")
+	require.Len(t, w.say(hag, "coven", "1", long[:1000]), 3)
+	w.refused(w.send("<message type='chat' from='"+hag+"' to='coven@"+domain+"/firstwitch'><body>"+long+"</body></message>"), hag, "modify/policy-violation")
+	w.refused(w.send("<message type='groupchat' from='"+hag+"' to='coven@"+domain+"'><subject>"+long[:51]+"</subject></message>"), hag, "modify/policy-violation")
+	w.refused(w.send("<presence from='"+hag+"' to='coven@"+domain+"/thirdwitch'><status>"+long[:100]+"</status></presence>"), hag, "modify/policy-violation")
+	w.refused(w.send("<presence from='"+macbeth+"' to='coven@"+domain+"/king'><x xmlns='"+NSMUC+"'/><status>"+long[:100]+"</status></presence>"), macbeth, "modify/policy-violation")
+	w.refused(w.set(crone1, "coven", "<vCard xmlns='vcard-temp'><FN>"+long[:200]+"</FN></vCard>"), crone1, "modify/policy-violation")
+	w.refused(w.configure(crone1, "coven", "muc#roomconfig_roomdesc", strings.Repeat(long, 3)), crone1, "modify/not-acceptable")
+}
+
+// Issue point 6: one request, and one form, is bounded too.
+func TestNumberOfItems(t *testing.T) {
+	w := newCoven(t)
+	item := affiliationItem("x@example.org", "member", "")
+	w.refused(w.admin(crone1, "coven", strings.Repeat(item, maxItems+1)), crone1, "modify/bad-request")
+	w.did(w.admin(crone1, "coven", strings.Repeat(item, maxItems)), crone1)
+}
+
+// Issue point 6: registrations that wait for approval come slowly.
+func TestRateOfRegistrations(t *testing.T) {
+	w := newWorld(t)
+	w.coven("{urn:xmpp:allium:0}approve", "1")
+	asked := 0
+	for i := range 20 {
+		who := fmt.Sprintf("stranger%d@example.org/a", i)
+		if condition(to(w.register(who, "coven", fmt.Sprint("x", i)), who)[0]) == "" {
+			asked++
+		}
+	}
+	require.Equal(t, 10, asked)
+}

@@ -1,0 +1,74 @@
+package muc
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// XEP-0045 §10.9: everybody gets one presence, with what the owner said, then the owner the answer.
+func TestDestroy(t *testing.T) {
+	for _, persistent := range []string{"0", "1"} {
+		w := newWorld(t)
+		w.coven("muc#roomconfig_persistentroom", persistent)
+		w.grant(bare(hag), "member")
+		out := w.set(crone1, "coven", "<query xmlns='"+NSOwner+"'><destroy jid='heath@"+domain+"'><password>cauldron</password><reason>Macbeth doth come.</reason><x xmlns='y'/></destroy></query>")
+		require.Len(t, out, 4)
+		require.Equal(t, "result", out[3].Type)
+		for who, nick := range map[string]string{crone1: "firstwitch", crone2: "secondwitch", hag: "thirdwitch"} {
+			s := to(out, who)[0]
+			require.Equal(t, "unavailable", s.Type)
+			require.Equal(t, "coven@"+domain+"/"+nick, s.From.String())
+			require.Equal(t, []string{"110"}, codes(s))
+			require.Equal(t, "none", item(s).AttrValue("role"))
+			require.NotEmpty(t, item(s).AttrValue("affiliation"))
+			destroy := s.Child(NSUser, "x").Child(NSUser, "destroy")
+			require.Equal(t, "<destroy xmlns='http://jabber.org/protocol/muc#user' jid='heath@chat.shakespeare.lit'><password>cauldron</password><reason>Macbeth doth come.</reason></destroy>", destroy.String())
+		}
+		require.Equal(t, "cancel/item-not-found", condition(w.get(crone1, "coven", "<query xmlns='http://jabber.org/protocol/disco#info'/>")))
+		require.Empty(t, itemsListed(w))
+		// Nothing of it is left for a new one.
+		require.Contains(t, codes(w.enter(crone2, "coven", "secondwitch")[0]), "201")
+		w.restart()
+		w.did(w.configure(crone2, "coven"), crone2)
+		require.Equal(t, []string{bare(crone2)}, w.adminList(crone2, "coven", "affiliation", "owner"))
+		require.Equal(t, []string{}, w.adminList(crone2, "coven", "affiliation", "member"))
+	}
+}
+
+// itemsListed are the rooms that the service lists.
+func itemsListed(w *world) []string {
+	w.t.Helper()
+	s := w.only(w.send("<iq type='get' id='1' from='"+macbeth+"' to='"+domain+"'><query xmlns='http://jabber.org/protocol/disco#items'/></iq>"), macbeth)
+	var rooms []string
+	for _, n := range s.Payload().Nodes {
+		rooms = append(rooms, n.Element.AttrValue("jid"))
+	}
+	return rooms
+}
+
+// XEP-0045 §10.9: the reasons are optional, a locked room can be destroyed, one that is not
+// there cannot.
+func TestDestroyWithoutWords(t *testing.T) {
+	const destroy = "<query xmlns='" + NSOwner + "'><destroy/></query>"
+	w := newWorld(t)
+	w.enter(crone1, "coven", "firstwitch")
+	out := w.set(crone1, "coven", destroy)
+	require.Equal(t, "<destroy xmlns='http://jabber.org/protocol/muc#user'/>", out[0].Child(NSUser, "x").Child(NSUser, "destroy").String())
+	w.did(out, crone1)
+	w.refused(w.set(crone1, "coven", destroy), crone1, "cancel/item-not-found")
+}
+
+// XEP-0045 §10.9, §7.2.8: all sessions of all nicknames are told.
+func TestDestroyReachesAllSessions(t *testing.T) {
+	w := newWorld(t)
+	w.coven()
+	tablet, phone := bare(hag)+"/tablet", bare(hag)+"/phone"
+	w.enter(tablet, "coven", "thirdwitch")
+	w.enter(phone, "coven", "otherwitch")
+	out := w.set(crone1, "coven", "<query xmlns='"+NSOwner+"'><destroy/></query>")
+	require.Len(t, out, 6)
+	for _, who := range []string{hag, tablet, phone} {
+		require.Equal(t, "unavailable", w.only(out, who).Type)
+	}
+}

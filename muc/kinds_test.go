@@ -1,0 +1,99 @@
+package muc
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// kindFeatures are what the kinds of issue point 3 are, as XEP-0045 §6.4 names it.
+var kindFeatures = map[string][]string{
+	"encrypted": {"muc_hidden", "muc_membersonly", "muc_nonanonymous", "muc_persistent", "muc_unmoderated", "muc_unsecured"},
+	"hidden":    {"muc_hidden", "muc_open", "muc_semianonymous", "muc_persistent", "muc_unmoderated", "muc_unsecured"},
+	"public":    {"muc_public", "muc_open", "muc_semianonymous", "muc_persistent", "muc_unmoderated", "muc_unsecured"},
+	"announce":  {"muc_public", "muc_open", "muc_semianonymous", "muc_persistent", "muc_moderated", "muc_unsecured"},
+	"open":      {"muc_public", "muc_open", "muc_semianonymous", "muc_temporary", "muc_unmoderated", "muc_unsecured"},
+}
+
+// featuresOf are those features of a room that tell what it is like.
+func featuresOf(w *world, who, room string) []string {
+	w.t.Helper()
+	var features []string
+	for _, n := range w.get(who, room, "<query xmlns='"+component.NSDiscoInfo+"'/>").Payload().Nodes {
+		if v := n.Element.AttrValue("var"); len(v) > 4 && v[:4] == "muc_" {
+			features = append(features, v)
+		}
+	}
+	return features
+}
+
+// Issue point 3: the kind that new rooms are of, by configuration.
+func TestDefaultKind(t *testing.T) {
+	for kind, features := range kindFeatures {
+		w := newWorld(t, func(o *Options) { o.DefaultKind = kind })
+		w.open(crone1, "coven", "firstwitch")
+		require.ElementsMatch(t, features, featuresOf(w, crone1, "coven"), kind)
+		require.Equal(t, kind, w.form(crone1, "coven").Value(nsKind))
+	}
+	w := newWorld(t, func(o *Options) { o.DefaultKind = "" })
+	w.open(crone1, "coven", "firstwitch")
+	require.Equal(t, "encrypted", w.form(crone1, "coven").Value(nsKind))
+	_, err := NewService(Options{Domain: domain, DefaultKind: "castle"}, w.st, w)
+	require.ErrorContains(t, err, "castle")
+}
+
+// Issue point 3: an owner picks a kind by name, from any to any, and keeps what is none of
+// its business.
+func TestPickKind(t *testing.T) {
+	for from := range kindFeatures {
+		for to, features := range kindFeatures {
+			w := newWorld(t, func(o *Options) { o.DefaultKind = from })
+			w.open(crone1, "coven", "firstwitch")
+			w.did(w.configure(crone1, "coven", "muc#roomconfig_roomname", "A Dark Cave", "muc#roomconfig_maxusers", "30"), crone1)
+			// As a client does it that sends all fields back.
+			form := *w.form(crone1, "coven")
+			form.Fields[0].Values = []string{to}
+			require.Equal(t, nsKind, form.Fields[0].Var)
+			w.did(w.submit(crone1, "coven", form), crone1)
+			require.ElementsMatch(t, features, featuresOf(w, crone1, "coven"), "%s to %s", from, to)
+			now := w.form(crone1, "coven")
+			require.Equal(t, to, now.Value(nsKind))
+			require.Equal(t, "A Dark Cave", now.Value("muc#roomconfig_roomname"))
+			require.Equal(t, "30", now.Value("muc#roomconfig_maxusers"))
+		}
+	}
+}
+
+// Issue point 3: what is chosen together with a kind counts more than the kind.
+func TestPickKindAndMore(t *testing.T) {
+	w := newCoven(t)
+	w.did(w.configure(crone1, "coven", nsKind, "encrypted", "muc#roomconfig_passwordprotectedroom", "1", "muc#roomconfig_roomsecret", "cauldron", "muc#roomconfig_moderatedroom", "1"), crone1)
+	require.ElementsMatch(t, []string{"muc_hidden", "muc_membersonly", "muc_nonanonymous", "muc_persistent", "muc_moderated", "muc_passwordprotected"}, featuresOf(w, crone1, "coven"))
+}
+
+// Issue point 3, XEP-0384 §5.8.1: in an encrypted room the members know each other's addresses.
+func TestEncryptedKindHasWhatOMEMONeeds(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.DefaultKind = "encrypted" })
+	w.open(crone1, "coven", "firstwitch")
+	w.grant(bare(crone2), "member", bare(hag), "member")
+	s := w.enter(hag, "coven", "thirdwitch")
+	require.Equal(t, crone1, item(to(s, hag)[0]).AttrValue("jid"))
+	require.Contains(t, codes(to(s, hag)[1]), "100")
+	require.ElementsMatch(t, []string{bare(crone2), bare(hag)}, w.adminList(hag, "coven", "affiliation", "member"))
+	require.Equal(t, []string{bare(crone1)}, w.adminList(crone2, "coven", "affiliation", "owner"), "also before entering")
+}
+
+// Issue point 3: a hidden room is none for strangers, whatever they ask.
+func TestHiddenRoomAnswersAsNone(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.DefaultKind = "encrypted" })
+	w.open(crone1, "coven", "firstwitch")
+	for _, query := range []string{ownerQuery, registerQuery, "<query xmlns='" + NSAdmin + "'><item affiliation='member'/></query>", "<vCard xmlns='vcard-temp'/>"} {
+		there, none := w.get(macbeth, "coven", query), w.get(macbeth, "heath", query)
+		require.Equal(t, condition(none), condition(there), query)
+		there.From = none.From
+		require.Equal(t, none.String(), there.String())
+	}
+	require.Empty(t, itemsListed(w))
+}
