@@ -28,8 +28,11 @@ type day struct {
 	Set  int64  `json:"set"`
 }
 
-// due is what somebody is to be told now.
+// due is what somebody is to be told now. A nil motd has nothing to tell.
 func (m *motd) due(bare string) (d day, ok bool) {
+	if m == nil {
+		return d, false
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.day.Text == "" || m.told[bare] || len(m.told) >= maxTold {

@@ -60,9 +60,9 @@ func (sv *Service) showRooms(c *component.Call) (*component.Reply, error) {
 	slices.SortFunc(lines, func(a, b line) int {
 		return cmp.Or(cmp.Compare(b.occupants, a.occupants), cmp.Compare(a.room.Name, b.room.Name))
 	})
-	note := strconv.Itoa(len(lines)) + " rooms"
+	note := "Rooms: " + strconv.Itoa(len(lines))
 	if len(lines) > maxListed {
-		note += ", of which the first " + strconv.Itoa(maxListed) + " are listed"
+		note += ", of which the first " + strconv.Itoa(maxListed) + " are listed."
 		lines = lines[:maxListed]
 	}
 	var rows [][]string
@@ -174,7 +174,7 @@ func (sv *Service) announce(c *component.Call) (*component.Reply, error) {
 			rooms++
 		}
 	}
-	return done("Announced in " + strconv.Itoa(rooms) + " rooms.")
+	return done("Rooms that were told: " + strconv.Itoa(rooms))
 }
 
 // say sends a message of the room itself to all occupants.
