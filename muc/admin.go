@@ -15,7 +15,7 @@ func (r *room) adminGet(ses *session, s *component.Stanza) error {
 	q := component.NewElement(NSAdmin, "query")
 	if name, ok := items[0].LookupAttr("affiliation"); ok {
 		level, known := affiliations[name]
-		if !known {
+		if !known || level == None { // of which there is no list (§5.2)
 			return errBadRequest
 		}
 		if !r.mayReadList(ses, s.From.Bare(), level) {
@@ -56,8 +56,6 @@ func (r *room) adminGet(ses *session, s *component.Stanza) error {
 func (r *room) mayReadList(ses *session, bare jid.JID, level Affiliation) bool {
 	own := r.affiliation(bare)
 	switch {
-	case level == None:
-		return false
 	case own == Owner, own == Admin && level <= Member:
 		return true
 	case level < Member || !r.cfg.NonAnon:
@@ -101,7 +99,11 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 	todo := make([]action, 0, len(items))
 	for _, item := range items {
 		a, err := r.checkItem(s.From.Bare(), item)
-		if err != nil {
+		switch {
+		case err != nil && a.isRole:
+			r.refuseItem(s, item, err)
+			return nil
+		case err != nil:
 			return err
 		}
 		a.inviter = r.addr
@@ -134,3 +136,11 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 }
 
 const maxItems = 1000
+
+// refuseItem answers a request for roles with an error, and with the item it is because of
+// (XEP-0045 §8.4).
+func (r *room) refuseItem(s *component.Stanza, item *component.Element, err error) {
+	e := s.Error(err)
+	e.Nodes = append([]component.Node{component.NewElement(NSAdmin, "query", item.Node()).Node()}, e.Nodes...)
+	r.send(e)
+}

@@ -122,3 +122,15 @@ func TestOwnersOnly(t *testing.T) {
 	require.Equal(t, "result", w.get(crone1, "coven", ownerQuery).Type, "an owner may from outside")
 	w.did(w.configure(bare(crone1)+"/else", "coven", "muc#roomconfig_roomname", "Ours"), bare(crone1)+"/else")
 }
+
+// XEP-0045 §10.1, §10.9: a name can be used again at once, any number of times.
+func TestTheSameRoomAgainAndAgain(t *testing.T) {
+	w := newWorld(t)
+	for range 60 {
+		require.Contains(t, codes(w.only(w.enter(crone1, "coven", "firstwitch")[:1], crone1)), "201")
+		w.did(w.configure(crone1, "coven"), crone1)
+		w.did(w.set(crone1, "coven", "<query xmlns='"+NSOwner+"'><destroy/></query>"), crone1)
+		require.Contains(t, codes(w.enter(crone1, "heath", "firstwitch")[0]), "201")
+		w.send("<presence type='unavailable' from='" + crone1 + "' to='heath@" + domain + "/firstwitch'/>")
+	}
+}

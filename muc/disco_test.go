@@ -143,7 +143,7 @@ func TestDiscoOfOccupant(t *testing.T) {
 }
 
 // XEP-0045 §7.12, §16.4: the reserved nickname of who asks.
-func TestDiscoReservedNickname(t *testing.T) {
+func TestReservedNicknameNode(t *testing.T) {
 	w := newWorld(t)
 	w.gather()
 	q := "<query xmlns='http://jabber.org/protocol/disco#info' node='x-roomuser-item'/>"

@@ -84,11 +84,15 @@ func (r *room) synchronise(ses *session, s *component.Stanza, x *component.Eleme
 func (r *room) retell(o *occupant, except *session) {
 	o.draft = nil
 	r.toThoseWhoSee(o, r.current(o))
-	own := r.draftOf(o, notice{}, true)
+	var own *component.Draft
 	for _, ses := range o.sessions {
-		if ses != except {
-			r.copy(own, ses.to, true)
+		if ses == except {
+			continue
 		}
+		if own == nil {
+			own = r.draftOf(o, notice{}, true)
+		}
+		r.copy(own, ses.to, true)
 	}
 }
 
@@ -115,9 +119,11 @@ func (r *room) probe(ses *session, s *component.Stanza) error {
 		return nil
 	}
 	o := r.nicks[nick]
-	if bare, ok := r.registered(nick); o == nil && ok && r.cfg.ShowMembers && r.affiliates[bare].level >= Member {
-		r.copy(r.absentee(nick, bare), ses.to, r.seesJIDs(ses.occ))
-		return nil
+	if o == nil && r.cfg.ShowMembers {
+		if bare, ok := r.registered(nick); ok && r.affiliates[bare].level >= Member {
+			r.copy(r.absentee(nick, bare), ses.to, r.seesJIDs(ses.occ))
+			return nil
+		}
 	}
 	if o == nil || !r.visibleTo(ses.occ, o) {
 		return errNotFound

@@ -104,7 +104,7 @@ func TestNotLetIn(t *testing.T) {
 }
 
 // XEP-0045 §5.1.2: the role that somebody begins with.
-func TestDefaultRoles(t *testing.T) {
+func TestRoleOfWhoEnters(t *testing.T) {
 	for moderated, want := range map[string]map[string]string{
 		"0": {"none": "participant", "member": "participant", "admin": "moderator", "owner": "moderator"},
 		"1": {"none": "visitor", "member": "participant", "admin": "moderator", "owner": "moderator"},

@@ -13,7 +13,7 @@ import (
 
 // face is what the service itself answers (XEP-0045 §6).
 func (sv *Service) face() {
-	sv.front.Announce(NSMUC, NSRegister, NSConference, NSOccupantID, NSRSM, NSVCard, NSStableID)
+	sv.front.Announce(NSMUC, NSConference, NSOccupantID, NSRSM, NSVCard, NSStableID)
 	sv.front.Answer(stanza.GetIQ, component.NSDiscoItem, "query", sv.listRooms)
 	sv.front.Command(sv.commands()...)
 	sv.front.Answer(stanza.GetIQ, NSUnique, "unique", sv.uniqueName)

@@ -36,16 +36,18 @@ const askAgainAfter = 30 * time.Second
 
 // bounced takes an error to a message. Some errors tell that the client is gone; with
 // service-unavailable it may as well have refused, or blocked who wrote, so it is asked.
-// It tells if the client was taken out of the room.
-func (r *room) bounced(ses *session, s *component.Stanza) (gone bool) {
+// It tells if the error was of that kind: who wrote is not to be told by each client that
+// is gone.
+func (r *room) bounced(ses *session, s *component.Stanza) bool {
 	switch {
 	case meansGone(s):
 		r.lost(ses, "")
-		return true
-	case s.StanzaError().Condition == stanza.ServiceUnavailable && ses.asked <= r.now.Add(-askAgainAfter).Unix():
+	case s.StanzaError().Condition != stanza.ServiceUnavailable:
+		return false
+	case ses.asked <= r.now.Add(-askAgainAfter).Unix():
 		r.askIfThere(ses)
 	}
-	return false
+	return true
 }
 
 // answered takes the answer to a ping. A client that cannot be pinged and a server whose

@@ -71,6 +71,12 @@ func TestPickKindAndMore(t *testing.T) {
 	w := newCoven(t)
 	w.did(w.configure(crone1, "coven", nsKind, "encrypted", "muc#roomconfig_passwordprotectedroom", "1", "muc#roomconfig_roomsecret", "cauldron", "muc#roomconfig_moderatedroom", "1"), crone1)
 	require.ElementsMatch(t, []string{"muc_hidden", "muc_membersonly", "muc_nonanonymous", "muc_persistent", "muc_moderated", "muc_passwordprotected"}, featuresOf(w, crone1, "coven"))
+	const invites = "muc#roomconfig_allowinvites"
+	w.did(w.configure(crone1, "coven", invites, "1"), crone1)
+	w.did(w.configure(crone1, "coven", nsKind, "hidden"), crone1)
+	require.Equal(t, "1", w.form(crone1, "coven").Value(invites))
+	w.did(w.configure(crone1, "coven", nsKind, "encrypted"), crone1)
+	require.Equal(t, "0", w.form(crone1, "coven").Value(invites), "a kind does not let anybody in whom nobody meant to")
 }
 
 // Issue point 3, XEP-0384 §5.8.1: in an encrypted room the members know each other's addresses.

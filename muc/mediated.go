@@ -72,25 +72,12 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick)()
 		}
 		r.remember(bare.String(), ses.occ.bare.String())
-		out := component.NewElement(NSUser, "invite").With("from", r.nameOf(ses).String())
-		reason := e.Child(NSUser, "reason").Text()
-		if reason != "" {
-			out.Add(component.NewElement(NSUser, "reason", component.Text(reason)))
-		}
+		m := r.invitation(r.nameOf(ses), to[i], e.Child(NSUser, "reason").Text())
+		m.ID, m.Lang = s.ID, s.Lang
 		if c := e.Child(NSUser, "continue"); c != nil { // §7.9
-			out.Add(c)
+			m.Child(NSUser, "x").Child(NSUser, "invite").Add(c)
 		}
-		x := component.NewElement(NSUser, "x", out.Node())
-		direct := component.NewElement(NSConference, "x").With("jid", r.addr.String())
-		if r.cfg.Protected {
-			x.Add(component.NewElement(NSUser, "password", component.Text(r.cfg.Password)))
-			direct.SetAttr("password", r.cfg.Password)
-		}
-		if reason != "" {
-			direct.SetAttr("reason", reason)
-		}
-		m := &component.Stanza{Kind: component.Message, ID: s.ID, From: r.addr, To: to[i], Lang: s.Lang}
-		r.send(m.Add(x, direct))
+		r.send(m)
 	}
 	return nil
 }

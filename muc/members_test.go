@@ -110,6 +110,14 @@ func TestWhoReadsLists(t *testing.T) {
 	}
 }
 
+// XEP-0045 §9.5: a request for a list names one.
+func TestBadListRequests(t *testing.T) {
+	w := newCoven(t)
+	for _, items := range []string{"", "<item/>", "<item affiliation='king'/>", "<item affiliation='none'/>", "<item affiliation='member'/><item affiliation='owner'/>"} {
+		require.Equal(t, "modify/bad-request", condition(w.get(crone1, "coven", "<query xmlns='"+NSAdmin+"'>"+items+"</query>")), items)
+	}
+}
+
 // XEP-0045 §16.5.3: muc#roomconfig_getmemberlist says which roles read it, admins apart.
 func TestMemberListReaders(t *testing.T) {
 	w := newWorld(t)

@@ -123,6 +123,8 @@ func TestListsInTheForm(t *testing.T) {
 	out = w.submit(crone1, "coven", fields(owners, bare(hag), admins, bare(crone1)))
 	require.Equal(t, "admin/moderator", seen(out, hag, "firstwitch"), "in one step")
 	w.refused(w.submit(crone1, "coven", fields(admins, "")), crone1, "auth/forbidden")
+	w.did(w.submit(hag, "coven", fields(admins, bare(hag))), hag)
+	require.Equal(t, []string{bare(hag)}, w.adminList(hag, "coven", "affiliation", "owner"), "an owner is no less")
 }
 
 // XEP-0045 §11, issue point 1: admins of the service are owners everywhere.

@@ -87,7 +87,7 @@ func (r *room) unregister(s *component.Stanza) error {
 	bare := s.From.Bare()
 	a := r.affiliates[bare.String()]
 	switch {
-	case a.level == Outcast, a.level < Member && a.nick == "":
+	case a.level < Member:
 		return errUnregistered
 	case a.level >= Admin:
 		r.affiliate(bare.String(), affiliate{level: a.level, reason: a.reason})

@@ -58,6 +58,20 @@ func TestRegister(t *testing.T) {
 	require.Equal(t, "thirdwitch", q.Child(NSRegister, "username").Text())
 }
 
+// XEP-0045 §7.10: members, admins and owners register too, and stay what they are.
+func TestRegisterOfMembers(t *testing.T) {
+	for _, affiliation := range []string{"member", "admin", "owner"} {
+		w := newCoven(t)
+		w.grant(bare(hag), affiliation)
+		require.Nil(t, w.get(hag, "coven", registerQuery).Payload().Child(NSRegister, "registered"), "no nickname yet")
+		out := w.register(hag, "coven", "thirdwitch")
+		require.Equal(t, component.Presence, to(out, hag)[0].Kind, "before the answer")
+		require.Contains(t, seen(out, hag, "thirdwitch"), affiliation+"/")
+		w.did(out, hag)
+		require.Contains(t, w.adminList(crone1, "coven", "affiliation", affiliation), bare(hag)+" thirdwitch")
+	}
+}
+
 // XEP-0045 §7.10: what is refused.
 func TestRegisterRefused(t *testing.T) {
 	w := newWorld(t)
@@ -109,9 +123,19 @@ func TestNicknameInUseIsReserved(t *testing.T) {
 	require.Equal(t, "gone none/none 307", seen(out, crone2, "thirdwitch"))
 	require.NotEmpty(t, item(to(out, crone2)[0]).Child(NSUser, "reason").Text())
 	require.Equal(t, "result", to(out, crone1)[2].Type, "when that and the change are told")
+	w.send("<presence type='unavailable' from='" + crone1 + "' to='coven@" + domain + "/firstwitch'/>")
 	out = w.register(hag, "coven", "secondwitch")
 	require.Equal(t, "gone none/none 307 110", seen(out, crone2, "secondwitch"))
 	w.did(out, hag)
+	require.Equal(t, "cancel/item-not-found", condition(w.get(crone1, "coven", ownerQuery)), "a temporary room that nobody is left in")
+}
+
+// XEP-0045 §17.1: a nickname is reserved as it is prepared.
+func TestReservedNicknameIsPrepared(t *testing.T) {
+	w := newCoven(t)
+	w.did(w.register(hag, "coven", "e\u0301tat"), hag)
+	require.Equal(t, "\u00e9tat", w.reserved(hag, "coven"))
+	w.refused(w.admin(crone1, "coven", "<item affiliation='member' jid='x@example.org' nick='e\u0301tat'/>"), crone1, "cancel/conflict")
 }
 
 // XEP-0045 §7.10, XEP-0077 §3.2: a registration can be ended; in a members-only room that

@@ -1,7 +1,7 @@
 package muc
 
 import (
-	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -60,14 +60,14 @@ func (w *watcher) handled(s *component.Stanza, before map[string]bool) {
 		w.anonymous(got, before)
 	}
 	if s != nil && s.IsRequest() && s.To.Resourcepart() == "" && len(w.r.out.reads) == 0 {
-		require.Equal(w.t, 1, answers, "answers to %s", s)
+		w.is(answers == 1, "%d answers", answers)
 	}
 	w.archived()
 	w.r.out = output{}
 	w.check()
 	if joined && len(w.entered) > 0 {
 		for nick := range w.client(s.From.String()).sees {
-			require.Equal(w.t, 1, w.entered[nick], "presence of %s for who enters", nick)
+			w.is(w.entered[nick] == 1, "who enters sees %s %d times", nick, w.entered[nick])
 		}
 	}
 }
@@ -80,20 +80,22 @@ func (w *watcher) got(s *component.Stanza, entering bool) {
 	codes := codes(s)
 	switch {
 	case s.Kind == component.Message && s.Type == "groupchat" && s.Child(NSHints, "no-store") == nil:
-		require.True(w.t, c.in, "%s is not in the room and gets %s", j, s)
+		w.is(c.in, "%s is not in the room and gets %v", j, s)
 		w.groupchat(s, c)
+	case s.Kind == component.Message && s.Type != "error" && s.To.Resourcepart() != "", s.IsRequest() && s.To.Resourcepart() != "":
+		invited := s.Child(NSUser, "x").Child(NSUser, "invite") != nil
+		w.is(c.in || invited, "%s is not in the room and gets %v", j, s)
 	case s.Kind != component.Presence || nick == "" || s.Type != "" && s.Type != "unavailable":
 	case !c.in && !entering:
 		lost := s.Type == "unavailable" && slices.Contains(codes, "333") && w.handling != nil && s.To.Equal(w.handling.From)
-		require.True(w.t, lost, "%s is not in the room and gets %s", j, s)
+		w.is(lost, "%s is not in the room and gets %v", j, s)
 	case s.Type == "unavailable":
 		delete(c.sees, nick)
 		if slices.Contains(codes, "110") && !slices.Contains(codes, "303") {
 			*c = client{sees: map[string]*component.Stanza{}}
 		}
 	default:
-		require.Len(w.t, ids(s), 1, "occupant ids in %s", s)
-		require.Nil(w.t, s.Child(NSMUC, "x"), "%s", s)
+		w.is(len(ids(s)) == 1 && s.Child(NSMUC, "x") == nil, "%v has not one occupant id, or what was for the room", s)
 		c.sees[nick] = s
 		if entering {
 			w.entered[nick]++
@@ -121,7 +123,7 @@ func (w *watcher) groupchat(s *component.Stanza, c *client) {
 	if !ok || s.Body() == "" {
 		return
 	}
-	require.Len(w.t, ids(s), 1, "occupant ids in %s", s)
+	w.is(len(ids(s)) == 1, "%v has not one occupant id", s)
 	switch late := s.Child(NSDelay, "delay") != nil; {
 	case late:
 		require.Contains(w.t, w.delivered, id)
@@ -136,11 +138,9 @@ func (w *watcher) archived() {
 	for _, p := range w.r.history {
 		ids = append(ids, p.id)
 	}
-	require.True(w.t, slices.IsSorted(w.delivered))
-	for i := range ids {
-		j := len(w.delivered) - len(ids) + i
-		require.True(w.t, j >= 0 && w.delivered[j] == ids[i], "history %v of %v", ids, w.delivered)
-	}
+	w.is(slices.IsSorted(w.delivered), "archive ids go back: %v", w.delivered)
+	last := w.delivered[max(0, len(w.delivered)-len(ids)):]
+	w.is(slices.Equal(last, ids), "the history is %v, and was %v", ids, last)
 	for _, c := range w.r.out.changes {
 		if m, ok := c.(saveMessage); ok && m.Replay {
 			require.Equal(w.t, w.delivered[len(w.delivered)-1], m.ID)
@@ -159,7 +159,7 @@ func (w *watcher) anonymous(s *component.Stanza, knew map[string]bool) {
 		return // it tells who was invited, to who invited
 	}
 	xml := strings.ReplaceAll(s.String(), bare, "")
-	require.NotContains(w.t, xml, "@"+users, "for %s after %v", bare, w.handling)
+	w.is(!strings.Contains(xml, "@"+users), "%s gets the address of somebody else: %v", bare, s)
 }
 
 // check compares what everybody believes with how the room is.
@@ -167,38 +167,45 @@ func (w *watcher) check() {
 	r := w.r
 	n := 0
 	for _, o := range r.list {
-		require.Same(w.t, o, r.nicks[o.nick])
-		require.Equal(w.t, o.nick, o.addr.Resourcepart())
-		require.NotEmpty(w.t, o.sessions)
-		require.Contains(w.t, o.sessions, o.shown)
-		require.Equal(w.t, r.affiliation(o.bare), o.affiliation, o.nick)
-		require.Equal(w.t, o.role, o.told, o.nick)
+		w.is(r.nicks[o.nick] == o && o.nick == o.addr.Resourcepart(), "%s is not where its nickname is", o.nick)
+		w.is(slices.Contains(o.sessions, o.shown), "%s shows no session of its own", o.nick)
+		w.is(o.affiliation == r.affiliation(o.bare), "%s has another affiliation", o.nick)
+		w.is(o.role == o.told && o.role != NoRole, "%s has another role than was told", o.nick)
 		for _, ses := range o.sessions {
 			n++
-			require.Same(w.t, o, ses.occ)
-			require.Same(w.t, ses, r.sessions[ses.to.JID.String()])
+			w.is(ses.occ == o && r.sessions[ses.to.JID.String()] == ses, "%v is another's session", ses.to.JID)
 		}
 	}
-	require.Len(w.t, r.nicks, len(r.list))
-	require.Len(w.t, r.sessions, n)
-	require.True(w.t, r.gone || len(r.withLevel(Owner)) > 0, "a room without owner")
+	w.is(len(r.nicks) == len(r.list) && len(r.sessions) == n, "%d nicknames, %d occupants, %d of %d sessions", len(r.nicks), len(r.list), len(r.sessions), n)
+	w.is(r.gone || len(r.withLevel(Owner)) > 0, "a room without owner")
 	for j, c := range w.clients {
 		ses := r.sessions[j]
-		require.Equal(w.t, ses != nil, c.in, "%s believes to be in the room: %v, after %v", j, c.in, w.handling)
+		w.is((ses != nil) == c.in, "%s believes to be in the room: %v", j, c.in)
 		if ses == nil {
 			continue
 		}
-		require.Equal(w.t, ses.occ.nick, c.nick)
-		var sees, want []string
+		w.is(ses.occ.nick == c.nick, "%s believes to be %s", j, c.nick)
+		sees, want := map[string]string{}, map[string]string{}
 		for nick, p := range c.sees {
 			it := item(p)
-			sees = append(sees, fmt.Sprint(nick, " ", it.AttrValue("affiliation"), " ", it.AttrValue("role"), " ", r.seesJIDs(ses.occ) && it.AttrValue("jid") == ""))
+			sees[nick] = it.AttrValue("affiliation") + " " + it.AttrValue("role")
+			if r.seesJIDs(ses.occ) && it.AttrValue("jid") == "" {
+				sees[nick] += " without address"
+			}
 		}
 		for _, o := range r.list {
 			if r.visibleTo(ses.occ, o) {
-				want = append(want, fmt.Sprint(o.nick, " ", o.affiliation, " ", o.role, " false"))
+				want[o.nick] = o.affiliation.String() + " " + o.role.String()
 			}
 		}
-		require.ElementsMatch(w.t, want, sees, "%s after %v", j, w.handling)
+		w.is(maps.Equal(want, sees), "%s sees %v and not %v", j, sees, want)
+	}
+}
+
+// is ends the test if something is not true.
+func (w *watcher) is(ok bool, format string, args ...any) {
+	if !ok {
+		w.t.Helper()
+		w.t.Fatalf(format+", after %v", append(args, w.handling)...)
 	}
 }
