@@ -475,4 +475,9 @@ func TestArchiveQueriesBounded(t *testing.T) {
 		require.Empty(t, w.query(crone1, "coven", "").err)
 	}
 	require.Zero(t, r.reading.Load())
+	// So are those that take too long.
+	defer func(d time.Duration) { queryTimeout = d }(queryTimeout)
+	queryTimeout = 1
+	require.Equal(t, "wait/resource-constraint", w.query(crone1, "coven", "").err)
+	require.Zero(t, r.reading.Load())
 }

@@ -12,7 +12,7 @@ import (
 func (w *world) expire(now time.Time) {
 	w.t.Helper()
 	require.NoError(w.t, w.st.do(&survey{})) // behind all that was to be stored
-	for range 2 { // the first looks, the second finds what came since
+	for range 2 {                            // the first looks, the second finds what came since
 		w.st.expire(now, w.sv.limits, w.sv.kept())
 		w.st.sweeping.Wait()
 	}

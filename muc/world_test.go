@@ -107,16 +107,23 @@ func (w *world) send(xml string) []*component.Stanza {
 // settle waits until nothing is under way.
 func (w *world) settle() {
 	for {
-		quiet := true
-		w.sv.reads.Wait()
-		for _, a := range w.sv.all() {
-			quiet = quiet && a.idle()
-		}
-		if quiet {
-			return
+		if w.idle() { // so no room begins to read
+			w.sv.reads.Wait()
+			if w.idle() { // nor does one handle what was read
+				return
+			}
 		}
 		time.Sleep(50 * time.Microsecond)
 	}
+}
+
+func (w *world) idle() bool {
+	for _, a := range w.sv.all() {
+		if !a.idle() {
+			return false
+		}
+	}
+	return true
 }
 
 // to are the stanzas for one address; a bare JID stands for itself alone.
