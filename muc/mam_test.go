@@ -124,6 +124,18 @@ func TestArchiveIDs(t *testing.T) {
 	other := stanzaID(w.only(w.say(crone1, "heath", "m", "Hail"), crone1))
 	require.Equal(t, "cancel/item-not-found", w.query(crone1, "coven", "", "after-id", other).err)
 	require.Equal(t, ids, w.query(crone1, "coven", "").ids)
+	r := w.sv.awake("coven").room
+	_, ok := r.parseID(other)
+	require.False(t, ok, "it is known without a look into the archive")
+	id, ok := r.parseID(ids[2])
+	require.True(t, ok)
+	require.Equal(t, r.lastID, id)
+	w.restart()
+	require.Equal(t, ids, w.query(crone1, "coven", "").ids)
+	r = w.sv.awake("coven").room
+	require.Equal(t, id, r.lastID)
+	r.now = time.UnixMicro(1) // the clock goes back
+	require.Equal(t, id+1, r.nextID())
 }
 
 // XEP-0313 §4.3, XEP-0059: pages forwards, backwards, the last one, and none.
