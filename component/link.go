@@ -41,6 +41,9 @@ type LinkConfig struct {
 	Buffer      int           // octets that wait to be written or confirmed; default 4 MiB
 	SendTimeout time.Duration // how long Send waits for room, with no Taken; default 10 s
 
+	// OnUp is called each time when the link comes up; it must not block. nil: nobody asks.
+	OnUp func()
+
 	Log   *slog.Logger // default slog.Default()
 	Label string       // what the domain is called in the log; default "domain"
 }
@@ -211,9 +214,12 @@ func (l *Link) away() bool {
 
 func (l *Link) setUp() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.isUp, l.err = true, nil
 	close(l.up)
+	l.mu.Unlock()
+	if l.c.OnUp != nil {
+		l.c.OnUp()
+	}
 }
 
 func (l *Link) setDown(err error) {

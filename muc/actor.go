@@ -27,9 +27,9 @@ type actor struct {
 	running bool
 	ended   bool // nothing is taken any more; a new actor may be made
 
-	busy    atomic.Int64 // when it last had something to do, Unix seconds
-	empty   atomic.Bool
-	pending atomic.Int32 // jobs that the store has not done yet
+	busy      atomic.Int64 // when it last had something to do, Unix seconds
+	occupants atomic.Int32
+	pending   atomic.Int32 // jobs that the store has not done yet
 }
 
 // An event is a stanza for a room, or something else to be done with it.
@@ -126,7 +126,7 @@ func (a *actor) handle(e *event, out *output) {
 	}
 	*out = a.room.out
 	a.room.out = output{}
-	a.empty.Store(len(a.room.list) == 0)
+	a.occupants.Store(int32(len(a.room.list)))
 	a.look(out, e.s)
 	if len(out.changes) > 0 || a.pending.Load() > 0 {
 		a.store(out, e.s)
@@ -213,7 +213,7 @@ func (a *actor) end(rest []event) {
 func (a *actor) sleep(before time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.running || len(a.queue) > 0 || !a.empty.Load() || a.pending.Load() > 0 || a.busy.Load() > before.Unix() {
+	if a.running || len(a.queue) > 0 || a.occupants.Load() > 0 || a.pending.Load() > 0 || a.busy.Load() > before.Unix() {
 		return false
 	}
 	a.ended = true

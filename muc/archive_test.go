@@ -1,7 +1,6 @@
 package muc
 
 import (
-	"fmt"
 	"testing"
 	"time"
 

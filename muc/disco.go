@@ -8,7 +8,7 @@ import (
 
 // features are what every room can do.
 var features = []string{NSMUC, component.NSDiscoInfo, component.NSDiscoItem, component.NSPing, NSRegister, NSRequest,
-	NSSelfPing, NSStableID, NSOccupantID, NSSID, NSVCard, NSModerate, NSModerate0, NSRetract, NSHats, NSCommands}
+	NSSelfPing, NSStableID, NSOccupantID, NSSID, NSVCard, NSModerate, NSModerate0, NSRetract}
 
 // discoInfo tells about the room (XEP-0045 §6.4).
 func (r *room) discoInfo(ses *session, s *component.Stanza) error {

@@ -292,7 +292,7 @@ func (sv *Service) tick(now time.Time) {
 	for _, a := range sv.all() {
 		if a.sleep(now.Add(-sleepAfter)) {
 			sv.remove(a)
-		} else if !a.empty.Load() {
+		} else if a.occupants.Load() > 0 {
 			a.post(event{do: func(r *room) { r.pingSilent(pingAfter) }})
 		}
 	}
@@ -361,4 +361,15 @@ func (sv *Service) kept() []saveRoom {
 		all = append(all, r)
 	}
 	return all
+}
+
+// Counts are the numbers of rooms, of those in memory, and of occupants.
+func (sv *Service) Counts() map[string]uint64 {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	n := map[string]uint64{"rooms": uint64(len(sv.index)), "awake": uint64(len(sv.actors)), "occupants": 0}
+	for _, a := range sv.actors {
+		n["occupants"] += uint64(a.occupants.Load())
+	}
+	return n
 }

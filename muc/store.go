@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 
 	_ "modernc.org/sqlite" // the driver of Store
 )
@@ -82,13 +83,36 @@ func OpenStore(file string) (*Store, error) {
 	return st, nil
 }
 
+// CheckStore tells if a file of rooms can be used, where there is one. It does not change
+// it.
+func CheckStore(file string) error {
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	db, err := sql.Open("sqlite", "file:"+file+"?mode=ro")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > len(migrations) {
+		return errNewer
+	}
+	return nil
+}
+
+var errNewer = errors.New("it was written by a newer Allium")
+
 func (st *Store) migrate() error {
 	var version int
 	if err := st.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
 	if version > len(migrations) {
-		return errors.New("it was written by a newer Allium")
+		return errNewer
 	}
 	for ; version < len(migrations); version++ {
 		tx, err := st.db.Begin()

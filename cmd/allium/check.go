@@ -13,6 +13,7 @@ import (
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/muc"
 	"github.com/allium-xmpp/allium/onionroute"
 )
 
@@ -45,27 +46,37 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 		defer unlock()
 	}
 	r.step("state folder "+c.StateDir, err)
-	id, err := c.identity()
-	if !r.step("onion key "+c.identityFile(), err) {
-		return r.result()
+	var id *onionroute.Identity // nil without federation
+	if c.Federation != nil {
+		id, err = c.identity()
+		if !r.step("onion key "+c.identityFile(), err) {
+			return r.result()
+		}
+		r.step("spool "+c.spoolFile(), onionroute.CheckSpool(c.spoolFile()))
+		if !r.step("addresses of peers", onionroute.CheckPeers(c.gatewaySettings(id))) {
+			return r.result()
+		}
 	}
-	r.step("spool "+c.spoolFile(), onionroute.CheckSpool(c.spoolFile()))
-	if !r.step("addresses of peers", onionroute.CheckPeers(c.gatewaySettings(id))) {
-		return r.result()
+	if c.Muc != nil {
+		r.step("rooms "+c.roomsFile(), muc.CheckStore(c.roomsFile()))
 	}
 	if running {
 		r.note("Allium is running: its own log tells about its link to the host")
 	} else {
 		cmd.host(ctx, c, id, r)
 	}
-	if !cmd.Offline {
+	if !cmd.Offline && c.Federation != nil {
 		cmd.tor(ctx, c, id, running, out.stderr, r)
 	}
 	return r.result()
 }
 
-// host tests if the host takes the component, and answers.
+// host tests if the host takes the components, and answers.
 func (cmd checkCmd) host(ctx context.Context, c *config, id *onionroute.Identity, r *report) {
+	if c.Federation == nil {
+		cmd.attaches(ctx, c, c.Muc.Domain, c.Muc.Secret, r)
+		return
+	}
 	gateway := c.gateway(id)
 	conn, err := component.Connect(ctx, c.Host.Server, gateway, c.Federation.Secret)
 	if !r.step("host at "+c.Host.Server+" takes "+gateway, err) {
@@ -83,11 +94,19 @@ func (cmd checkCmd) host(ctx context.Context, c *config, id *onionroute.Identity
 	}
 	io.WriteString(conn, "</stream:stream>")
 	for _, a := range c.Alias {
-		conn, err := component.Connect(ctx, c.Host.Server, a.Domain, a.Secret)
-		if r.step("host at "+c.Host.Server+" takes "+a.Domain, err) {
-			io.WriteString(conn, "</stream:stream>")
-			conn.Close()
-		}
+		cmd.attaches(ctx, c, a.Domain, a.Secret, r)
+	}
+	if c.Muc != nil {
+		cmd.attaches(ctx, c, c.Muc.Domain, c.Muc.Secret, r)
+	}
+}
+
+// attaches tests if the host takes a component.
+func (checkCmd) attaches(ctx context.Context, c *config, domain, secret string, r *report) {
+	conn, err := component.Connect(ctx, c.Host.Server, domain, secret)
+	if r.step("host at "+c.Host.Server+" takes "+domain, err) {
+		io.WriteString(conn, "</stream:stream>")
+		conn.Close()
 	}
 }
 

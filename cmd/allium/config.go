@@ -24,8 +24,10 @@ type config struct {
 	file string
 
 	StateDir   string            `toml:"state_dir"`
+	Admins     []string          `toml:"admins"`
 	Host       hostConfig        `toml:"host"`
 	Federation *federationConfig `toml:"federation"`
+	Muc        *mucConfig        `toml:"muc"`
 	Alias      []aliasConfig     `toml:"alias"`
 	Peer       []peerConfig      `toml:"peer"`
 	Tor        torConfig         `toml:"tor"`
@@ -88,6 +90,12 @@ type spoolConfig struct {
 
 // A duration is written as people write it: "36h", "7d".
 type duration time.Duration
+
+// days are whole days, at least one unless it is nothing.
+func (d duration) days() int {
+	day := duration(24 * time.Hour)
+	return int((d + day - 1) / day)
+}
 
 // UnmarshalText reads a duration. Days have 24 hours.
 func (d *duration) UnmarshalText(text []byte) error {
@@ -152,6 +160,9 @@ func loadConfig(file string) (*config, error) {
 	if c.Federation != nil {
 		c.Federation.SecretFile = c.absolute(c.Federation.SecretFile)
 	}
+	if c.Muc != nil {
+		c.Muc.SecretFile = c.absolute(c.Muc.SecretFile)
+	}
 	for i := range c.Alias {
 		c.Alias[i].SecretFile = c.absolute(c.Alias[i].SecretFile)
 	}
@@ -205,7 +216,12 @@ func (c *config) check(at func(key, format string, args ...any)) {
 		domain("host.domains", d)
 	}
 	if c.Federation == nil {
-		at("federation", "there is no [federation] section, so there is nothing to do")
+		if c.Muc == nil {
+			at("federation", "there is no [federation] section, and no [muc], so there is nothing to do")
+		}
+		if len(c.Alias) > 0 || len(c.Peer) > 0 {
+			at("federation", "[[alias]] and [[peer]] need a [federation] section")
+		}
 	} else if c.Federation.Domain == "" && !native {
 		at("federation.domain", "say which component domain the gateway has, such as domain = \"onion.example.org\"")
 	} else if c.Federation.Domain != "" {
@@ -219,6 +235,10 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	if c.Federation != nil {
 		c.checkAddresses(at)
 	}
+	if c.Muc != nil {
+		c.checkRooms(at)
+	}
+	c.checkAdmins(at)
 	if c.Tor.Control != "" && (c.Tor.Binary != "" || c.Tor.Torrc != "") {
 		at("tor.control", "with a running tor, tor.binary and tor.torrc have no use")
 	}
@@ -265,7 +285,13 @@ func (p *privacyConfig) check(at func(key, format string, args ...any)) {
 
 // readSecrets finds the secret of each component: its own, or the host's.
 func (c *config) readSecrets() error {
-	secrets := []*secretConfig{&c.Host.secretConfig, &c.Federation.secretConfig}
+	secrets := []*secretConfig{&c.Host.secretConfig}
+	if c.Federation != nil {
+		secrets = append(secrets, &c.Federation.secretConfig)
+	}
+	if c.Muc != nil {
+		secrets = append(secrets, &c.Muc.secretConfig)
+	}
 	for i := range c.Alias {
 		secrets = append(secrets, &c.Alias[i].secretConfig)
 	}
@@ -359,5 +385,8 @@ func (c *config) gatewaySettings(id *onionroute.Identity) onionroute.Config {
 			OnionLinks: c.Privacy.OnionLinks},
 	}
 	c.addresses(&g, id)
+	if c.Muc != nil {
+		g.Services = map[string]string{c.Muc.Domain: roomsLabel}
+	}
 	return g
 }

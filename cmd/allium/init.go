@@ -21,6 +21,7 @@ type initCmd struct {
 	Domain   []string `placeholder:"DOMAIN" help:"A domain that the host serves; the first is the primary one."`
 	Native   bool     `help:"The host lives in Tor: its own domain is the onion name, and its users write onion addresses as they are."`
 	Gateway  string   `placeholder:"DOMAIN" help:"The gateway's domain (onion. and the primary domain)."`
+	Rooms    string   `placeholder:"DOMAIN" help:"A domain for rooms, such as rooms.example.org; without it there are none."`
 	Host     string   `enum:"prosody,ejabberd," default:"" help:"prosody or ejabberd, to see only its lines."`
 	Server   string   `placeholder:"HOST:PORT" help:"The host's component listener (127.0.0.1:5347; for ejabberd 127.0.0.1:8888)."`
 	StateDir string   `default:"/var/lib/allium" placeholder:"DIR" help:"The folder for keys and data (${default})."`
@@ -39,6 +40,8 @@ func (cmd initCmd) Run(out output) error {
 		return errors.New("init: say --domain with a domain that the host serves, or --native for a host that lives in Tor")
 	case cmd.Native && cmd.Host == "":
 		return errors.New("init: with --native, say --host prosody or --host ejabberd: they are set up in different ways")
+	case cmd.Native && cmd.Rooms != "":
+		return errors.New("init: with --native, the host's own rooms are set up; --rooms has no use")
 	case cmd.Native && cmd.Gateway != "":
 		return errors.New("init: --gateway has no use with --native")
 	case cmd.Gateway == "" && !cmd.Native:
@@ -50,7 +53,7 @@ func (cmd initCmd) Run(out output) error {
 			cmd.Server = "127.0.0.1:8888"
 		}
 	}
-	for _, d := range append(slices.Clone(cmd.Domain), cmd.Gateway) {
+	for _, d := range append(slices.Clone(cmd.Domain), cmd.Gateway, cmd.Rooms) {
 		if d == "" {
 			continue
 		}
@@ -72,8 +75,14 @@ func (cmd initCmd) Run(out output) error {
 		}
 		c = &config{file: cmd.Config, StateDir: state}
 	} else {
+		if c.Federation == nil {
+			return errors.New("init: " + cmd.Config + " is there already, and has no [federation] section")
+		}
 		secret, cmd.Gateway, cmd.Server, cmd.Domain = c.Federation.Secret, c.Federation.Domain, c.Host.Server, c.Host.Domains
 		cmd.Native = c.Federation.Native
+		if cmd.Rooms = ""; c.Muc != nil {
+			cmd.Rooms = c.Muc.Domain
+		}
 	}
 	if err := c.stateDir(); err != nil {
 		return err
@@ -101,7 +110,7 @@ func (cmd initCmd) Run(out output) error {
 	}
 	port := cmd.Server[strings.LastIndexByte(cmd.Server, ':')+1:]
 	return template.Must(template.New("").Parse(hostTemplate)).Execute(out.stdout, map[string]any{
-		"Gateway": cmd.Gateway, "Secret": secret, "Port": port, "Onion": id.Name(), "Domains": cmd.Domain, "Native": cmd.Native,
+		"Gateway": cmd.Gateway, "Secret": secret, "Port": port, "Onion": id.Name(), "Domains": cmd.Domain, "Native": cmd.Native, "Rooms": cmd.Rooms,
 		"Prosody": cmd.Host != "ejabberd", "Ejabberd": cmd.Host != "prosody", "Config": cmd.Config})
 }
 
@@ -114,7 +123,7 @@ func (cmd initCmd) write(state, secret string) error {
 		return err
 	}
 	err = template.Must(template.New("").Parse(configTemplate)).Execute(f, map[string]any{
-		"StateDir": state, "Server": cmd.Server, "Secret": secret, "Domains": cmd.Domain, "Gateway": cmd.Gateway, "Native": cmd.Native})
+		"StateDir": state, "Server": cmd.Server, "Secret": secret, "Domains": cmd.Domain, "Gateway": cmd.Gateway, "Native": cmd.Native, "Rooms": cmd.Rooms})
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

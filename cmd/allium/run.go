@@ -10,7 +10,10 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/muc"
 	"github.com/allium-xmpp/allium/onionroute"
 )
 
@@ -29,11 +32,15 @@ func (cmd runCmd) Run(ctx context.Context, out output) error {
 		return err
 	}
 	defer unlock()
-	id, err := c.identity()
-	if err != nil {
-		return err
+	var id *onionroute.Identity
+	if c.Federation != nil {
+		if id, err = c.identity(); err != nil {
+			return err
+		}
+		log.Info("allium starts", "version", version(), "onion", id.Name())
+	} else {
+		log.Info("allium starts", "version", version())
 	}
-	log.Info("allium starts", "version", version(), "onion", id.Name())
 	h, err := newHouse(c, id)
 	if err != nil {
 		return err
@@ -70,23 +77,48 @@ func (c *config) lock() (unlock func(), err error) {
 
 var errRunning = errors.New("another Allium runs with this state_dir; stop it first")
 
-// A house is all parts of a running Allium, wired together.
+// A house is all parts of a running Allium, wired together. What is not configured is nil.
 type house struct {
 	links   []*component.Link
 	pool    *component.Pool // nil if the domains of peers are not attached
 	tor     *onionroute.Tor
 	gateway *onionroute.Gateway
-	web     *web // nil if it is not configured
+	rooms   *muc.Service
+	store   *muc.Store
+	web     *web
 }
 
+// newHouse makes the parts; id is nil without federation.
 func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 	router := component.NewRouter()
-	h := &house{tor: onionroute.NewTor(c.torSettings())}
-	settings := c.gatewaySettings(id)
+	h := &house{}
 	ping := c.domains(id)[0]
+	var metrics []prometheus.Collector
+	if c.Federation != nil {
+		if err := h.openGateway(router, c, id, ping); err != nil {
+			return nil, err
+		}
+		metrics = append(metrics, gatewayMetrics(h.gateway)...)
+	}
+	if c.Muc != nil {
+		if err := h.openRooms(router, c, ping); err != nil {
+			return nil, err
+		}
+		metrics = append(metrics, roomMetrics(h.rooms)...)
+	}
+	if c.Web != nil {
+		h.web = newWeb(c.Web.Listen, h.ready, metrics...)
+	}
+	return h, nil
+}
+
+// openGateway makes what federates with peers.
+func (h *house) openGateway(router *component.Router, c *config, id *onionroute.Identity, ping string) error {
+	h.tor = onionroute.NewTor(c.torSettings())
+	settings := c.gatewaySettings(id)
 	if c.Federation.Native && c.Federation.Domain == "" {
 		if err := h.attachPeers(router, c, ping); err != nil {
-			return nil, err
+			return err
 		}
 		settings.Wanted = func(domain string) {
 			if err := h.pool.Want(domain); err != nil {
@@ -96,22 +128,19 @@ func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 	}
 	g, err := onionroute.NewGateway(settings, h.tor, router)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	h.gateway = g
 	c.useKeys(h.tor, id, g.Ports())
 	h.tor.OnUp(g.TryAgain)
-	if c.Web != nil {
-		h.web = newWeb(c.Web.Listen, h.ready, gatewayMetrics(g)...)
-	}
 	for _, a := range c.Alias {
 		if _, err := h.attach(router, c, a.Domain, a.Secret, ping, g); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	link, err := h.attach(router, c, c.gateway(id), c.Federation.Secret, ping, g)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if c.Federation.Native {
 		router.Otherwise(func(domain string) component.Handler {
@@ -124,7 +153,7 @@ func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 			router.AttachOthers(link)
 		}
 	}
-	return h, nil
+	return nil
 }
 
 // attachPeers makes the domain of each peer one that is attached to the host: those that
@@ -158,10 +187,14 @@ func (h *house) attach(r *component.Router, c *config, domain, secret, ping stri
 	if err != nil {
 		return nil, err
 	}
+	h.take(r, link, domain, service)
+	return link, nil
+}
+
+func (h *house) take(r *component.Router, link *component.Link, domain string, service component.Handler) {
 	r.Handle(domain, service)
 	r.Attach(domain, link)
 	h.links = append(h.links, link)
-	return link, nil
 }
 
 // run runs all parts. At the end they stop in the order in which data leaves the
@@ -170,7 +203,8 @@ func (h *house) attach(r *component.Router, c *config, domain, secret, ping stri
 func (h *house) run(ctx context.Context) error {
 	var failed error
 	ctx, fail := context.WithCancelCause(ctx)
-	stages := []*stage{newStage(), newStage(), newStage()}
+	rooms := newStage() // they say good-bye, and that still has to get out
+	stages := []*stage{rooms, newStage(), newStage(), newStage()}
 	start := func(s *stage, run func(context.Context) error) {
 		s.wg.Go(func() {
 			if err := run(s.ctx); err != nil {
@@ -178,16 +212,21 @@ func (h *house) run(ctx context.Context) error {
 			}
 		})
 	}
-	start(stages[2], h.tor.Run)
-	start(stages[0], h.gateway.Run)
+	if h.gateway != nil {
+		start(stages[3], h.tor.Run)
+		start(stages[1], h.gateway.Run)
+	}
+	if h.rooms != nil {
+		start(rooms, h.rooms.Run)
+	}
 	for _, l := range h.links {
-		start(stages[1], l.Run)
+		start(stages[2], l.Run)
 	}
 	if h.web != nil {
 		start(stages[0], h.web.run)
 	}
 	if h.pool != nil {
-		start(stages[1], h.pool.Run)
+		start(stages[2], h.pool.Run)
 	}
 	go h.announce(ctx)
 
@@ -200,15 +239,27 @@ func (h *house) run(ctx context.Context) error {
 		s.stop()
 		s.wg.Wait()
 	}
-	if err := h.gateway.Close(); failed == nil {
-		failed = err
+	return errors.Join(failed, h.close())
+}
+
+// close ends what keeps files open, when nothing comes in any more.
+func (h *house) close() error {
+	var errs []error
+	if h.gateway != nil {
+		errs = append(errs, h.gateway.Close())
 	}
-	return failed
+	if h.store != nil {
+		errs = append(errs, h.store.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // ready is nil if stanzas can go both ways, and otherwise why they cannot.
 func (h *house) ready() error {
-	errs := []error{h.tor.Err()}
+	var errs []error
+	if h.tor != nil {
+		errs = append(errs, h.tor.Err())
+	}
 	for _, l := range h.links {
 		errs = append(errs, l.Err())
 	}

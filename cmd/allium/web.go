@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/allium-xmpp/allium/muc"
 	"github.com/allium-xmpp/allium/onionroute"
 )
 
@@ -108,4 +109,10 @@ func gatewayMetrics(g *onionroute.Gateway) []prometheus.Collector {
 		newMetric("allium_privacy_rule_total", "Stanzas that a rule of [privacy] changed or stopped.", "rule",
 			prometheus.CounterValue, g.PrivacyCounts),
 	}
+}
+
+// roomMetrics are the metrics of the rooms. They name no room: how many there are, and
+// how many are in them.
+func roomMetrics(sv *muc.Service) []prometheus.Collector {
+	return []prometheus.Collector{newMetric("allium_rooms", "Rooms, those in memory, and occupants.", "what", prometheus.GaugeValue, sv.Counts)}
 }

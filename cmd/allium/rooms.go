@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/muc"
+)
+
+// roomsLabel is what stands before the onion name in the address of the rooms.
+const roomsLabel = "rooms"
+
+// A mucConfig is the section of the rooms.
+type mucConfig struct {
+	Domain      string `toml:"domain"`
+	Name        string `toml:"name"`
+	DefaultKind string `toml:"default_kind"`
+	Create      string `toml:"create"`
+
+	Archive      *bool    `toml:"archive"`
+	KeepFor      duration `toml:"keep_for"`
+	KeepMessages int      `toml:"keep_messages"`
+
+	MaxOccupants int `toml:"max_occupants"`
+	RoomsPerUser int `toml:"rooms_per_user"`
+	MaxRooms     int `toml:"max_rooms"`
+	MessageRate  int `toml:"message_rate"`
+	PresenceRate int `toml:"presence_rate"`
+	MaxMessage   int `toml:"max_message"`
+	MaxNick      int `toml:"max_nick"`
+	MaxName      int `toml:"max_name"`
+	secretConfig
+}
+
+// checkRooms tells of what cannot be right in [muc].
+func (c *config) checkRooms(at func(key, format string, args ...any)) {
+	m := c.Muc
+	if j, err := jid.New("", m.Domain, ""); m.Domain == "" {
+		at("muc.domain", "say which component domain the rooms have, such as domain = \"rooms.example.org\"")
+	} else if err != nil || j.Domainpart() != m.Domain {
+		at("muc.domain", "%q is not a domain name in lower case", m.Domain)
+	}
+	if slices.Contains(c.Host.Domains, m.Domain) || c.Federation != nil && c.Federation.Domain == m.Domain {
+		at("muc.domain", "%s is taken; rooms need a domain of their own", m.Domain)
+	}
+	if m.DefaultKind != "" && !slices.Contains(muc.KindNames(), m.DefaultKind) {
+		at("muc.default_kind", "unknown kind %q%s", m.DefaultKind, meant(m.DefaultKind, muc.KindNames()))
+	}
+	switch m.Create {
+	case "", "local", "anyone", "admins":
+	default:
+		at("muc.create", "%q is not one of local, anyone, admins", m.Create)
+	}
+	for key, n := range map[string]int{"keep_messages": m.KeepMessages, "max_occupants": m.MaxOccupants, "rooms_per_user": m.RoomsPerUser,
+		"max_rooms": m.MaxRooms, "message_rate": m.MessageRate, "presence_rate": m.PresenceRate,
+		"max_message": m.MaxMessage, "max_nick": m.MaxNick, "max_name": m.MaxName} {
+		if n < 0 {
+			at("muc."+key, "must not be negative")
+		}
+	}
+}
+
+// checkAdmins tells of admins that are no addresses.
+func (c *config) checkAdmins(at func(key, format string, args ...any)) {
+	for _, a := range c.Admins {
+		if j, err := jid.Parse(a); err != nil || j.Localpart() == "" || j.Resourcepart() != "" {
+			at("admins", "%q is not the address of a user, such as admin@example.org", a)
+		}
+	}
+}
+
+// roomsFile is where the rooms are kept.
+func (c *config) roomsFile() string { return filepath.Join(c.StateDir, "rooms.sqlite") }
+
+func (c *config) roomsOptions() muc.Options {
+	m := c.Muc
+	o := muc.Options{Domain: m.Domain, Name: m.Name, DefaultKind: m.DefaultKind, Limits: muc.Limits{
+		Occupants: m.MaxOccupants, RoomsPerUser: m.RoomsPerUser, Rooms: m.MaxRooms,
+		MessageRate: m.MessageRate, PresenceRate: m.PresenceRate, Message: m.MaxMessage, Nick: m.MaxNick, Name: m.MaxName,
+		KeepDays: m.KeepFor.days(), KeepNumber: m.KeepMessages, NoArchive: m.Archive != nil && !*m.Archive,
+	}}
+	for _, a := range c.Admins {
+		o.Admins = append(o.Admins, jid.MustParse(a))
+	}
+	hosts := c.Host.Domains
+	switch m.Create {
+	case "", "local":
+		o.MayCreate = func(bare jid.JID) bool { return slices.Contains(hosts, bare.Domainpart()) }
+	case "admins":
+		o.MayCreate = func(jid.JID) bool { return false }
+	}
+	return o
+}
+
+// openRooms makes the rooms, as a handler of their domain with a link of their own.
+func (h *house) openRooms(r *component.Router, c *config, ping string) error {
+	st, err := muc.OpenStore(c.roomsFile())
+	if err != nil {
+		return err
+	}
+	h.store = st
+	if h.rooms, err = muc.NewService(c.roomsOptions(), st, r); err != nil {
+		return err
+	}
+	link, err := component.NewLink(component.LinkConfig{Server: c.Host.Server, Domain: c.Muc.Domain, Secret: c.Muc.Secret, PingTo: ping,
+		OnUp: h.rooms.Recheck}, r)
+	if err != nil {
+		return fmt.Errorf("muc: %w", err)
+	}
+	h.take(r, link, c.Muc.Domain, h.rooms)
+	return nil
+}
