@@ -36,12 +36,13 @@ type page struct {
 
 // The bounds of a query.
 const (
-	maxPage      = 250
-	usualPage    = 50
-	pageBytes    = 1 << 20 // of XML in a page, unless a single message is larger
-	maxCounted   = 10_000  // more are not counted
-	queryTimeout = 10 * time.Second
+	maxPage    = 250
+	usualPage  = 50
+	pageBytes  = 1 << 20 // of XML in a page, unless a single message is larger
+	maxCounted = 10_000  // more are not counted
 )
+
+var queryTimeout = 10 * time.Second
 
 var errUnknownID = errors.New("muc: no such message")
 
@@ -82,10 +83,19 @@ func (q *query) where() (string, []any) {
 
 var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
-// search answers a query. The error is errUnknownID if the query names what is not there.
+// search answers a query. The error is errUnknownID if the query names what is not there,
+// and context.DeadlineExceeded if it takes too long.
 func (st *Store) search(q *query) (*page, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
 	defer cancel()
+	p, err := st.searchBy(ctx, q)
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // the driver's error for that has another name
+	}
+	return p, err
+}
+
+func (st *Store) searchBy(ctx context.Context, q *query) (*page, error) {
 	tx, err := st.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // all is of one moment
 	if err != nil {
 		return nil, err

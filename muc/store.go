@@ -160,7 +160,9 @@ func (st *Store) migrate() error {
 // Close commits what waits and closes the file. Nothing may be given to the store any
 // more.
 func (st *Store) Close() error {
+	st.mu.Lock()
 	close(st.stop)
+	st.mu.Unlock()
 	st.sweeping.Wait()
 	close(st.work)
 	<-st.ended

@@ -107,19 +107,26 @@ func (w *world) send(xml string) []*component.Stanza {
 // settle waits until nothing is under way.
 func (w *world) settle() {
 	for {
-		quiet := true
-		w.sv.reads.Wait()
-		for _, a := range w.sv.all() {
-			quiet = quiet && a.idle()
-		}
-		stored := make(chan struct{}) // also what rooms wanted that are no more
-		w.st.submit(nil, func(error) { close(stored) })
-		<-stored
-		if quiet {
-			return
+		if w.idle() { // so no room begins to read
+			stored := make(chan struct{}) // also what rooms wanted that are no more
+			w.st.submit(nil, func(error) { close(stored) })
+			<-stored
+			w.sv.reads.Wait()
+			if w.idle() { // nor does one handle what was read
+				return
+			}
 		}
 		time.Sleep(50 * time.Microsecond)
 	}
+}
+
+func (w *world) idle() bool {
+	for _, a := range w.sv.all() {
+		if !a.idle() {
+			return false
+		}
+	}
+	return true
 }
 
 // to are the stanzas for one address; a bare JID stands for itself alone.
