@@ -25,13 +25,22 @@ const (
 	insertMessage = "INSERT INTO message (room, id, nick, jid, occupant, body, xml, replay, open) VALUES "
 	messageRow    = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	messageValues = 9
-
-	// A statement costs as much as some rows do, but one with many is not cheaper by row
-	// than one with this many.
-	messagesAtOnce = 40
 )
 
-var insertMessages = insertMessage + messageRow + strings.Repeat(", "+messageRow, messagesAtOnce-1)
+// messagesAtOnce are the numbers of messages that there is a statement for. A statement
+// costs as much as some rows do, but one with many is not cheaper by row than one with
+// the most of these.
+var messagesAtOnce = [...]int{40, 8, 1}
+
+// prepareInserts compiles the statements, once for all transactions.
+func (st *Store) prepareInserts() (err error) {
+	for i, n := range messagesAtOnce {
+		if st.inserts[i], err = st.db.Prepare(insertMessage + messageRow + strings.Repeat(", "+messageRow, n-1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // apply leaves the message to flush: one statement stores many.
 func (c saveMessage) apply(t *transaction) error {
@@ -42,7 +51,7 @@ func (c saveMessage) apply(t *transaction) error {
 		return err
 	}
 	t.rows = append(t.rows, room, c.ID, c.Nick, c.JID, c.OccupantID, strings.ToLower(c.Body), c.XML, c.Replay, c.Open)
-	if len(t.rows) == messagesAtOnce*messageValues {
+	if len(t.rows) == messagesAtOnce[0]*messageValues {
 		return t.flush()
 	}
 	return nil
@@ -53,13 +62,16 @@ func (t *transaction) flush() error {
 	if len(t.rows) == 0 {
 		return nil
 	}
-	query := insertMessages
-	if n := len(t.rows) / messageValues; n < messagesAtOnce {
-		query = query[:len(insertMessage)+n*len(messageRow)+(n-1)*len(", ")]
-	}
-	_, err := t.tx.ExecContext(t.ctx, query, t.rows...)
+	rows := t.rows
 	t.rows = t.rows[:0]
-	return err
+	for i, n := range messagesAtOnce {
+		for n *= messageValues; len(rows) >= n; rows = rows[n:] {
+			if _, err := t.tx.Stmt(t.st.inserts[i]).Exec(rows[:n]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // number is what stands for a room in its archive: a name can be given to another room
@@ -69,7 +81,7 @@ func (t *transaction) number(name string) (int64, error) {
 		return n, nil
 	}
 	var n int64
-	if err := t.tx.QueryRowContext(t.ctx, "SELECT number FROM room WHERE name = ?", name).Scan(&n); err != nil {
+	if err := t.tx.QueryRow("SELECT number FROM room WHERE name = ?", name).Scan(&n); err != nil {
 		return 0, err
 	}
 	if len(t.st.numbers) >= maxNumbers {

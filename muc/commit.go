@@ -1,15 +1,10 @@
 package muc
 
 import (
-	"context"
 	"log/slog"
-	"time"
 )
 
-const (
-	maxJobs       = 1000             // that wait to be committed
-	commitTimeout = 30 * time.Second // of one transaction
-)
+const maxJobs = 1000 // that wait to be committed
 
 // A job is what a room wants stored, and what is to be done then, with the error of the
 // transaction. Jobs are done in the order in which they were given to the store.
@@ -78,13 +73,11 @@ func (st *Store) commit(jobs []*job) {
 }
 
 func (st *Store) apply(jobs []*job) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
-	tx, err := st.db.BeginTx(ctx, nil)
+	tx, err := st.db.Begin()
 	if err != nil {
 		return err
 	}
-	t := &transaction{st: st, ctx: ctx, tx: tx, rows: st.rows[:0]}
+	t := &transaction{st: st, tx: tx, rows: st.rows[:0]}
 	if err := t.apply(jobs); err != nil {
 		tx.Rollback()
 		clear(st.numbers) // of rooms that are not there after all

@@ -229,7 +229,7 @@ func (c *survey) apply(t *transaction) error {
 	for _, name := range c.names {
 		var a extent
 		var oldest sql.NullInt64
-		err := t.tx.QueryRowContext(t.ctx, "SELECT COUNT(*), MIN(id) FROM message WHERE room = "+roomNumber, name).Scan(&a.count, &oldest)
+		err := t.tx.QueryRow("SELECT COUNT(*), MIN(id) FROM message WHERE room = "+roomNumber, name).Scan(&a.count, &oldest)
 		if err != nil {
 			return err
 		}
@@ -277,7 +277,7 @@ func (c *trim) apply(t *transaction) error {
 	if err != nil {
 		return err
 	}
-	res, err := t.tx.ExecContext(t.ctx, "DELETE FROM message WHERE room = ? AND id <= ?", room, upTo)
+	res, err := t.tx.Exec("DELETE FROM message WHERE room = ? AND id <= ?", room, upTo)
 	if err != nil {
 		return err
 	}
@@ -288,7 +288,7 @@ func (c *trim) apply(t *transaction) error {
 		return err
 	}
 	var oldest sql.NullInt64
-	err = t.tx.QueryRowContext(t.ctx, "SELECT MIN(id) FROM message WHERE room = ?", room).Scan(&oldest)
+	err = t.tx.QueryRow("SELECT MIN(id) FROM message WHERE room = ?", room).Scan(&oldest)
 	c.oldest = oldest.Int64
 	have.count, have.oldest = have.count-int(c.deleted), c.oldest
 	c.done = c.deleted == 0 || c.keep.surplus(have) <= 0
@@ -306,7 +306,7 @@ func (c *trim) note(st *Store) {
 // if there is none.
 func lastOf(t *transaction, room, before int64, n int) (int64, error) {
 	var id sql.NullInt64
-	err := t.tx.QueryRowContext(t.ctx, "SELECT MAX(id) FROM (SELECT id FROM message WHERE room = ? AND id < ? ORDER BY id LIMIT ?) AS slice", room, before, n).Scan(&id)
+	err := t.tx.QueryRow("SELECT MAX(id) FROM (SELECT id FROM message WHERE room = ? AND id < ? ORDER BY id LIMIT ?) AS slice", room, before, n).Scan(&id)
 	return id.Int64, err
 }
 

@@ -1,7 +1,6 @@
 package muc
 
 import (
-	"context"
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
@@ -24,6 +23,7 @@ type Store struct {
 	failed  error            // of the last commit
 	numbers map[string]int64 // of rooms
 	rows    []any            // as in transaction
+	inserts [len(messagesAtOnce)]*sql.Stmt
 
 	retention
 }
@@ -93,14 +93,15 @@ CREATE TABLE told (jid TEXT PRIMARY KEY, motd INTEGER NOT NULL) WITHOUT ROWID;
 // OpenStore opens or makes the file.
 func OpenStore(file string) (*Store, error) {
 	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)",
-		"wal_autocheckpoint(4000)"}}
+		"wal_autocheckpoint(4000)",
+		"secure_delete(ON)"}} // what was deleted is not to be found in the file
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
 	st := &Store{db: db, work: make(chan *job, maxJobs), ended: make(chan struct{}),
 		numbers: map[string]int64{}, retention: retention{extents: map[string]*extent{}, stop: make(chan struct{})}}
-	if err := st.migrate(); err != nil {
+	if err := errors.Join(st.migrate(), st.prepareInserts()); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("muc: %s: %w", file, err)
 	}
@@ -264,7 +265,6 @@ func (st *Store) each(query string, row func(scan func(...any) error) error, arg
 // A transaction is what changes are applied in.
 type transaction struct {
 	st   *Store
-	ctx  context.Context
 	tx   *sql.Tx
 	rows []any // values of messages that wait for flush
 }
@@ -273,7 +273,7 @@ func (t *transaction) exec(query string, args ...any) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	_, err := t.tx.ExecContext(t.ctx, query, args...)
+	_, err := t.tx.Exec(query, args...)
 	return err
 }
 
