@@ -11,7 +11,13 @@ import (
 )
 
 // The limit is what no room service can be faster than: it reads addresses only, keeps
-// and checks nothing, and writes what comes to everyone in the room, with another `to`.
+// and checks nothing, and writes what comes to everyone in the room, with another `to`. It
+// writes as much as a room has to that has ids (XEP-0359, XEP-0421), always the same ones:
+// so it costs a host what the copies of such a room cost it.
+const (
+	limitStanzaID   = "<stanza-id xmlns='urn:xmpp:sid:0' id='0123456789abcdefghijkl' by='room0@" + roomsDomain + "'/>"
+	limitOccupantID = "<occupant-id xmlns='urn:xmpp:occupant-id:0' id='0123456789abcdefghijklmnopqrstuv'/>"
+)
 
 // limitEnv makes this program the limit, attached to the server it names.
 const limitEnv = "ALLIUM_TEST_ROOMS_LIMIT"
@@ -92,7 +98,7 @@ func (l *limit) fanOut(s rawStanza) {
 		l.out = append(l.out, to...)
 		l.out = append(l.out, "'>"...)
 		l.out = append(l.out, s.inner...)
-		l.out = append(l.out, "</message>"...)
+		l.out = append(l.out, limitStanzaID+limitOccupantID+"</message>"...)
 	}
 	if len(l.out) > 1<<18 {
 		l.flush()
@@ -121,7 +127,7 @@ func (l *limit) enter(person, nick string) {
 
 func (l *limit) presence(from, to, status string) {
 	for _, part := range []string{"<presence from='", from, "' to='", to,
-		"'><x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='none' role='participant'/>", status, "</x></presence>"} {
+		"'><x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='none' role='participant'/>", status, "</x>" + limitOccupantID + "</presence>"} {
 		l.out = append(l.out, part...)
 	}
 }
