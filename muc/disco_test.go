@@ -85,7 +85,7 @@ func TestRoomInfo(t *testing.T) {
 	require.Equal(t, "coven", identity.AttrValue("name"))
 	require.Equal(t, "conference", identity.AttrValue("category"))
 	require.Subset(t, featuresIn(got), []string{NSMUC, NSStableID, NSSelfPing, NSOccupantID, NSSID, NSVCard,
-		"muc_public", "muc_open", "muc_unmoderated", "muc_semianonymous", "muc_unsecured", "muc_temporary"})
+		"muc_public", "muc_open", "muc_unmoderated", "muc_semianonymous", "muc_unsecured", "muc_temporary", NSMAM})
 	w.message(crone1, witches, "groupchat", "<subject>Spells</subject>")
 	w.configure(crone1, "coven", "muc#roomconfig_roomname", "A Dark Cave", "muc#roomconfig_roomdesc", "The place for witches",
 		"muc#roomconfig_publicroom", "0", "muc#roomconfig_moderatedroom", "1", "muc#roomconfig_whois", "anyone", "muc#roomconfig_lang", "en",
@@ -94,6 +94,7 @@ func TestRoomInfo(t *testing.T) {
 	got = info(hag)
 	require.Equal(t, "A Dark Cave", got.Payload().Child(component.NSDiscoInfo, "identity").AttrValue("name"))
 	require.Subset(t, featuresIn(got), []string{"muc_hidden", "muc_open", "muc_moderated", "muc_nonanonymous", "muc_passwordprotected", "muc_persistent"})
+	require.NotContains(t, featuresIn(got), NSMAM)
 	form := component.ParseForm(got.Payload().Child(component.NSData, "x"))
 	require.Equal(t, NSRoomInfo, form.FormType)
 	require.Equal(t, "result", form.Type)

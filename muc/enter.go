@@ -134,7 +134,7 @@ func (r *room) probe(ses *session, s *component.Stanza) error {
 
 // presencePayload is what a client's presence carries, without what only the room says.
 func (r *room) presencePayload(s *component.Stanza) ([]byte, error) {
-	nodes := s.Nodes[:0]
+	nodes := make([]component.Node, 0, len(s.Nodes))
 	for _, n := range s.Nodes {
 		if e := n.Element; e == nil || e.Name.Space == NSMUC || e.Name.Space == NSUser || e.Name.Space == NSOccupantID || e.Is(NSHats, "hats") {
 			continue
@@ -150,30 +150,12 @@ func (r *room) presencePayload(s *component.Stanza) ([]byte, error) {
 
 // enter lets somebody in, or tells why not (XEP-0045 §7.2).
 func (r *room) enter(s *component.Stanza, x *component.Element) error {
-	bare := s.From.Bare()
+	nick, bare := s.To.Resourcepart(), s.From.Bare()
 	payload, err := r.presencePayload(s)
 	if err != nil {
 		return r.conceal(s.From, err)
 	}
-	aff := r.affiliation(bare)
-	if ask, ok := r.needsToken(aff, x); ok {
-		// The room decides again when the invitation has been looked up.
-		r.out.reads = append(r.out.reads, ask(bare, func(r *room, member bool) {
-			if member {
-				r.becomeMember(bare)
-			}
-			if err := r.admit(s, x, payload, member); err != nil {
-				r.refuse(s, err)
-			}
-		}))
-		return nil
-	}
-	return r.admit(s, x, payload, false)
-}
-
-// admit is enter, when it is known if somebody brought an invitation.
-func (r *room) admit(s *component.Stanza, x *component.Element, payload []byte, invited bool) error {
-	nick, bare := s.To.Resourcepart(), s.From.Bare()
+	invited := r.redeem(bare, x)
 	aff := r.affiliation(bare)
 	if err := r.mayEnter(bare, aff, x, invited); err != nil {
 		return r.conceal(s.From, err)
@@ -189,7 +171,7 @@ func (r *room) admit(s *component.Stanza, x *component.Element, payload []byte, 
 		if r.full(aff) {
 			return errFull
 		}
-		o = &occupant{nick: nick, addr: s.To, bare: bare, id: r.occupantID(bare), affiliation: aff, role: r.roleOf(aff)}
+		o = &occupant{nick: nick, addr: s.To, from: s.To.String(), bare: bare, id: r.occupantID(bare), affiliation: aff, role: r.roleOf(aff)}
 		o.hats = r.hatsOf(bare)
 		if role, ok := r.given[bare.String()]; ok && r.cfg.Moderated && aff < Admin {
 			o.role = role // §5.1
@@ -210,7 +192,7 @@ func (r *room) admit(s *component.Stanza, x *component.Element, payload []byte, 
 	if r.sessions == nil {
 		r.sessions = map[string]*session{}
 	}
-	r.sessions[s.From.String()] = ses
+	r.sessions[ses.to.String()] = ses
 	delete(r.invited, bare.String())
 	r.arrive(ses, s, x)
 	return nil

@@ -28,6 +28,11 @@ func noRoom(s *component.Stanza) *component.Stanza {
 		if err := s.Check(); err != nil {
 			return s.Error(err)
 		}
+		if s.IsRequest() && s.To.Resourcepart() != "" && s.Payload().Is(component.NSPing, "ping") {
+			// To a client that asks if it is still in the room, item-not-found would not be a
+			// no (XEP-0410 §3.2).
+			return s.Error(errNotInRoom)
+		}
 	case s.Kind == component.Presence:
 		switch stanza.PresenceType(s.Type) {
 		case stanza.ProbePresence:

@@ -29,8 +29,16 @@ var answers = map[question]answer{
 	ask(stanza.SetIQ, NSOwner, "query"):               (*room).ownerSet,
 	ask(stanza.GetIQ, NSRegister, "query"):            (*room).registerGet,
 	ask(stanza.SetIQ, NSRegister, "query"):            (*room).registerSet,
+	ask(stanza.GetIQ, NSMAM, "query"):                 (*room).mamForm,
+	ask(stanza.SetIQ, NSMAM, "query"):                 (*room).mamQuery,
+	ask(stanza.GetIQ, NSMAM, "metadata"):              (*room).mamMetadata,
+	ask(stanza.GetIQ, NSMAM, "prefs"):                 (*room).mamPrefs,
+	ask(stanza.SetIQ, NSMAM, "prefs"):                 (*room).mamPrefs,
+	ask(stanza.SetIQ, NSModerate, "moderate"):         (*room).moderate,
+	ask(stanza.SetIQ, NSFastening, "apply-to"):        (*room).moderate,
 	ask(stanza.GetIQ, NSVCard, "vCard"):               (*room).vcardGet,
 	ask(stanza.SetIQ, NSVCard, "vCard"):               (*room).vcardSet,
+	ask(stanza.SetIQ, NSCommands, "command"):          (*room).command,
 }
 
 func ask(t stanza.IQType, space, local string) question {

@@ -166,7 +166,7 @@ func (r *room) voice(ses *session, f *component.Form) error {
 		Fields: []component.Field{
 			{Var: "muc#role", Type: "list-single", Label: "Requested role", Values: []string{"participant"},
 				Options: []component.Option{{Label: "Participant", Value: "participant"}}},
-			{Var: "muc#jid", Type: "jid-single", Label: "Address", Values: []string{ses.to.JID.String()}},
+			{Var: "muc#jid", Type: "jid-single", Label: "Address", Values: []string{ses.to.String()}},
 			{Var: "muc#roomnick", Type: "text-single", Label: "Nickname", Values: []string{ses.occ.nick}},
 			{Var: "muc#request_allow", Type: "boolean", Label: "Grant voice to this person?", Values: []string{"0"}},
 		}}

@@ -2,7 +2,6 @@ package muc
 
 import (
 	"slices"
-	"strconv"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -54,6 +53,7 @@ func (r *room) groupchat(ses *session, s *component.Stanza) error {
 	}
 	r.toAll(d)
 	r.keep(ses.occ, s, d, id)
+	r.retract(ses.occ, s)
 	return nil
 }
 
@@ -62,8 +62,8 @@ func (r *room) messageDraft(o *occupant, s *component.Stanza) (*component.Draft,
 	id := r.nextID()
 	after := make([]byte, 0, 256)
 	after = append(after, "<stanza-id xmlns='"+NSSID+"' id='"...)
-	after = strconv.AppendInt(after, id, 10)
-	after = component.AppendAttr(append(after, '\''), "by", r.addr.String())
+	after = r.appendID(after, id)
+	after = component.AppendAttr(append(after, '\''), "by", r.self)
 	after = append(after, '/', '>')
 	after = appendOccupantID(after, o.id)
 	return r.fromOccupant(o, s, after), id
@@ -85,8 +85,8 @@ func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *com
 		}
 		return false
 	})
-	out := component.Stanza{Kind: s.Kind, From: o.addr, ID: s.ID, Type: s.Type, Lang: s.Lang, Nodes: nodes}
-	return component.NewDraft(&out, nil, nil, after)
+	out := component.Stanza{Kind: s.Kind, ID: s.ID, Type: s.Type, Lang: s.Lang, Nodes: nodes}
+	return component.NewDraftFrom(o.from, &out, nil, nil, after)
 }
 
 var errTooLong = fail(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
@@ -122,13 +122,14 @@ func (r *room) setSubject(ses *session, s *component.Stanza) error {
 	if len(text) > r.limits.Subject {
 		return fail(stanza.Modify, stanza.PolicyViolation, "The subject is too long.")
 	}
-	d, _ := r.messageDraft(o, s)
+	d, id := r.messageDraft(o, s)
 	if d.Size() > r.limits.Message {
 		return errTooLong
 	}
 	r.subject = subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
 	r.save()
 	r.toAll(d)
+	r.archive(o, s, d, id, false)
 	return nil
 }
 

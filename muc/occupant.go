@@ -17,6 +17,7 @@ import (
 type occupant struct {
 	nick        string
 	addr        jid.JID // room@service/nick
+	from        string  // addr
 	bare        jid.JID // of the user
 	id          string  // XEP-0421
 	role        Role
@@ -69,7 +70,7 @@ type notice struct {
 
 // draftOf makes the presence of o; own has the codes of self-presence.
 func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
-	s := &component.Stanza{Kind: component.Presence, From: o.addr, Type: n.typ}
+	s := &component.Stanza{Kind: component.Presence, Type: n.typ}
 	before := make([]byte, 0, 512)
 	if n.typ == "" {
 		s.Lang = o.shown.lang
@@ -99,7 +100,7 @@ func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
 		if i > 0 {
 			full = append(append(full, "/><item affiliation='"...), item...)
 		}
-		full = component.AppendAttr(full, "jid", ses.to.JID.String())
+		full = component.AppendAttr(full, "jid", ses.to.String())
 	}
 	if len(o.sessions) == 0 {
 		full = component.AppendAttr(full, "jid", o.bare.String())
@@ -117,7 +118,7 @@ func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
 		after = appendHats(after, o.hats)
 	}
 	after = append(after, n.after...)
-	return component.NewDraft(s, before, full, after)
+	return component.NewDraftFrom(o.from, s, before, full, after)
 }
 
 // appendActor ends an item element with who did it and why (XEP-0045 §8.2).
@@ -151,13 +152,20 @@ func appendOccupantID(dst []byte, id string) []byte {
 	return append(dst, '\'', '/', '>')
 }
 
-// current is the presence of o as it is.
+// current is the presence of o as it is. In a small room it is written anew when it is
+// needed, which is seldom, and not kept.
 func (r *room) current(o *occupant) *component.Draft {
-	if o.draft == nil {
-		o.draft = r.draftOf(o, notice{}, false)
+	if o.draft != nil {
+		return o.draft
 	}
-	return o.draft
+	d := r.draftOf(o, notice{}, false)
+	if len(r.list) > smallRoom {
+		o.draft = d
+	}
+	return d
 }
+
+const smallRoom = 20 // occupants
 
 // plain tells if there is more in n than the presence itself.
 func (n *notice) plain() bool {

@@ -67,7 +67,7 @@ func (s *script) stanza() string {
 	forged := "<x xmlns='" + NSUser + "'><item affiliation='owner' role='moderator' jid='mallory@" + users + "/1'/><status code='110'/></x>" +
 		"<occupant-id xmlns='" + NSOccupantID + "' id='forged'/><stanza-id xmlns='" + NSSID + "' by='" + fuzzed + "' id='1'/>"
 	occupant := fuzzed + "/" + s.nick()
-	switch s.next(32) {
+	switch s.next(33) {
 	case 0, 1, 2, 3, 4:
 		return presence("", occupant, "<x xmlns='"+NSMUC+"'><password>"+s.pick("secret", "wrong")+"</password></x>")
 	case 5, 6:
@@ -122,6 +122,9 @@ func (s *script) stanza() string {
 		return iq("get", fuzzed, s.pick("<query xmlns='http://jabber.org/protocol/disco#info'/>", "<query xmlns='http://jabber.org/protocol/disco#items'/>",
 			"<query xmlns='"+NSAdmin+"'><item affiliation='member'/></query>", "<query xmlns='"+NSAdmin+"'><item role='participant'/></query>",
 			"<query xmlns='"+NSOwner+"'/>", "<query xmlns='"+NSRegister+"'/>", "<unknown xmlns='urn:x'/>"))
+	case 31:
+		return iq("set", fuzzed, commandXML(s.pick(hatNode+"create", hatNode+"assign", hatNode+"unassign", hatNode+"destroy", hatNode+"list-assigned",
+			NSAllium+"#invite", NSAllium+"#invitations"), "hats#title", "Hat", "hats#uri", s.pick("urn:h:1", "urn:h:2"), "hats#jid", s.user()))
 	}
 	gone := "<error type='cancel'><" + s.pick("item-not-found", "service-unavailable", "feature-not-implemented") + " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
 	return strings.Replace(s.pick(iq("error", fuzzed, gone), message("error", fuzzed, gone)), "id='", "id='"+ghostID, 1)
@@ -160,7 +163,8 @@ func FuzzRoom(f *testing.F) {
 func runScript(t *testing.T, s *script) {
 	now := time.Date(2010, 4, 20, 0, 0, 0, 0, time.UTC)
 	sv := &settings{key: []byte("key"), limits: Limits{MessageRate: -1, PresenceRate: -1, VoiceRate: -1, Occupants: 6}.orDefault(),
-		admin: func(jid.JID) bool { return false }, creator: func(jid.JID) bool { return true }}
+		admin: func(jid.JID) bool { return false }, creator: func(jid.JID) bool { return true },
+		dialogs: &component.Dialogs{}, motd: &motd{}}
 	r := newRoom(sv, jid.MustParse(fuzzed), KindConfig(KindNames()[s.next(5)]))
 	r.creator, r.locked, r.now = "owner@"+users, true, now
 	r.affiliate(r.creator, affiliate{level: Owner})

@@ -25,6 +25,9 @@ type Options struct {
 	Limits      Limits
 	Admins      []jid.JID               // bare; owners of all rooms
 	MayCreate   func(bare jid.JID) bool // who may make rooms; nil: everybody
+	// OnionOf is what an address is called on the onion side, if it has one. nil: there
+	// is no onion side.
+	OnionOf func(jid.JID) (jid.JID, bool)
 }
 
 // A Sender is the way out of a Service; a component.Router is one.
@@ -43,6 +46,7 @@ type Service struct {
 	front *component.Service
 	reads sync.WaitGroup
 	slots chan struct{} // bounds what is read at a time
+	crew  crew
 
 	mu     sync.Mutex
 	actors map[string]*actor
@@ -73,16 +77,20 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4)}
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4),
+		crew: crew{make(chan *actor)}}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
 	}
-	sv.settings = settings{limits: o.Limits.orDefault(), key: key,
+	sv.settings = settings{limits: o.Limits.orDefault(), key: key, onionOf: o.OnionOf, dialogs: &component.Dialogs{}, motd: &motd{},
 		admin:   func(bare jid.JID) bool { return len(admins) > 0 && admins[bare.String()] },
 		creator: func(bare jid.JID) bool { return o.MayCreate == nil || o.MayCreate(bare) || admins[bare.String()] }}
 	for _, r := range rooms {
 		sv.index[r.Name] = r
+	}
+	if err := st.loadMOTD(sv.motd); err != nil {
+		return nil, fmt.Errorf("muc: %w", err)
 	}
 	sv.front = component.NewService(out, component.Identity{Category: "conference", Type: "text", Name: o.Name})
 	sv.face()
@@ -98,7 +106,8 @@ func (sv *Service) HandleStanza(ctx context.Context, s *component.Stanza) error 
 		a, err := sv.find(s)
 		switch {
 		case err != nil:
-			return err
+			sv.answer(s, err)
+			return nil
 		case a == nil:
 			if answer := noRoom(s); answer != nil {
 				return sv.out.Send(ctx, answer)
@@ -178,7 +187,7 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	r := newRoom(&sv.settings, addr, s.Config)
 	r.creator, r.locked, r.subject, r.affiliates = s.Creator, s.Locked, s.Subject, s.affiliates
 	r.avatar, r.lastID = s.avatar, s.lastID
-	return r, sv.store.history(r)
+	return r, errors.Join(sv.store.history(r), sv.store.loadHats(r), sv.store.loadInvitations(r))
 }
 
 // note keeps the index as the rooms are.
@@ -208,7 +217,7 @@ func (sv *Service) remove(a *actor) {
 
 // answer answers s with an error.
 func (sv *Service) answer(s *component.Stanza, err error) {
-	if e := s.Error(err); e != nil {
+	if e := refusal(s, err); e != nil {
 		if err := sv.out.Send(context.Background(), e); err != nil {
 			slog.Debug("an error could not be returned", "error", err)
 		}

@@ -67,7 +67,7 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 	r.announceOwn(o, n)
 	d := r.draftOf(o, n, false)
 	for _, ses := range o.sessions {
-		delete(r.sessions, ses.to.JID.String())
+		delete(r.sessions, ses.to.String())
 	}
 	r.forget(o)
 	var saw []*occupant

@@ -104,7 +104,22 @@ func (w *world) send(xml string) []*component.Stanza {
 	return out
 }
 
-// idle tells if no room does anything.
+// settle waits until nothing is under way.
+func (w *world) settle() {
+	for {
+		if w.idle() { // so no room begins to read
+			stored := make(chan struct{}) // also what rooms wanted that are no more
+			w.st.submit(nil, func(error) { close(stored) })
+			<-stored
+			w.sv.reads.Wait()
+			if w.idle() { // nor does one handle what was read
+				return
+			}
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+}
+
 func (w *world) idle() bool {
 	for _, a := range w.sv.all() {
 		if !a.idle() {
@@ -112,24 +127,6 @@ func (w *world) idle() bool {
 		}
 	}
 	return true
-}
-
-// settle waits until nothing is under way.
-func (w *world) settle() {
-	for {
-		quiet := w.idle()
-		if quiet { // else one of them may be about to read
-			w.sv.reads.Wait()
-			quiet = w.idle() // after what they have read
-		}
-		stored := make(chan struct{}) // also what rooms wanted that are no more
-		w.st.submit(nil, func(error) { close(stored) })
-		<-stored
-		if quiet {
-			return
-		}
-		time.Sleep(50 * time.Microsecond)
-	}
 }
 
 // to are the stanzas for one address; a bare JID stands for itself alone.
