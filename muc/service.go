@@ -41,7 +41,6 @@ type Service struct {
 	out   Sender
 	store *Store
 	front *component.Service
-	reads sync.WaitGroup
 	slots chan struct{} // bounds what is read at a time
 
 	mu     sync.Mutex
@@ -342,14 +341,13 @@ func (sv *Service) stop() {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	sv.reads.Wait()
 }
 
 // idle tells if nothing is under way.
 func (a *actor) idle() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return !a.running && a.pending.Load() == 0
+	return !a.running && a.pending.Load() == 0 && a.reading.Load() == 0
 }
 
 // kept are all rooms as they are stored.

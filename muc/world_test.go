@@ -108,7 +108,6 @@ func (w *world) send(xml string) []*component.Stanza {
 func (w *world) settle() {
 	for {
 		quiet := true
-		w.sv.reads.Wait()
 		for _, a := range w.sv.all() {
 			quiet = quiet && a.idle()
 		}
