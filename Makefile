@@ -9,7 +9,8 @@ GO ?= go
 # The Debian packages that the demo, and that the tests and benchmarks need.
 DEMO_PACKAGES = tor prosody
 TEST_PACKAGES = $(DEMO_PACKAGES) prosody-modules lua-unbound ejabberd strace \
-	python3-omemo python3-oldmemo python3-twomemo python3-xmlschema
+	python3-omemo python3-oldmemo python3-twomemo python3-xmlschema \
+	profanity tmux python3-aioxmpp python3-slixmpp
 
 .PHONY: build demo test check bench torture fuzz clean demo-packages test-packages
 
@@ -41,11 +42,14 @@ torture: test-packages
 FUZZTIME ?= 30s
 fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzElement -fuzztime $(FUZZTIME) ./component
+	$(GO) test -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME) ./component
+	$(GO) test -run '^$$' -fuzz FuzzAddress -fuzztime $(FUZZTIME) ./component
 	$(GO) test -run '^$$' -fuzz FuzzAddressMap -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzChain -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzGuard -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzBundle -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzDevices -fuzztime $(FUZZTIME) ./omemo
+	$(GO) test -run '^$$' -fuzz FuzzRoom -fuzzminimizetime 10x -fuzztime $(FUZZTIME) ./muc
 	$(GO) test -run '^$$' -fuzz FuzzStream -fuzztime $(FUZZTIME) ./onionroute
 
 clean:

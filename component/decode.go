@@ -1,12 +1,7 @@
 package component
 
 import (
-	"bufio"
-	"encoding/xml"
-	"errors"
 	"io"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	"mellium.im/xmpp/stream"
@@ -53,23 +48,23 @@ type Decoder struct {
 	// that the other side can be given a time to finish it.
 	Begin func()
 
-	src     *source
-	d       *xml.Decoder
+	s       *scanner
 	next    atomic.Pointer[Limits] // for the next element
 	lim     Limits                 // for this one
 	scope   []binding
 	content string
-	root    xml.Name // of the stream's tag, as written
-	count   int
+	root    string // the name of the stream's tag, as written
+	nodes   []Node // of the elements that are being read
+	count   int    // elements
 	over    string // which limit this element is over
 	closed  bool   // the closing tag was read
+	err     error  // the last one
 }
 
 // NewDecoder makes a Decoder that reads from r.
 func NewDecoder(r io.Reader, lim Limits) *Decoder {
-	d := &Decoder{src: &source{r: bufio.NewReader(r)}}
+	d := &Decoder{s: newScanner(r)}
 	d.SetLimits(lim)
-	d.d = xml.NewDecoder(d.src)
 	return d
 }
 
@@ -77,7 +72,7 @@ func NewDecoder(r io.Reader, lim Limits) *Decoder {
 // already, with content as its content namespace.
 func NewContentDecoder(r io.Reader, content string, lim Limits) *Decoder {
 	d := NewDecoder(r, lim)
-	d.content, d.root = content, xml.Name{Space: "stream", Local: "stream"}
+	d.content, d.root = content, "stream:stream"
 	d.scope = []binding{{"xml", NSXML}, {"", content}, {"stream", NSStream}}
 	return d
 }
@@ -92,7 +87,8 @@ func (d *Decoder) SetLimits(lim Limits) {
 // begin starts to count what an element costs.
 func (d *Decoder) begin() {
 	d.lim = *d.next.Load()
-	d.src.left, d.count, d.over = d.lim.Bytes, 0, ""
+	d.s.begin(d.lim.Bytes)
+	d.count, d.over = 0, ""
 }
 
 // Closed tells if the stream was ended by its closing tag (RFC 6120 §4.4), and not by
@@ -100,299 +96,137 @@ func (d *Decoder) begin() {
 func (d *Decoder) Closed() bool { return d.closed }
 
 // Buffered is what has been read from the input and not yet been used.
-func (d *Decoder) Buffered() int { return d.src.r.Buffered() }
+func (d *Decoder) Buffered() int { return d.s.buffered() }
 
 // Restart makes d ready for a new stream's Header on the same input (RFC 6120 §4.3.3),
 // keeping what is buffered: the other side may have sent it behind what ended the old
 // stream. It is called after Header or Next returned no error.
-func (d *Decoder) Restart() {
-	// A scanner holds an octet back only inside an element, to look where text and names
-	// end. Behind a '>' it has none, so a new one misses nothing. Header sets the rest.
-	d.d = xml.NewDecoder(d.src)
-}
+func (d *Decoder) Restart() { d.err, d.closed = nil, false } // Header sets the rest
 
 // Header reads up to the stream's opening tag. The result has no nodes.
-func (d *Decoder) Header() (*Element, error) {
+func (d *Decoder) Header() (e *Element, err error) {
+	if d.err != nil {
+		return nil, d.err
+	}
+	if e, d.err = d.header(); d.err != nil {
+		return nil, d.err
+	}
+	if d.trim(); d.s.tag.empty {
+		d.closed, d.err = true, io.EOF
+	}
+	return e, nil
+}
+
+func (d *Decoder) header() (*Element, error) {
 	d.begin()
 	d.scope, d.content = []binding{{"xml", NSXML}}, ""
 	for first := true; ; first = false {
-		if markup, err := d.src.skipSpace(); err == io.EOF {
+		if markup, err := d.s.between(); err == io.EOF {
 			return nil, io.ErrUnexpectedEOF
 		} else if err != nil {
 			return nil, err
 		} else if !markup {
-			return nil, streamErr(stream.NotWellFormed, "text before the stream")
+			return nil, errTextBefore
 		}
-		tok, err := d.token()
-		if err != nil {
+		kind, err := d.markup()
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		switch t := tok.(type) {
-		case xml.ProcInst:
-			if t.Target != "xml" || !first {
-				return nil, streamErr(stream.RestrictedXML, "processing instruction")
-			}
-		case xml.StartElement:
-			// The content namespace is the default namespace that is declared here.
-			for _, a := range t.Attr {
-				if a.Name.Space == "" && a.Name.Local == "xmlns" {
-					d.content = a.Value
-				}
-			}
-			e, root, err := d.start(t)
-			if err != nil {
+		case kind == instruction && first:
+			if err := d.s.declaration(); err != nil {
 				return nil, err
 			}
-			d.root = root
-			if d.over != "" {
-				return nil, streamErr(stream.PolicyViolation, d.over)
-			}
-			if !e.Is(NSStream, "stream") {
-				if e.Name.Local == "stream" {
-					return nil, streamErr(stream.InvalidNamespace, "stream in "+e.Name.Space)
-				}
-				return nil, streamErr(stream.BadFormat, "no stream header")
-			}
-			return e, nil
+		case kind == instruction:
+			return nil, errInstruction
+		case kind == startTag:
+			return d.stream()
+		case kind == cdata:
+			return nil, errTextBefore
 		default:
 			return nil, streamErr(stream.NotWellFormed, "no stream header")
 		}
 	}
 }
 
+// stream makes the header of the stream's tag.
+func (d *Decoder) stream() (*Element, error) {
+	d.root = d.s.tag.name.raw
+	// The content namespace is the default namespace that is declared here.
+	for _, a := range d.s.tag.attrs {
+		if a.Prefix == "" && a.Name.Local == "xmlns" {
+			d.content = a.Value
+		}
+	}
+	e, err := d.start()
+	switch {
+	case err != nil:
+		return nil, err
+	case d.over != "":
+		return nil, streamErr(stream.PolicyViolation, d.over)
+	case e.Is(NSStream, "stream"):
+		return e, nil
+	case e.Name.Local == "stream":
+		return nil, streamErr(stream.InvalidNamespace, "stream in "+e.Name.Space)
+	}
+	return nil, streamErr(stream.BadFormat, "no stream header")
+}
+
 // Next reads the next first-level element. White space between elements (RFC 6120
 // §4.6.1 keep-alives) is passed over.
 func (d *Decoder) Next() (*Element, error) {
-	if markup, err := d.src.skipSpace(); err != nil {
+	if d.err != nil {
+		return nil, d.err
+	}
+	e, err := d.first()
+	d.trim()
+	if err == nil && d.over != "" {
+		e.Nodes = nil
+		return e, &OversizeError{StreamError{stream.PolicyViolation, d.over}}
+	}
+	if d.err = err; err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// first reads a first-level element, or the end of the stream.
+func (d *Decoder) first() (*Element, error) {
+	if markup, err := d.s.between(); err != nil {
 		return nil, err
 	} else if !markup {
-		return nil, streamErr(stream.BadFormat, "text between stanzas")
+		return nil, errText
 	}
 	if d.Begin != nil {
 		d.Begin()
 	}
 	d.begin()
-	tok, err := d.token()
-	if err != nil {
+	kind, err := d.markup()
+	switch {
+	case err != nil:
 		return nil, err
+	case kind == startTag:
+		return d.element(1)
+	case kind == cdata:
+		return nil, errText
+	case kind == instruction:
+		return nil, errInstruction
+	case d.s.tag.name.raw != d.root:
+		return nil, streamErr(stream.NotWellFormed, "unexpected closing tag")
 	}
-	switch t := tok.(type) {
-	case xml.StartElement:
-		outer := len(d.scope)
-		e, err := d.element(t, 1)
-		d.scope = d.scope[:outer]
-		if err == nil && d.over != "" {
-			e.Nodes = nil
-			err = &OversizeError{StreamError{stream.PolicyViolation, d.over}}
-		}
-		return e, err
-	case xml.EndElement:
-		if t.Name != d.root {
-			return nil, streamErr(stream.NotWellFormed, "unexpected closing tag")
-		}
-		d.closed = true
-		return nil, io.EOF
-	default:
-		return nil, streamErr(stream.RestrictedXML, "processing instruction")
-	}
+	d.closed = true
+	return nil, io.EOF
 }
 
-// element reads up to the end of an element. Of one that is over a limit, only what
-// says what it is and whose is kept.
-func (d *Decoder) element(t xml.StartElement, depth int) (*Element, error) {
-	outer := len(d.scope)
-	e, raw, err := d.start(t)
-	if err != nil {
-		return nil, err
-	}
-	if depth > d.lim.Depth {
-		d.over = "nested too deeply"
-	}
-	if d.over != "" {
-		d.scope = d.scope[:outer]
-		return e, d.skip()
-	}
-	var text []byte
-	flush := func() {
-		if len(text) > 0 {
-			e.Nodes = append(e.Nodes, Text(string(text)))
-			text = text[:0]
-		}
-	}
-	for {
-		tok, err := d.token()
-		if err != nil {
-			return nil, err
-		}
-		switch t := tok.(type) {
-		case xml.StartElement:
-			flush()
-			c, err := d.element(t, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			if d.over != "" {
-				d.scope = d.scope[:outer]
-				return e, d.skip()
-			}
-			e.Nodes = append(e.Nodes, c.Node())
-		case xml.CharData:
-			text = append(text, t...) // text and CDATA sections side by side are one run
-		case xml.EndElement:
-			if t.Name != raw {
-				return nil, streamErr(stream.NotWellFormed, "closing tag does not match")
-			}
-			flush()
-			d.scope = d.scope[:outer]
-			return e, nil
-		default:
-			return nil, streamErr(stream.RestrictedXML, "processing instruction")
-		}
-	}
-}
+var (
+	errText        = streamErr(stream.BadFormat, strayText)
+	errTextBefore  = streamErr(stream.NotWellFormed, textBefore)
+	errInstruction = streamErr(stream.RestrictedXML, anInstruction)
+)
 
-// skip reads up to the end of the element whose start tag was read, and keeps nothing.
-func (d *Decoder) skip() error {
-	for depth := 1; depth > 0; {
-		tok, err := d.token()
-		if err != nil {
-			return err
-		}
-		switch tok.(type) {
-		case xml.StartElement:
-			depth++
-		case xml.EndElement:
-			depth--
-		}
+// markup reads what begins with the next octet, which is '<'.
+func (d *Decoder) markup() (markup, error) {
+	if _, err := d.s.next(); err != nil {
+		return 0, err
 	}
-	return nil
-}
-
-// start resolves the names of a start tag and leaves its declarations in scope.
-func (d *Decoder) start(t xml.StartElement) (*Element, xml.Name, error) {
-	switch d.count++; {
-	case d.count > d.lim.Elements:
-		d.over = "too many elements"
-	case len(t.Attr) > d.lim.Attrs:
-		d.over = "too many attributes"
-	case len(d.scope) > maxDeclared:
-		d.over = "too many namespace declarations"
-	}
-	if d.over != "" {
-		t.Attr = slices.DeleteFunc(t.Attr, func(a xml.Attr) bool {
-			return a.Name.Space != "" || !slices.Contains([]string{"to", "from", "id", "type", "xmlns"}, a.Name.Local)
-		})
-		t.Attr = t.Attr[:min(len(t.Attr), 5)]
-	}
-	e := &Element{Prefix: t.Name.Space}
-	if len(t.Attr) > 0 {
-		e.Attr = make([]Attr, len(t.Attr))
-	}
-	for i, a := range t.Attr {
-		e.Attr[i] = Attr{Name: a.Name, Prefix: a.Name.Space, Value: a.Value}
-		prefix, ok := declared(a.Name)
-		if !ok {
-			continue
-		}
-		switch {
-		case prefix == "xmlns",
-			(prefix == "xml") != (a.Value == NSXML),
-			a.Value == NSXMLNS,
-			prefix != "" && a.Value == "":
-			return nil, t.Name, streamErr(stream.NotWellFormed, "declaration of a reserved namespace")
-		}
-		e.Attr[i].Name = xml.Name{Space: NSXMLNS, Local: prefix}
-		d.scope = append(d.scope, binding{prefix, a.Value})
-	}
-	for i := range e.Attr {
-		a := &e.Attr[i]
-		if a.Name.Space != NSXMLNS && a.Prefix != "" {
-			space, ok := d.lookup(a.Prefix)
-			if !ok {
-				return nil, t.Name, streamErr(stream.BadNamespacePrefix, "prefix is not declared")
-			}
-			a.Name.Space = space
-		}
-		for _, b := range e.Attr[:i] {
-			if a.Name == b.Name {
-				return nil, t.Name, streamErr(stream.NotWellFormed, "attribute given twice")
-			}
-		}
-	}
-	space, ok := d.lookup(e.Prefix)
-	if !ok && e.Prefix != "" {
-		return nil, t.Name, streamErr(stream.BadNamespacePrefix, "prefix is not declared")
-	}
-	if space == d.content && space != "" {
-		space = NSClient
-	}
-	e.Name = xml.Name{Space: space, Local: t.Name.Local}
-	return e, t.Name, nil
-}
-
-// declared is the prefix that an attribute declares, if it is a declaration.
-func declared(n xml.Name) (string, bool) {
-	if n.Space == "xmlns" {
-		return n.Local, true
-	}
-	return "", n.Space == "" && n.Local == "xmlns"
-}
-
-func (d *Decoder) lookup(prefix string) (string, bool) {
-	for i := len(d.scope) - 1; i >= 0; i-- {
-		if d.scope[i].prefix == prefix {
-			return d.scope[i].space, true
-		}
-	}
-	return "", false
-}
-
-// token reads a raw token and makes errors of encoding/xml those of this package.
-func (d *Decoder) token() (xml.Token, error) {
-	tok, err := d.d.RawToken()
-	if err == nil {
-		if _, ok := tok.(xml.Directive); ok {
-			return nil, streamErr(stream.RestrictedXML, "document type declaration")
-		}
-		if _, ok := tok.(xml.Comment); ok {
-			return nil, streamErr(stream.RestrictedXML, "comment")
-		}
-		return tok, checkNames(tok)
-	}
-	if e := d.src.err; e != nil && e != io.EOF {
-		return nil, e
-	}
-	if d.src.err == io.EOF {
-		return nil, io.ErrUnexpectedEOF
-	}
-	var syntax *xml.SyntaxError
-	if errors.As(err, &syntax) {
-		if strings.HasPrefix(syntax.Msg, "invalid character entity") {
-			return nil, streamErr(stream.RestrictedXML, "entity reference")
-		}
-		return nil, streamErr(stream.NotWellFormed, syntax.Msg)
-	}
-	if strings.Contains(err.Error(), "encoding") {
-		return nil, streamErr(stream.UnsupportedEncoding, err.Error())
-	}
-	return nil, streamErr(stream.NotWellFormed, err.Error())
-}
-
-// checkNames refuses names with more than one colon, or with nothing on one side of
-// it, which encoding/xml lets pass as local names (Namespaces in XML §7).
-func checkNames(tok xml.Token) error {
-	bad := func(n xml.Name) bool { return strings.Contains(n.Local, ":") || n.Local == "" }
-	t, ok := tok.(xml.StartElement)
-	if !ok {
-		return nil
-	}
-	if bad(t.Name) {
-		return streamErr(stream.NotWellFormed, "name with a stray colon")
-	}
-	for _, a := range t.Attr {
-		if bad(a.Name) {
-			return streamErr(stream.NotWellFormed, "name with a stray colon")
-		}
-	}
-	return nil
+	return d.s.markup(d.attrs())
 }

@@ -3,6 +3,8 @@ package component
 import (
 	"bytes"
 	"context"
+	"strings"
+	"sync"
 
 	"mellium.im/xmpp/jid"
 )
@@ -23,11 +25,16 @@ type Draft struct {
 // NSAccept: before and after are for everybody, and full, between the two, for those
 // only who get a full copy. [AppendText], [AppendAttr] and [AppendNodes] write such XML.
 func NewDraft(s *Stanza, before, full, after []byte) *Draft {
+	return NewDraftFrom(s.From.String(), s, before, full, after)
+}
+
+// NewDraftFrom is NewDraft for who has the sender's address as text already.
+func NewDraftFrom(from string, s *Stanza, before, full, after []byte) *Draft {
 	name := s.Kind.String()
-	d := &Draft{to: 1 + len(name), domain: s.From.Domainpart(), again: newEntry(s).again}
-	b := make([]byte, 0, 64+len(s.ID)+len(before)+len(full)+len(after)+64*len(s.Nodes))
-	b = append(append(b, '<'), name...)
-	b = AppendAttr(b, "from", s.From.String())
+	d := &Draft{to: 1 + len(name), domain: domainOf(from), again: newEntry(s).again}
+	scratch := scratches.Get().(*[]byte)
+	b := append(append((*scratch)[:0], '<'), name...)
+	b = AppendAttr(b, "from", from)
 	if s.ID != "" {
 		b = AppendAttr(b, "id", s.ID)
 	}
@@ -47,7 +54,22 @@ func NewDraft(s *Stanza, before, full, after []byte) *Draft {
 	b = append(b, '<', '/')
 	b = append(append(b, name...), '>')
 	d.xml = bytes.Clone(b) // no larger than it must be: many are kept
+	if cap(b) <= 1<<16 {
+		*scratch = b
+		scratches.Put(scratch)
+	}
 	return d
+}
+
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
+// domainOf is the domain of an address.
+func domainOf(j string) string {
+	j, _, _ = strings.Cut(j, "/")
+	if _, domain, ok := strings.Cut(j, "@"); ok {
+		return domain
+	}
+	return j
 }
 
 // With is the Draft with more XML behind its last node.
@@ -72,7 +94,8 @@ func (d *Draft) XML() []byte { return d.xml }
 // ParseDraft makes a Draft of what XML gave before.
 func ParseDraft(xml []byte, from jid.JID) *Draft {
 	to := bytes.IndexAny(xml, " />")
-	return &Draft{xml: xml, to: max(to, 0), begin: len(xml), end: len(xml), domain: from.Domainpart()}
+	return &Draft{xml: xml, to: max(to, 0), begin: len(xml), end: len(xml), domain: domainOf(from.String()),
+		again: bytes.HasPrefix(xml, []byte("<message"))}
 }
 
 // Stanza is one copy. The error tells that the draft was made of what is not well-formed.
@@ -112,13 +135,22 @@ func (d *Draft) size(to *Recipient, full bool) int {
 // A Recipient is an address that is written many times.
 type Recipient struct {
 	JID    jid.JID
+	text   string
 	attr   string
 	domain string
 }
 
+// String is the address.
+func (r *Recipient) String() string { return r.text }
+
 // NewRecipient makes a Recipient.
 func NewRecipient(j jid.JID) *Recipient {
-	return &Recipient{JID: j, attr: string(AppendAttr(nil, "to", j.String())), domain: j.Domainpart()}
+	text := j.String()
+	attr := string(AppendAttr(nil, "to", text))
+	if len(attr) == len(" to=''")+len(text) {
+		text = attr[len(" to='") : len(attr)-1] // the same, in the same memory
+	}
+	return &Recipient{JID: j, attr: attr, domain: domainOf(text), text: text}
 }
 
 // A Copy is a Draft on its way to one recipient.
@@ -136,8 +168,9 @@ type CopySender interface {
 
 // AppendNodes appends nodes as they are written in a stream of components.
 func AppendNodes(dst []byte, nodes []Node) []byte {
+	var scope [8]binding
 	w := writer{dst: dst, content: NSAccept}
-	w.scope = append(w.buf[:0], binding{"xml", NSXML}, binding{"stream", NSStream}, binding{"", NSAccept})
+	w.scope = append(scope[:0], binding{"xml", NSXML}, binding{"stream", NSStream}, binding{"", NSAccept})
 	for i := range nodes {
 		if c := nodes[i].Element; c != nil {
 			w.element(c, true)

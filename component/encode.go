@@ -15,8 +15,9 @@ import (
 // element stands in another place now. Characters that XML 1.0 does not allow are
 // written as U+FFFD. The prefix stream is taken to be declared by the stream.
 func (e *Element) AppendXML(dst []byte, content string) []byte {
+	var scope [8]binding
 	w := writer{dst: dst, content: content}
-	w.scope = append(w.buf[:0], binding{"xml", NSXML}, binding{"stream", NSStream}, binding{"", content})
+	w.scope = append(scope[:0], binding{"xml", NSXML}, binding{"stream", NSStream}, binding{"", content})
 	w.element(e, true)
 	return w.dst
 }
@@ -27,7 +28,6 @@ type writer struct {
 	dst     []byte
 	content string
 	scope   []binding
-	buf     [16]binding
 }
 
 func (w *writer) lookup(prefix string) (string, bool) {
@@ -154,6 +154,14 @@ func (w *writer) name(prefix, local string) {
 	w.dst = append(w.dst, local...)
 }
 
+// escaped are the octets that may have to be written in another way.
+var escaped = func() (e [256]bool) {
+	for c := range e {
+		e[c] = c < 0x20 || c >= utf8.RuneSelf || c == '&' || c == '<' || c == '>' || c == '\''
+	}
+	return e
+}()
+
 // appendEscaped appends s so that a parser reads s again: a parser turns a carriage
 // return into a line feed and, in attributes, all white space into blanks, unless
 // they are character references (XML 1.0 §2.11, §3.3.3).
@@ -161,6 +169,10 @@ func appendEscaped(dst []byte, s string, attr bool) []byte {
 	last := 0
 	for i := 0; i < len(s); {
 		c := s[i]
+		if !escaped[c] {
+			i++
+			continue
+		}
 		var esc string
 		width := 1
 		switch {

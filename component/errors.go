@@ -1,6 +1,7 @@
 package component
 
 import (
+	"encoding/xml"
 	"errors"
 
 	"mellium.im/xmpp/stanza"
@@ -76,6 +77,20 @@ func NewError(t stanza.ErrorType, c stanza.Condition, text string) error {
 	}
 	return e
 }
+
+// NewAppError makes a stanza error with a condition of an application's own beside the
+// general one (RFC 6120 §8.3.4).
+func NewAppError(t stanza.ErrorType, c stanza.Condition, text, space, local string) error {
+	return &appError{NewError(t, c, text), xml.Name{Space: space, Local: local}}
+}
+
+type appError struct {
+	error
+	condition xml.Name
+}
+
+// Unwrap lets errors.As find the stanza error.
+func (e *appError) Unwrap() error { return e.error }
 
 // stanzaError is err as a stanza error: itself, or internal-server-error, since what
 // went wrong here is not for others to read.

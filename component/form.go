@@ -12,6 +12,11 @@ type Form struct {
 	Instructions string
 	Fields       []Field // without FORM_TYPE
 	FormType     string  // XEP-0068
+
+	// A table, in a form of type result (XEP-0004 §3.4): its columns, and the values of
+	// each row. It is written, not read.
+	Reported []Field
+	Items    [][]string
 }
 
 // A Field is a field of a Form.
@@ -90,6 +95,21 @@ func (f *Form) Element() *Element {
 	}
 	for i := range f.Fields {
 		x.Add(f.Fields[i].element())
+	}
+	if len(f.Reported) > 0 {
+		reported := NewElement(NSData, "reported")
+		for i := range f.Reported {
+			reported.Add(f.Reported[i].element())
+		}
+		x.Add(reported)
+	}
+	for _, row := range f.Items {
+		item := NewElement(NSData, "item")
+		for i, v := range row {
+			field := Field{Var: f.Reported[i].Var, Values: []string{v}}
+			item.Add(field.element())
+		}
+		x.Add(item)
 	}
 	return x
 }

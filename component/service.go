@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/xml"
 	"slices"
+	"time"
 
 	"mellium.im/xmpp/stanza"
 )
@@ -16,14 +17,16 @@ type Identity struct{ Category, Type, Name string }
 type IQHandler func(ctx context.Context, s *Stanza) ([]*Element, error)
 
 // A Service answers what is addressed to a service itself: service discovery
-// (XEP-0030), ping (XEP-0199) and what has been added by Answer; anything else with
-// service-unavailable. Add to it before it is used; then it is safe for concurrent
+// (XEP-0030), ping (XEP-0199) and what has been added by Answer and Command; anything else
+// with service-unavailable. Add to it before it is used; then it is safe for concurrent
 // use.
 type Service struct {
 	out        Sender
 	identities []Identity
 	features   []string
 	answers    map[question]IQHandler
+	commands   []Command
+	dialogs    Dialogs
 }
 
 type question struct {
@@ -54,6 +57,12 @@ func (sv *Service) Announce(features ...string) {
 	sv.features = slices.Compact(sv.features)
 }
 
+// Command adds ad-hoc commands (XEP-0050).
+func (sv *Service) Command(commands ...Command) {
+	sv.commands = append(sv.commands, commands...)
+	sv.Announce(NSCommands, NSData)
+}
+
 // HandleStanza answers s, as a Handler does.
 func (sv *Service) HandleStanza(ctx context.Context, s *Stanza) error {
 	switch {
@@ -68,6 +77,13 @@ func (sv *Service) HandleStanza(ctx context.Context, s *Stanza) error {
 	}
 	if err := s.Check(); err != nil {
 		return err
+	}
+	if len(sv.commands) > 0 {
+		if answer, ok := sv.dialogs.Handle(sv.commands, s, time.Now()); ok && answer != nil {
+			return sv.out.Send(ctx, answer)
+		} else if ok {
+			return nil
+		}
 	}
 	h := sv.answers[question{s.Type, s.Payload().Name}]
 	if h == nil {

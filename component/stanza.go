@@ -2,6 +2,7 @@ package component
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 
 	"mellium.im/xmpp/jid"
@@ -107,7 +108,7 @@ func ParseStanza(e *Element) (*Stanza, error) {
 }
 
 func parseJID(attr, value string, before error) (jid.JID, error) {
-	j, err := jid.Parse(value)
+	j, err := ParseJID(value)
 	if err != nil && before == nil {
 		return j, &AddressError{attr, err}
 	}
@@ -227,7 +228,12 @@ func (s *Stanza) Error(err error) *Stanza {
 		}
 	}
 	r := &Stanza{Kind: s.Kind, Type: "error", ID: s.ID, To: s.From, From: s.To}
-	return r.Add(errorElement(stanzaError(err)))
+	e := errorElement(stanzaError(err))
+	var app *appError
+	if errors.As(err, &app) {
+		e.Add(NewElement(app.condition.Space, app.condition.Local))
+	}
+	return r.Add(e)
 }
 
 // StanzaError is the error that a stanza of type error tells of, the zero Error if

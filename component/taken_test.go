@@ -7,6 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +36,22 @@ func eventually(t *testing.T, what func() bool) {
 	require.Eventually(t, what, 30*time.Second, 5*time.Millisecond)
 }
 
+// suspend stops a process, and waits until the last of its threads has stopped: they do
+// not at the same time.
+func suspend(t *testing.T, pid int) {
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	eventually(t, func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		require.NoError(t, err)
+		require.NotEmpty(t, threads)
+		return !slices.ContainsFunc(threads, func(file string) bool {
+			stat, err := os.ReadFile(file)
+			require.NoError(t, err)
+			return !strings.Contains(string(stat), ") T ") // proc_pid_stat(5)
+		})
+	})
+}
+
 // Taken is called when the host has handled a stanza, each once and in order, and not
 // before: a host that is stopped has handled nothing.
 func TestTaken(t *testing.T) {
@@ -56,7 +75,7 @@ func TestTaken(t *testing.T) {
 				require.NoError(t, err)
 			}
 
-			require.NoError(t, syscall.Kill(h.PID(), syscall.SIGSTOP))
+			suspend(t, h.PID())
 			require.NoError(t, l.Send(ctx, numbered("alice@example.org", 1000, func() { taken <- 1000 })))
 			time.Sleep(300 * time.Millisecond)
 			assert.Empty(t, taken)

@@ -24,10 +24,14 @@ func (r *room) absent(ses *session) {
 	}
 	slices.Sort(nicks)
 	for _, nick := range nicks {
-		s := &component.Stanza{Kind: component.Presence, Type: string(stanza.UnavailablePresence), From: r.nickJID(nick)}
-		x := append([]byte("<x xmlns='"+NSUser+"'><item affiliation='"), r.affiliates[of[nick]].level.String()...)
-		x = append(x, "' role='none'"...)
-		full := component.AppendAttr(nil, "jid", of[nick])
-		r.copy(component.NewDraft(s, x, full, []byte("/></x>")), ses.to, r.seesJIDs(ses.occ))
+		r.copy(r.absentee(nick, of[nick]), ses.to, r.seesJIDs(ses.occ))
 	}
+}
+
+// absentee is the presence of a member who is not there.
+func (r *room) absentee(nick, bare string) *component.Draft {
+	s := &component.Stanza{Kind: component.Presence, Type: string(stanza.UnavailablePresence), From: r.nickJID(nick)}
+	x := append([]byte("<x xmlns='"+NSUser+"'><item affiliation='"), r.affiliates[bare].level.String()...)
+	x = append(x, "' role='none'"...)
+	return component.NewDraft(s, x, component.AppendAttr(nil, "jid", bare), []byte("/></x>"))
 }

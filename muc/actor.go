@@ -58,7 +58,7 @@ func (a *actor) post(e event) error {
 	a.queue = append(a.queue, e)
 	if !a.running {
 		a.running = true
-		go a.run()
+		a.sv.crew.run(a)
 	}
 	return nil
 }
@@ -234,4 +234,34 @@ func (a *actor) sleep(before time.Time) bool {
 	}
 	a.ended = true
 	return true
+}
+
+// A crew are goroutines that run actors. One that has nothing to do waits a while for
+// more: what a room does needs a larger stack than a goroutine begins with, and growing
+// it would cost as much as the rest.
+type crew struct{ idle chan *actor }
+
+// crewPatience is how long one waits for work.
+const crewPatience = 5 * time.Second
+
+func (c *crew) run(a *actor) {
+	select {
+	case c.idle <- a:
+	default:
+		go c.work(a)
+	}
+}
+
+func (c *crew) work(a *actor) {
+	patience := time.NewTimer(crewPatience)
+	defer patience.Stop()
+	for {
+		a.run()
+		patience.Reset(crewPatience)
+		select {
+		case a = <-c.idle:
+		case <-patience.C:
+			return
+		}
+	}
 }

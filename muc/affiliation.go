@@ -2,7 +2,6 @@ package muc
 
 import (
 	"mellium.im/xmpp/jid"
-	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -27,28 +26,7 @@ func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func(
 		if r.nicks[o.nick] != o {
 			return
 		}
-		r.announce(o, notice{actor: actor, reason: reason}, was)
-		r.newView(o, was)
-	}
-}
-
-// newView shows o what a moderator sees, when it has become one, and the other way round.
-func (r *room) newView(o *occupant, was Role) {
-	if (was == Moderator) == (o.role == Moderator) {
-		return
-	}
-	for _, other := range r.list {
-		if other == o {
-			continue
-		}
-		before := was == Moderator || r.cfg.Broadcast.Has(other.role)
-		now := r.visibleTo(o, other, other.role)
-		switch {
-		case now && (!before || o.role == Moderator && !r.cfg.NonAnon):
-			r.toOccupant(o, r.current(other))
-		case before && !now:
-			r.toOccupant(o, r.draftOf(other, notice{typ: string(stanza.UnavailablePresence)}, false))
-		}
+		r.announce(o, notice{actor: actor, reason: reason})
 	}
 }
 
@@ -125,8 +103,7 @@ func (r *room) reaffiliate(o *occupant, actor, reason string) (tell func()) {
 		if r.nicks[o.nick] != o {
 			return
 		}
-		r.announce(o, notice{actor: actor, reason: reason}, role)
-		r.newView(o, role)
+		r.announce(o, notice{actor: actor, reason: reason})
 	}
 }
 

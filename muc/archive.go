@@ -1,10 +1,159 @@
 package muc
 
-import "time"
+import (
+	"database/sql"
+	"errors"
+	"slices"
+	"strings"
 
-// history reads what a room needs in memory of its archive.
-func (st *Store) history(r *room) error {
+	"github.com/allium-xmpp/allium/component"
+)
+
+// saveMessage puts a message into the archive.
+type saveMessage struct {
+	Room, Nick string
+	JID        string // the full one of who wrote it
+	OccupantID string
+	Body       string
+	ID         int64
+	XML        []byte // without recipient, default namespace NSAccept
+	Replay     bool   // is in the history too
+	Open       bool   // everybody could see the JID when it was sent
+}
+
+const (
+	insertMessage = "INSERT INTO message (room, id, nick, jid, occupant, body, xml, replay, open) VALUES "
+	messageRow    = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	messageValues = 9
+)
+
+// messagesAtOnce are the numbers of messages that there is a statement for. A statement
+// costs as much as some rows do, but one with many is not cheaper by row than one with
+// the most of these.
+var messagesAtOnce = [...]int{40, 8, 1}
+
+// prepareInserts compiles the statements, once for all transactions.
+func (st *Store) prepareInserts() (err error) {
+	for i, n := range messagesAtOnce {
+		if st.inserts[i], err = st.db.Prepare(insertMessage + messageRow + strings.Repeat(", "+messageRow, n-1)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-func (st *Store) expire(now time.Time, l Limits, rooms []saveRoom) {}
+// apply leaves the message to flush: one statement stores many.
+func (c saveMessage) apply(t *transaction) error {
+	room, err := t.number(c.Room)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // there is no such room any more
+	} else if err != nil {
+		return err
+	}
+	t.rows = append(t.rows, room, c.ID, c.Nick, c.JID, c.OccupantID, strings.ToLower(c.Body), c.XML, c.Replay, c.Open)
+	if len(t.rows) == messagesAtOnce[0]*messageValues {
+		return t.flush()
+	}
+	return nil
+}
+
+// flush stores the messages that wait for it.
+func (t *transaction) flush() error {
+	if len(t.rows) == 0 {
+		return nil
+	}
+	rows := t.rows
+	t.rows = t.rows[:0]
+	for i, n := range messagesAtOnce {
+		for n *= messageValues; len(rows) >= n; rows = rows[n:] {
+			if _, err := t.tx.Stmt(t.st.inserts[i]).Exec(rows[:n]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// number is what stands for a room in its archive: a name can be given to another room
+// later, its number is never given again.
+func (t *transaction) number(name string) (int64, error) {
+	if n, ok := t.st.numbers[name]; ok {
+		return n, nil
+	}
+	var n int64
+	if err := t.tx.QueryRow("SELECT number FROM room WHERE name = ?", name).Scan(&n); err != nil {
+		return 0, err
+	}
+	if len(t.st.numbers) >= maxNumbers {
+		clear(t.st.numbers)
+	}
+	t.st.numbers[name] = n
+	return n, nil
+}
+
+// maxNumbers bounds how many numbers of rooms are remembered.
+const maxNumbers = 20_000
+
+// changeMessage replaces a message in the archive by what is left of it.
+type changeMessage struct {
+	Room string
+	ID   int64
+	XML  []byte
+}
+
+func (c changeMessage) apply(t *transaction) error {
+	return t.exec("UPDATE message SET body = '', xml = ?, replay = ? WHERE room = "+roomNumber+" AND id = ?", c.XML, false, c.Room, c.ID)
+}
+
+const roomNumber = "(SELECT number FROM room WHERE name = ?)"
+
+// history reads what a room needs in memory of its archive: the last messages, and the
+// greatest id, so that ids never go back.
+func (st *Store) history(r *room) error {
+	name := r.addr.Localpart()
+	var last sql.NullInt64
+	err := st.db.QueryRow("SELECT MAX(id) FROM message WHERE room = "+roomNumber, name).Scan(&last)
+	if err != nil {
+		return err
+	}
+	r.lastID = max(r.lastID, last.Int64)
+	limit := r.historyLength()
+	if limit <= 0 || !last.Valid || !r.archives() {
+		return nil
+	}
+	rows, err := st.db.Query("SELECT id, occupant, xml FROM message WHERE room = "+roomNumber+" AND replay = ? ORDER BY id DESC LIMIT ?", name, true, limit)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p past
+		var xml []byte
+		if err := rows.Scan(&p.id, &p.from, &xml); err != nil {
+			return err
+		}
+		p.draft = component.ParseDraft(xml, r.addr)
+		r.history = append(r.history, p)
+	}
+	slices.Reverse(r.history)
+	return rows.Err()
+}
+
+// A stored is a message as it is in the archive.
+type stored struct {
+	id                  int64
+	nick, jid, occupant string
+	open                bool
+	xml                 []byte
+}
+
+// message reads one message; nil if it is not there.
+func (st *Store) message(room string, id int64) (*stored, error) {
+	m := &stored{id: id}
+	err := st.db.QueryRow("SELECT nick, jid, occupant, open, xml FROM message WHERE room = "+roomNumber+" AND id = ?", room, id).
+		Scan(&m.nick, &m.jid, &m.occupant, &m.open, &m.xml)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return m, err
+}

@@ -1,15 +1,10 @@
 package muc
 
 import (
-	"context"
 	"log/slog"
-	"time"
 )
 
-const (
-	maxJobs       = 1000             // that wait to be committed
-	commitTimeout = 30 * time.Second // of one transaction
-)
+const maxJobs = 1000 // that wait to be committed
 
 // A job is what a room wants stored, and what is to be done then, with the error of the
 // transaction. Jobs are done in the order in which they were given to the store.
@@ -78,25 +73,44 @@ func (st *Store) commit(jobs []*job) {
 }
 
 func (st *Store) apply(jobs []*job) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
-	tx, err := st.db.BeginTx(ctx, nil)
+	tx, err := st.db.Begin()
 	if err != nil {
 		return err
 	}
-	t := &transaction{ctx: ctx, tx: tx}
+	t := &transaction{st: st, tx: tx, rows: st.rows[:0]}
+	if err := t.apply(jobs); err != nil {
+		tx.Rollback()
+		clear(st.numbers) // of rooms that are not there after all
+		return err
+	}
+	st.rows = t.rows
+	if err := tx.Commit(); err != nil {
+		clear(st.numbers)
+		return err
+	}
+	st.note(jobs)
+	return nil
+}
+
+func (t *transaction) apply(jobs []*job) error {
 	for _, j := range jobs {
 		for _, c := range j.changes {
 			if err := c.apply(t); err != nil {
-				tx.Rollback()
 				return err
 			}
 		}
 	}
-	return tx.Commit()
+	return t.flush()
 }
 
 // submit gives a job to the store.
 func (st *Store) submit(changes []change, done func(err error)) {
 	st.work <- &job{changes: changes, done: done}
+}
+
+// wait waits until all that was submitted is done.
+func (st *Store) wait() {
+	done := make(chan struct{})
+	st.submit(nil, func(error) { close(done) })
+	<-done
 }

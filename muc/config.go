@@ -29,7 +29,7 @@ type Config struct {
 	Voice       bool  `json:"voice,omitempty"`        // visitors may ask for voice
 	ShowMembers bool  `json:"show_members,omitempty"` // also who is not there
 
-	Archive    bool `json:"archive,omitempty"`
+	Archive    bool `json:"archive,omitempty"`   // if not, what was archived before is deleted
 	History    int  `json:"history"`             // messages for who enters
 	KeepDays   int  `json:"keep_days,omitempty"` // of the archive; 0 is the service's limit
 	KeepNumber int  `json:"keep_messages,omitempty"`

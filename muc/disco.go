@@ -9,7 +9,7 @@ import (
 
 // features are what every room can do.
 var features = []string{NSMUC, component.NSDiscoInfo, component.NSDiscoItem, component.NSPing, NSRegister, NSRequest,
-	NSSelfPing, NSStableID, NSOccupantID, NSSID, NSVCard}
+	NSSelfPing, NSStableID, NSOccupantID, NSSID, NSVCard, NSModerate, NSModerate0, NSRetract, NSHats, NSCommands}
 
 // discoInfo tells about the room (XEP-0045 §6.4).
 func (r *room) discoInfo(ses *session, s *component.Stanza) error {
@@ -25,7 +25,7 @@ func (r *room) discoInfo(ses *session, s *component.Stanza) error {
 	case NSTraffic:
 		return errUnsupported // nothing is held back from what goes through a room (§18.2)
 	default:
-		return r.commandInfo(ses, s)
+		return r.command(ses, s)
 	}
 	q := component.NewElement(component.NSDiscoInfo, "query", identity(r.title()).Node())
 	c := &r.cfg
@@ -44,6 +44,9 @@ func (r *room) discoInfo(ses *session, s *component.Stanza) error {
 	choose(c.NonAnon, "muc_nonanonymous", "muc_semianonymous")
 	choose(c.Protected, "muc_passwordprotected", "muc_unsecured")
 	choose(c.Persistent, "muc_persistent", "muc_temporary")
+	if r.archives() {
+		q.Add(feature(NSMAM), feature(NSMAMExtended), feature(NSFulltext), feature(NSTombstone))
+	}
 	q.Add(r.roomInfo())
 	r.result(s, q)
 	return nil
@@ -85,20 +88,23 @@ func (r *room) roomInfo() *component.Element {
 	if r.avatar != "" {
 		add("muc#roominfo_avatarhash", "text-multi", "Hash of the picture", strings.Fields(r.avatar)...)
 	}
+	if hash := r.hatsHash(); hash != "" {
+		add("hats#hash", "text-single", "Hash of the hats", hash)
+	}
 	return f.Element()
 }
 
 // discoItems lists the occupants, where that is nobody's secret (XEP-0045 §6.5).
 func (r *room) discoItems(ses *session, s *component.Stanza) error {
 	if node := s.Payload().AttrValue("node"); node == NSCommands {
-		return r.commandItems(ses, s)
+		return r.command(ses, s)
 	} else if node != "" {
 		return errNotFound
 	}
 	q := component.NewElement(component.NSDiscoItem, "query")
 	if ses != nil || r.cfg.Public && !r.cfg.MembersOnly && !r.cfg.Protected || r.affiliation(s.From.Bare()) >= Member {
 		for _, o := range r.list {
-			if r.cfg.Broadcast.Has(o.role) {
+			if r.shown.Has(o.told) || ses != nil && r.visibleTo(ses.occ, o) {
 				q.Add(component.NewElement(component.NSDiscoItem, "item").With("jid", o.addr.String()))
 			}
 		}

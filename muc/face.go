@@ -13,8 +13,9 @@ import (
 
 // face is what the service itself answers (XEP-0045 §6).
 func (sv *Service) face() {
-	sv.front.Announce(NSMUC, NSRegister, NSConference, NSOccupantID, NSRSM, NSVCard, NSStableID, "jabber:x:data")
+	sv.front.Announce(NSMUC, NSConference, NSOccupantID, NSRSM, NSVCard, NSStableID)
 	sv.front.Answer(stanza.GetIQ, component.NSDiscoItem, "query", sv.listRooms)
+	sv.front.Command(sv.commands()...)
 	sv.front.Answer(stanza.GetIQ, NSUnique, "unique", sv.uniqueName)
 	sv.front.Answer(stanza.GetIQ, NSVCard, "vCard", func(context.Context, *component.Stanza) ([]*component.Element, error) {
 		return []*component.Element{component.NewElement(NSVCard, "vCard",
@@ -28,10 +29,8 @@ func (sv *Service) uniqueName(context.Context, *component.Stanza) ([]*component.
 }
 
 // listRooms lists the public rooms (XEP-0045 §6.3), by pages if it is asked for (XEP-0059).
-func (sv *Service) listRooms(ctx context.Context, s *component.Stanza) ([]*component.Element, error) {
-	if node := s.Payload().AttrValue("node"); node == NSCommands {
-		return sv.commandItems(ctx, s)
-	} else if node != "" {
+func (sv *Service) listRooms(_ context.Context, s *component.Stanza) ([]*component.Element, error) {
+	if s.Payload().AttrValue("node") != "" {
 		return nil, errNotFound
 	}
 	sv.mu.Lock()

@@ -53,7 +53,7 @@ var configForm = []option{
 		func(c *Config, v string) {
 			c.NoPrivate, c.Private = v == "none", map[string]Role{"participants": Participant, "moderators": Moderator}[v]
 		}),
-	flag("muc#roomconfig_enablelogging", "Messages are archived", func(c *Config) *bool { return &c.Archive }),
+	flag("muc#roomconfig_enablelogging", "Messages are archived (off: the archive is deleted)", func(c *Config) *bool { return &c.Archive }),
 	count("muc#maxhistoryfetch", "Messages for who enters", func(c *Config) *int { return &c.History }),
 	count("{urn:xmpp:allium:0}keep_days", "Days that the archive goes back (0: as the service has it)", func(c *Config) *int { return &c.KeepDays }),
 	count("{urn:xmpp:allium:0}keep_messages", "Messages in the archive (0: as the service has it)", func(c *Config) *int { return &c.KeepNumber }),

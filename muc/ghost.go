@@ -17,14 +17,37 @@ func (r *room) pingSilent(after time.Duration) {
 	before := r.now.Add(-after).Unix()
 	for _, o := range r.list {
 		for _, ses := range o.sessions {
-			if ses.seen > before || ses.pinged && after > 0 {
-				continue
+			if max(ses.seen, ses.asked) <= before {
+				r.askIfThere(ses)
 			}
-			ses.pinged = true
-			q := &component.Stanza{Kind: component.IQ, Type: string(stanza.GetIQ), ID: ghostID + "ping", From: r.addr, To: ses.to.JID}
-			r.send(q.Add(component.NewElement(component.NSPing, "ping")))
 		}
 	}
+}
+
+func (r *room) askIfThere(ses *session) {
+	ses.asked = r.now.Unix()
+	q := &component.Stanza{Kind: component.IQ, Type: string(stanza.GetIQ), ID: ghostID + "ping", From: r.addr, To: ses.to.JID}
+	r.send(q.Add(component.NewElement(component.NSPing, "ping")))
+}
+
+// askAgainAfter is how long nothing more is concluded from errors, after a client was
+// asked because of one.
+const askAgainAfter = 30 * time.Second
+
+// bounced takes an error to a message. Some errors tell that the client is gone; with
+// service-unavailable it may as well have refused, or blocked who wrote, so it is asked.
+// It tells if the error was of that kind: who wrote is not to be told by each client that
+// is gone.
+func (r *room) bounced(ses *session, s *component.Stanza) bool {
+	switch {
+	case meansGone(s):
+		r.lost(ses, "")
+	case s.StanzaError().Condition != stanza.ServiceUnavailable:
+		return false
+	case ses.asked <= r.now.Add(-askAgainAfter).Unix():
+		r.askIfThere(ses)
+	}
+	return true
 }
 
 // answered takes the answer to a ping. A client that cannot be pinged and a server whose
@@ -40,5 +63,7 @@ func (r *room) answered(ses *session, s *component.Stanza) {
 		r.send(m.Add(component.NewElement(NSHints, "no-store")))
 	case meansGone(s):
 		r.lost(ses, "")
+	default:
+		ses.seen = r.now.Unix() // it is there, and knows no ping
 	}
 }

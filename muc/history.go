@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,35 +13,61 @@ type past struct {
 	draft *component.Draft
 	id    int64
 	from  string // occupant id, for moderation
+	dated bool   // by an owner, who brought it along (XEP-0045 §7.9)
 }
 
 // keep puts a message into the history and the archive, if that is for later.
 func (r *room) keep(o *occupant, s *component.Stanza, d *component.Draft, id int64) {
-	if s.Child(NSHints, "no-store") != nil || s.Child(NSHints, "no-permanent-store") != nil && s.Child(NSHints, "store") == nil {
+	archived, replayed := worthKeeping(s)
+	if archived {
+		r.archive(o, s, d, id, replayed)
+	}
+	if replayed {
+		r.addPast(past{draft: d, id: id, from: o.id, dated: o.affiliation == Owner && s.Child(NSDelay, "delay") != nil})
+	}
+}
+
+// addPast puts a message into the history.
+func (r *room) addPast(p past) {
+	limit := r.historyLength()
+	if limit <= 0 {
 		return
 	}
-	body := s.Body()
-	if !worthKeeping(s, body) {
-		return
+	if len(r.history) >= limit {
+		n := copy(r.history, r.history[len(r.history)-limit+1:])
+		clear(r.history[n:])
+		r.history = r.history[:n]
 	}
-	if r.cfg.Archive && !r.limits.NoArchive {
-		r.change(saveMessage{Room: r.addr.Localpart(), ID: id, Nick: o.nick, JID: o.bare.String(), OccupantID: o.id, Body: body, XML: d.XML()})
-	}
-	if limit := r.historyLength(); limit > 0 {
-		if len(r.history) >= limit {
-			n := copy(r.history, r.history[len(r.history)-limit+1:])
-			clear(r.history[n:])
-			r.history = r.history[:n]
-		}
-		r.history = append(r.history, past{draft: d, id: id, from: o.id})
+	r.history = append(r.history, p)
+}
+
+// archives tells if the room keeps an archive.
+func (r *room) archives() bool { return r.cfg.Archive && !r.limits.NoArchive }
+
+// archive puts a message into the archive. replay is for those that are in the history too.
+func (r *room) archive(o *occupant, s *component.Stanza, d *component.Draft, id int64, replay bool) {
+	if r.archives() {
+		r.change(saveMessage{Room: r.addr.Localpart(), ID: id, Nick: o.nick, JID: s.From.String(), OccupantID: o.id,
+			Body: s.Body(), XML: d.XML(), Replay: replay, Open: r.cfg.NonAnon})
 	}
 }
 
 // worthKeeping tells if a message is more than a sign of the moment, such as a chat state
-// (XEP-0085) alone (XEP-0313 §5.1.1).
-func worthKeeping(s *component.Stanza, body string) bool {
-	if body != "" || s.Child(NSHints, "store") != nil {
-		return true
+// (XEP-0085) alone (XEP-0313 §6.1), and if it is also for those who come later without
+// asking the archive, which a marker (XEP-0333) alone is not. Retractions are always kept
+// (XEP-0424 §5).
+func worthKeeping(s *component.Stanza) (archived, replayed bool) {
+	hint := func(name string) bool { return s.Child(NSHints, name) != nil }
+	switch {
+	case s.Child(NSRetract, "retract") != nil:
+		return true, true
+	case hint("no-store"):
+		return false, false
+	case s.Body() != "" || hint("store"):
+		kept := hint("store") || !hint("no-permanent-store")
+		return kept, kept
+	case hint("no-permanent-store"):
+		return false, false
 	}
 	for _, n := range s.Nodes {
 		if n.Element == nil {
@@ -48,19 +75,38 @@ func worthKeeping(s *component.Stanza, body string) bool {
 		}
 		switch n.Element.Name.Space {
 		case NSChatStates, NSHints, NSSID, NSOccupantID, component.NSClient:
+		case NSMarkers:
+			archived = true
 		default:
-			return true
+			return true, true
 		}
 	}
-	return false
+	return archived, false
 }
 
-func (r *room) historyLength() int { return min(r.cfg.History, r.limits.History) }
+// historyLength is how many messages who enters gets.
+func (r *room) historyLength() int {
+	n := min(r.cfg.History, r.limits.History)
+	if keep := smallest(r.cfg.KeepNumber, r.limits.KeepNumber); keep > 0 {
+		n = min(n, keep)
+	}
+	return n
+}
+
+// recent is the history that is not older than what the room keeps.
+func (r *room) recent() []past {
+	past := r.history[max(0, len(r.history)-r.historyLength()):]
+	if days := smallest(r.cfg.KeepDays, r.limits.KeepDays); days > 0 {
+		for len(past) > 0 && past[0].id < daysBefore(r.now, days) {
+			past = past[1:]
+		}
+	}
+	return past
+}
 
 // sendHistory sends what was said before (XEP-0045 §7.2.13, §7.2.14).
 func (r *room) sendHistory(ses *session, asked *component.Element) {
-	past := r.history
-	past = past[max(0, len(past)-r.historyLength()):]
+	past := r.recent()
 	if asked != nil {
 		if n, ok := number(asked, "maxstanzas"); ok {
 			past = past[max(0, len(past)-n):]
@@ -84,9 +130,11 @@ func (r *room) sendHistory(ses *session, asked *component.Element) {
 		most, limited = number(asked, "maxchars")
 	}
 	for i := len(past) - 1; i >= 0; i-- {
-		late := append([]byte("<delay xmlns='"+NSDelay+"'"), from...)
-		late = component.AppendAttr(late, "stamp", idTime(past[i].id).Format(stampFormat))
-		drafts[i] = past[i].draft.With(append(late, '/', '>'))
+		if drafts[i] = past[i].draft; !past[i].dated {
+			late := append([]byte("<delay xmlns='"+NSDelay+"'"), from...)
+			late = component.AppendAttr(late, "stamp", idTime(past[i].id).Format(stampFormat))
+			drafts[i] = drafts[i].With(append(late, '/', '>'))
+		}
 		if size += drafts[i].SizeTo(ses.to); limited && size > most {
 			break
 		}
@@ -109,10 +157,5 @@ func number(e *component.Element, name string) (int, bool) {
 
 // forgetMessage takes a message out of the history.
 func (r *room) forgetMessage(id int64) {
-	for i := range r.history {
-		if r.history[i].id == id {
-			r.history = append(r.history[:i:i], r.history[i+1:]...)
-			return
-		}
-	}
+	r.history = slices.DeleteFunc(r.history, func(p past) bool { return p.id == id })
 }

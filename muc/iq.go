@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -30,8 +29,16 @@ var answers = map[question]answer{
 	ask(stanza.SetIQ, NSOwner, "query"):               (*room).ownerSet,
 	ask(stanza.GetIQ, NSRegister, "query"):            (*room).registerGet,
 	ask(stanza.SetIQ, NSRegister, "query"):            (*room).registerSet,
+	ask(stanza.GetIQ, NSMAM, "query"):                 (*room).mamForm,
+	ask(stanza.SetIQ, NSMAM, "query"):                 (*room).mamQuery,
+	ask(stanza.GetIQ, NSMAM, "metadata"):              (*room).mamMetadata,
+	ask(stanza.GetIQ, NSMAM, "prefs"):                 (*room).mamPrefs,
+	ask(stanza.SetIQ, NSMAM, "prefs"):                 (*room).mamPrefs,
+	ask(stanza.SetIQ, NSModerate, "moderate"):         (*room).moderate,
+	ask(stanza.SetIQ, NSFastening, "apply-to"):        (*room).moderate,
 	ask(stanza.GetIQ, NSVCard, "vCard"):               (*room).vcardGet,
 	ask(stanza.SetIQ, NSVCard, "vCard"):               (*room).vcardSet,
+	ask(stanza.SetIQ, NSCommands, "command"):          (*room).command,
 }
 
 func ask(t stanza.IQType, space, local string) question {
@@ -46,9 +53,6 @@ func (r *room) handleIQ(ses *session, s *component.Stanza) error {
 	}
 	if err := s.Check(); err != nil {
 		return err
-	}
-	if !r.entitled(s.From) {
-		return errNotFound
 	}
 	h := answers[question{stanza.IQType(s.Type), s.Payload().Name}]
 	if h == nil {
@@ -75,8 +79,6 @@ func (r *room) relayIQ(ses *session, s *component.Stanza) error {
 	}
 	payload := s.Payload()
 	switch {
-	case ses == nil && !r.entitled(s.From):
-		return errNotFound
 	case ses == nil && (payload.Name.Space == component.NSDiscoInfo || payload.Name.Space == component.NSDiscoItem):
 		return errBadRequest // §6.6
 	case ses == nil:
@@ -89,39 +91,57 @@ func (r *room) relayIQ(ses *session, s *component.Stanza) error {
 	case !ses.messages.allow(r.limits.MessageRate, r.now):
 		return errRate
 	}
-	// The id tells the answer which of the asker's clients it is for.
-	s.ID = strconv.FormatUint(uint64(ses.serial), 36) + "." + s.ID
+	s.ID = relayID(ses, to.shown) + s.ID
 	s.From, s.To = ses.occ.addr, to.shown.to.JID
-	if payload.Is(NSVCard, "vCard") {
+	if s.Type == "get" && payload.Is(NSVCard, "vCard") {
 		s.To = to.bare // its server answers for the user
 	}
 	r.send(s)
 	return nil
 }
 
-// relayAnswer takes an answer to what relayIQ sent on.
+// relayID begins the id of a request that goes on: it tells the answer which clients it is
+// from and for, whatever their nicknames are then.
+func relayID(asker, asked *session) string {
+	return strconv.FormatUint(uint64(asker.serial)<<32|uint64(asked.serial), 36) + "."
+}
+
+// relayAnswer takes an answer to what relayIQ sent on. to is who asked, if its nickname is
+// still the same.
 func (r *room) relayAnswer(ses *session, to *occupant, s *component.Stanza) {
-	from := occupantBehind(r, ses, s.From)
-	serial, id, ok := strings.Cut(s.ID, ".")
-	n, err := strconv.ParseUint(serial, 36, 32)
-	if !ok || err != nil || to == nil || from == nil {
+	serials, id, ok := strings.Cut(s.ID, ".")
+	n, err := strconv.ParseUint(serials, 36, 64)
+	if !ok || err != nil {
+		return
+	}
+	var from *occupant
+	if ses != nil {
+		from = ses.occ
+	} else if s.From.Resourcepart() == "" { // a server, for its user
+		from = withSerial(r.occupantsOf(s.From), uint32(n))
+	}
+	if to == nil || withSerial([]*occupant{to}, uint32(n>>32)) == nil {
+		to = withSerial(r.list, uint32(n>>32))
+	}
+	if from == nil || to == nil {
 		return
 	}
 	for _, asker := range to.sessions {
-		if asker.serial == uint32(n) {
+		if asker.serial == uint32(n>>32) {
 			s.ID, s.From, s.To = id, from.addr, asker.to.JID
 			r.send(s)
-			return
 		}
 	}
 }
 
-func occupantBehind(r *room, ses *session, from jid.JID) *occupant {
-	if ses != nil {
-		return ses.occ
-	}
-	if os := r.occupantsOf(from); len(os) > 0 && from.Localpart() != "" && from.Resourcepart() == "" {
-		return os[0]
+// withSerial is the occupant that has a session with that serial.
+func withSerial(os []*occupant, serial uint32) *occupant {
+	for _, o := range os {
+		for _, ses := range o.sessions {
+			if ses.serial == serial {
+				return o
+			}
+		}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package muc
 
 import (
+	"strings"
+
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
@@ -27,7 +29,7 @@ func (r *room) depart(ses *session, n notice) {
 		own := *ses.occ
 		own.sessions = []*session{ses}
 		r.copy(r.draftOf(&own, n, true), ses.to, true)
-		r.drop(ses, n, true)
+		r.drop(ses, n)
 	} else {
 		if r.locked {
 			n.extra = append(n.extra, "<destroy/>"...) // §10.1.3
@@ -38,13 +40,12 @@ func (r *room) depart(ses *session, n notice) {
 }
 
 // drop takes one session from its occupant. If that was the last, the others are told by
-// n; else, if retell, they are told what is there now.
-func (r *room) drop(ses *session, n notice, retell bool) {
+// n; else they are told what is there now.
+func (r *room) drop(ses *session, n notice) {
 	o := ses.occ
-	delete(r.sessions, ses.to.JID.String())
+	delete(r.sessions, ses.to.String())
 	if len(o.sessions) == 1 {
-		d := r.draftOf(o, n, false)
-		r.toThoseWhoSaw(o, d)
+		r.toThoseWhoSee(o, r.draftOf(o, n, false))
 		o.sessions = nil
 		r.forget(o)
 		return
@@ -59,9 +60,7 @@ func (r *room) drop(ses *session, n notice, retell bool) {
 	if o.shown == ses {
 		o.shown = left[len(left)-1]
 	}
-	if o.draft = nil; retell {
-		r.announce(o, notice{}, o.role)
-	}
+	r.retell(o, nil)
 }
 
 // afterLeaving ends a temporary room that nobody is in, and one that its creator left
@@ -109,16 +108,19 @@ func (r *room) shutDown() {
 }
 
 // meansGone tells if an error from a client's address says that nobody is there any more
-// (XEP-0045 §11.1), and not that it could not take one stanza.
+// (XEP-0045 §11.1, §18.1.2), and not that it could not take one stanza.
 func meansGone(s *component.Stanza) bool {
+	cond := s.StanzaError().Condition
 	if s.Kind == component.Presence {
-		return true // a client that takes no presence from the room is not in it
+		// A client that takes no presence from the room is not in it.
+		return cond != stanza.ResourceConstraint && cond != stanza.PolicyViolation
 	}
-	switch s.StanzaError().Condition {
+	switch cond {
 	case stanza.Gone, stanza.ItemNotFound, stanza.RecipientUnavailable, stanza.RemoteServerNotFound,
-		stanza.RemoteServerTimeout, stanza.ServiceUnavailable, stanza.Redirect, stanza.JIDMalformed,
-		stanza.SubscriptionRequired:
+		stanza.RemoteServerTimeout, stanza.Redirect, stanza.JIDMalformed:
 		return true
+	case stanza.ServiceUnavailable:
+		return strings.HasPrefix(s.ID, ghostID) // see answered
 	}
 	return false
 }

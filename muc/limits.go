@@ -1,6 +1,10 @@
 package muc
 
-import "time"
+import (
+	"time"
+
+	"mellium.im/xmpp/stanza"
+)
 
 // Limits bound what rooms cost. Zero means the default; a rate below 0 means none.
 type Limits struct {
@@ -60,3 +64,33 @@ var (
 	// A temporary room that was there before a crash waits this long for its occupants.
 	returnWithin = 10 * time.Minute
 )
+
+// rateLimit is a token bucket of burstSeconds.
+type rateLimit struct {
+	tokens float32
+	last   int64 // Unix nanoseconds
+}
+
+// allow takes a token. A rate of 0 is none.
+func (l *rateLimit) allow(perSecond int, now time.Time) bool {
+	if perSecond <= 0 {
+		return true
+	}
+	n := now.UnixNano()
+	burst := float32(perSecond) * burstSeconds
+	if l.last == 0 {
+		l.tokens = burst
+	} else if n > l.last {
+		l.tokens = min(burst, l.tokens+float32(n-l.last)/1e9*float32(perSecond))
+	}
+	l.last = n
+	if l.tokens < 1 {
+		return false
+	}
+	l.tokens--
+	return true
+}
+
+const burstSeconds = 10
+
+var errRate = fail(stanza.Wait, stanza.PolicyViolation, "You are too fast. Wait a little.")

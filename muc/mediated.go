@@ -1,6 +1,8 @@
 package muc
 
 import (
+	"slices"
+
 	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
@@ -12,9 +14,6 @@ const maxInvited = 1000
 // mediated handles what the room passes on, or acts on: invitations, their refusals, and
 // forms (XEP-0045 §7.8.2, §7.13, §8.6, §9.9).
 func (r *room) mediated(ses *session, s *component.Stanza) error {
-	if !r.entitled(s.From) {
-		return errNotFound
-	}
 	if x := s.Child(NSUser, "x"); x != nil {
 		if d := x.Child(NSUser, "decline"); d != nil {
 			return r.decline(s, d)
@@ -72,33 +71,25 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 		if r.cfg.MembersOnly && r.listed(bare) == None {
 			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick)()
 		}
-		if r.invited == nil {
-			r.invited = map[string]bool{}
-		}
-		if len(r.invited) < maxInvited {
-			r.invited[bare.String()] = true
-		}
-		out := component.NewElement(NSUser, "invite").With("from", r.nameOf(ses).String())
-		reason := e.Child(NSUser, "reason").Text()
-		if reason != "" {
-			out.Add(component.NewElement(NSUser, "reason", component.Text(reason)))
-		}
+		r.remember(bare.String(), ses.occ.bare.String())
+		m := r.invitation(r.nameOf(ses), to[i], e.Child(NSUser, "reason").Text())
+		m.ID, m.Lang = s.ID, s.Lang
 		if c := e.Child(NSUser, "continue"); c != nil { // §7.9
-			out.Add(c)
+			m.Child(NSUser, "x").Child(NSUser, "invite").Add(c)
 		}
-		x := component.NewElement(NSUser, "x", out.Node())
-		direct := component.NewElement(NSConference, "x").With("jid", r.addr.String())
-		if r.cfg.Protected {
-			x.Add(component.NewElement(NSUser, "password", component.Text(r.cfg.Password)))
-			direct.SetAttr("password", r.cfg.Password)
-		}
-		if reason != "" {
-			direct.SetAttr("reason", reason)
-		}
-		m := &component.Stanza{Kind: component.Message, ID: s.ID, From: r.addr, To: to[i], Lang: s.Lang}
-		r.send(m.Add(x, direct))
+		r.send(m)
 	}
 	return nil
+}
+
+// remember keeps that somebody was invited, until the room is put out of memory.
+func (r *room) remember(invitee, by string) {
+	if r.invited == nil {
+		r.invited = map[string][]string{}
+	}
+	if known := r.invited[invitee]; !slices.Contains(known, by) && (known != nil || len(r.invited) < maxInvited) {
+		r.invited[invitee] = append(known, by)
+	}
 }
 
 // nameOf is what somebody outside may know of who invites: the real address where all
@@ -110,7 +101,8 @@ func (r *room) nameOf(ses *session) jid.JID {
 	return ses.occ.addr
 }
 
-// decline tells who invited somebody that it was in vain.
+// decline tells who invited somebody that it was in vain. Nobody else can be told
+// anything in this way, nor found out about.
 func (r *room) decline(s *component.Stanza, d *component.Element) error {
 	j, err := jid.Parse(d.AttrValue("to"))
 	if err != nil || d.AttrValue("to") == "" {
@@ -124,10 +116,12 @@ func (r *room) decline(s *component.Stanza, d *component.Element) error {
 	} else {
 		to = r.occupantsOf(j.Bare())
 	}
+	by := r.invited[s.From.Bare().String()]
+	to = slices.DeleteFunc(to, func(o *occupant) bool { return !slices.Contains(by, o.bare.String()) })
 	if len(to) == 0 {
-		return errNotFound // the room is no way to write to anybody
+		return errNotFound
 	}
-	delete(r.invited, s.From.Bare().String())
+	r.invited[s.From.Bare().String()] = slices.DeleteFunc(by, func(j string) bool { return j == to[0].bare.String() })
 	out := component.NewElement(NSUser, "decline").With("from", s.From.Bare().String())
 	if reason := d.Child(NSUser, "reason"); reason != nil {
 		out.Add(component.NewElement(NSUser, "reason", component.Text(reason.Text())))
@@ -146,6 +140,9 @@ func (r *room) voice(ses *session, f *component.Form) error {
 	if ses == nil {
 		return errNotInRoom
 	}
+	if role, ok := f.Values("muc#role"); ok && first(role) != Participant.String() {
+		return errBadRequest
+	}
 	if allow, answered := f.Values("muc#request_allow"); answered && ses.occ.role == Moderator {
 		o := r.nicks[f.Value("muc#roomnick")]
 		if o == nil {
@@ -157,7 +154,7 @@ func (r *room) voice(ses *session, f *component.Form) error {
 		return nil
 	}
 	switch {
-	case !r.cfg.Voice || !r.cfg.Moderated:
+	case !r.cfg.Voice:
 		return errNotAllowed
 	case ses.occ.role != Visitor:
 		return errForbidden
@@ -169,7 +166,7 @@ func (r *room) voice(ses *session, f *component.Form) error {
 		Fields: []component.Field{
 			{Var: "muc#role", Type: "list-single", Label: "Requested role", Values: []string{"participant"},
 				Options: []component.Option{{Label: "Participant", Value: "participant"}}},
-			{Var: "muc#jid", Type: "jid-single", Label: "Address", Values: []string{ses.to.JID.String()}},
+			{Var: "muc#jid", Type: "jid-single", Label: "Address", Values: []string{ses.to.String()}},
 			{Var: "muc#roomnick", Type: "text-single", Label: "Nickname", Values: []string{ses.occ.nick}},
 			{Var: "muc#request_allow", Type: "boolean", Label: "Grant voice to this person?", Values: []string{"0"}},
 		}}

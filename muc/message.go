@@ -2,9 +2,9 @@ package muc
 
 import (
 	"slices"
-	"strconv"
 	"time"
 
+	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -21,8 +21,8 @@ type subject struct {
 func (r *room) handleMessage(ses *session, s *component.Stanza) error {
 	switch stanza.MessageType(s.Type) {
 	case stanza.ErrorMessage:
-		if ses != nil && meansGone(s) {
-			r.lost(ses, "")
+		if ses != nil {
+			r.bounced(ses, s)
 		}
 		return nil
 	case stanza.GroupChatMessage:
@@ -36,8 +36,6 @@ func (r *room) handleMessage(ses *session, s *component.Stanza) error {
 // groupchat sends a message to all occupants (XEP-0045 §7.4).
 func (r *room) groupchat(ses *session, s *component.Stanza) error {
 	switch {
-	case ses == nil && !r.entitled(s.From):
-		return errNotFound
 	case ses == nil:
 		return errNotInRoom
 	case !ses.messages.allow(r.limits.MessageRate, r.now):
@@ -51,10 +49,11 @@ func (r *room) groupchat(ses *session, s *component.Stanza) error {
 	}
 	d, id := r.messageDraft(ses.occ, s)
 	if d.Size() > r.limits.Message {
-		return fail(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
+		return errTooLong
 	}
 	r.toAll(d)
 	r.keep(ses.occ, s, d, id)
+	r.retract(ses.occ, s)
 	return nil
 }
 
@@ -63,8 +62,8 @@ func (r *room) messageDraft(o *occupant, s *component.Stanza) (*component.Draft,
 	id := r.nextID()
 	after := make([]byte, 0, 256)
 	after = append(after, "<stanza-id xmlns='"+NSSID+"' id='"...)
-	after = strconv.AppendInt(after, id, 10)
-	after = component.AppendAttr(append(after, '\''), "by", r.addr.String())
+	after = r.appendID(after, id)
+	after = component.AppendAttr(append(after, '\''), "by", r.self)
 	after = append(after, '/', '>')
 	after = appendOccupantID(after, o.id)
 	return r.fromOccupant(o, s, after), id
@@ -72,7 +71,6 @@ func (r *room) messageDraft(o *occupant, s *component.Stanza) (*component.Draft,
 
 // fromOccupant makes a draft of s as one from o, with more behind what s has and may have.
 func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *component.Draft {
-	by := r.addr.String()
 	nodes := slices.DeleteFunc(s.Nodes, func(n component.Node) bool {
 		e := n.Element
 		switch {
@@ -81,14 +79,22 @@ func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *com
 		case e.Name.Space == NSUser, e.Name.Space == NSOccupantID, e.Is(NSHats, "hats"), e.Is(NSModerate, "moderated"):
 			return true
 		case e.Is(NSSID, "stanza-id"):
-			return e.AttrValue("by") == by
+			return r.isMe(e.AttrValue("by"))
 		case e.Is(NSDelay, "delay"):
-			return e.AttrValue("from") == by
+			return r.isMe(e.AttrValue("from"))
 		}
 		return false
 	})
-	out := component.Stanza{Kind: s.Kind, From: o.addr, ID: s.ID, Type: s.Type, Lang: s.Lang, Nodes: nodes}
-	return component.NewDraft(&out, nil, nil, after)
+	out := component.Stanza{Kind: s.Kind, ID: s.ID, Type: s.Type, Lang: s.Lang, Nodes: nodes}
+	return component.NewDraftFrom(o.from, &out, nil, nil, after)
+}
+
+var errTooLong = fail(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
+
+// isMe tells if an address, as somebody wrote it, is the room's.
+func (r *room) isMe(addr string) bool {
+	j, err := jid.Parse(addr)
+	return err == nil && j.Equal(r.addr)
 }
 
 // nextID is the id of the next message in the archive: the time in microseconds, and
@@ -116,10 +122,14 @@ func (r *room) setSubject(ses *session, s *component.Stanza) error {
 	if len(text) > r.limits.Subject {
 		return fail(stanza.Modify, stanza.PolicyViolation, "The subject is too long.")
 	}
-	d, _ := r.messageDraft(o, s)
+	d, id := r.messageDraft(o, s)
+	if d.Size() > r.limits.Message {
+		return errTooLong
+	}
 	r.subject = subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
 	r.save()
 	r.toAll(d)
+	r.archive(o, s, d, id, false)
 	return nil
 }
 
@@ -148,17 +158,10 @@ func (r *room) handlePrivate(ses *session, s *component.Stanza) error {
 	to := r.nicks[s.To.Resourcepart()]
 	switch {
 	case s.Type == string(stanza.ErrorMessage):
-		if ses == nil {
-			return nil
-		}
-		if meansGone(s) {
-			r.lost(ses, "")
-		} else if to != nil {
+		if ses != nil && !r.bounced(ses, s) && to != nil {
 			r.toOccupant(to, r.fromOccupant(ses.occ, s, nil)) // what could not be delivered was private
 		}
 		return nil
-	case ses == nil && !r.entitled(s.From):
-		return errNotFound
 	case ses == nil:
 		return errNotInRoom
 	case s.Type == string(stanza.GroupChatMessage):
@@ -167,13 +170,13 @@ func (r *room) handlePrivate(ses *session, s *component.Stanza) error {
 		return errNotFound
 	case !ses.messages.allow(r.limits.MessageRate, r.now):
 		return errRate
-	case r.cfg.NoPrivate, ses.occ.role < r.cfg.Private && to.role != Moderator:
+	case r.cfg.NoPrivate, ses.occ.role < r.cfg.Private:
 		return errForbidden
 	}
 	after := append(make([]byte, 0, 128), "<x xmlns='"+NSUser+"'/>"...)
 	d := r.fromOccupant(ses.occ, s, appendOccupantID(after, ses.occ.id))
 	if d.Size() > r.limits.Message {
-		return fail(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
+		return errTooLong
 	}
 	r.toOccupant(to, d)
 	return nil

@@ -1,5 +1,7 @@
 package muc
 
+import "github.com/allium-xmpp/allium/component"
+
 // Namespaces that this package reads or writes.
 const (
 	NSMUC         = "http://jabber.org/protocol/muc"
@@ -25,12 +27,19 @@ const (
 	NSAvatar      = "vcard-temp:x:update"
 	NSHats        = "urn:xmpp:hats:0"
 	NSModerate    = "urn:xmpp:message-moderate:1"
+	NSModerate0   = "urn:xmpp:message-moderate:0"
 	NSRetract     = "urn:xmpp:message-retract:1"
+	NSRetract0    = "urn:xmpp:message-retract:0"
+	NSTombstone   = "urn:xmpp:message-retract:1#tombstone"
+	NSValidate    = "http://jabber.org/protocol/xdata-validate"
 	NSFastening   = "urn:xmpp:fasten:0"
 	NSMAM         = "urn:xmpp:mam:2"
 	NSMAMExtended = "urn:xmpp:mam:2#extended"
+	NSFulltext    = "urn:xmpp:fulltext:0"
+	NSMarkers     = "urn:xmpp:chat-markers:0"
 	NSForward     = "urn:xmpp:forward:0"
 	NSRSM         = "http://jabber.org/protocol/rsm"
-	NSCommands    = "http://jabber.org/protocol/commands"
+	NSCommands    = component.NSCommands
+	NSAllium      = "urn:xmpp:allium:0"
 	NSChatStates  = "http://jabber.org/protocol/chatstates"
 )

@@ -8,7 +8,6 @@ import (
 	"strconv"
 
 	"mellium.im/xmpp/jid"
-	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -18,9 +17,11 @@ import (
 type occupant struct {
 	nick        string
 	addr        jid.JID // room@service/nick
+	from        string  // addr
 	bare        jid.JID // of the user
 	id          string  // XEP-0421
 	role        Role
+	told        Role // that the others, and o itself, know of
 	affiliation Affiliation
 	sessions    []*session
 	shown       *session // whose presence the others see
@@ -36,9 +37,8 @@ type session struct {
 	serial  uint32 // tells the sessions of an occupant apart
 	payload []byte // XML of the presence
 	lang    string
-	seen    int64 // Unix seconds
-	pinged  bool
-	joined  bool // has got everything that entering brings
+	seen    int64 // when it last said something, Unix seconds
+	asked   int64 // when it was last asked if it is there
 
 	messages, presences rateLimit
 }
@@ -70,7 +70,7 @@ type notice struct {
 
 // draftOf makes the presence of o; own has the codes of self-presence.
 func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
-	s := &component.Stanza{Kind: component.Presence, From: o.addr, Type: n.typ}
+	s := &component.Stanza{Kind: component.Presence, Type: n.typ}
 	before := make([]byte, 0, 512)
 	if n.typ == "" {
 		s.Lang = o.shown.lang
@@ -100,7 +100,7 @@ func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
 		if i > 0 {
 			full = append(append(full, "/><item affiliation='"...), item...)
 		}
-		full = component.AppendAttr(full, "jid", ses.to.JID.String())
+		full = component.AppendAttr(full, "jid", ses.to.String())
 	}
 	if len(o.sessions) == 0 {
 		full = component.AppendAttr(full, "jid", o.bare.String())
@@ -118,7 +118,7 @@ func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
 		after = appendHats(after, o.hats)
 	}
 	after = append(after, n.after...)
-	return component.NewDraft(s, before, full, after)
+	return component.NewDraftFrom(o.from, s, before, full, after)
 }
 
 // appendActor ends an item element with who did it and why (XEP-0045 §8.2).
@@ -152,42 +152,20 @@ func appendOccupantID(dst []byte, id string) []byte {
 	return append(dst, '\'', '/', '>')
 }
 
-// current is the presence of o as it is.
+// current is the presence of o as it is. In a small room it is written anew when it is
+// needed, which is seldom, and not kept.
 func (r *room) current(o *occupant) *component.Draft {
-	if o.draft == nil {
-		o.draft = r.draftOf(o, notice{}, false)
+	if o.draft != nil {
+		return o.draft
 	}
-	return o.draft
+	d := r.draftOf(o, notice{}, false)
+	if len(r.list) > smallRoom {
+		o.draft = d
+	}
+	return d
 }
 
-// visibleTo tells if viewer sees o's presence, with role as o's role (muc#roomconfig_presencebroadcast).
-func (r *room) visibleTo(viewer, o *occupant, role Role) bool {
-	return viewer == o || viewer.role == Moderator || r.cfg.Broadcast.Has(role)
-}
-
-// announce sends o's presence as it is now to everybody, o itself last. was is the role
-// that o had before, so that those who may not see o any more see it leave.
-func (r *room) announce(o *occupant, n notice, was Role) {
-	o.draft = nil
-	d := r.current(o)
-	if n.plain() {
-		d = r.draftOf(o, n, false)
-	}
-	var left *component.Draft
-	for _, viewer := range r.list {
-		switch {
-		case viewer == o:
-		case r.visibleTo(viewer, o, o.role):
-			r.toOccupant(viewer, d)
-		case was != NoRole && r.visibleTo(viewer, o, was):
-			if left == nil {
-				left = r.draftOf(o, notice{typ: string(stanza.UnavailablePresence)}, false)
-			}
-			r.toOccupant(viewer, left)
-		}
-	}
-	r.announceOwn(o, n)
-}
+const smallRoom = 20 // occupants
 
 // plain tells if there is more in n than the presence itself.
 func (n *notice) plain() bool {
@@ -199,28 +177,6 @@ func (r *room) announceOwn(o *occupant, n notice) {
 	d := r.draftOf(o, n, true)
 	for _, ses := range o.sessions {
 		r.copy(d, ses.to, true)
-	}
-}
-
-// remove takes o out of the room with all its sessions, and returns what tells the
-// others, after the one who did it has got an answer (XEP-0045 §8.2).
-func (r *room) remove(o *occupant, n notice) (tell func()) {
-	n.typ = string(stanza.UnavailablePresence)
-	r.announceOwn(o, n)
-	others := r.draftOf(o, n, false)
-	for _, ses := range o.sessions {
-		delete(r.sessions, ses.to.JID.String())
-	}
-	r.forget(o)
-	return func() { r.toThoseWhoSaw(o, others) }
-}
-
-// toThoseWhoSaw sends d to everybody who could see o.
-func (r *room) toThoseWhoSaw(o *occupant, d *component.Draft) {
-	for _, viewer := range r.list {
-		if viewer != o && r.visibleTo(viewer, o, o.role) {
-			r.toOccupant(viewer, d)
-		}
 	}
 }
 

@@ -101,11 +101,9 @@ func (r *room) configured(old Config) {
 		}
 	}
 	if r.cfg.NonAnon && !old.NonAnon {
-		r.reveal(old.Broadcast)
+		r.reveal()
 	}
-	if r.cfg.Broadcast != old.Broadcast {
-		r.rebroadcast(old.Broadcast)
-	}
+	r.rebroadcast()
 	if codes := changeCodes(old, r.cfg); len(codes) > 0 {
 		r.tellCodes(codes)
 	}
@@ -139,43 +137,9 @@ func changeCodes(old, now Config) (codes []int) {
 	return codes
 }
 
-// reveal shows the addresses of all to those who could not see them before. Who was not
-// shown at all, by the roles that were, is left to rebroadcast.
-func (r *room) reveal(before Roles) {
-	for _, o := range r.list {
-		if !before.Has(o.role) || !r.cfg.Broadcast.Has(o.role) {
-			continue
-		}
-		for _, viewer := range r.list {
-			if viewer != o && viewer.role != Moderator {
-				r.toOccupant(viewer, r.current(o))
-			}
-		}
-	}
-}
-
 // tellCodes sends status codes in a message to everybody.
 func (r *room) tellCodes(codes []int) {
 	x := append(appendCodes([]byte("<x xmlns='"+NSUser+"'>"), codes), "</x>"...)
 	m := component.Stanza{Kind: component.Message, From: r.addr, Type: string(stanza.GroupChatMessage)}
 	r.toAll(component.NewDraft(&m, x, nil, nil))
-}
-
-// rebroadcast shows and hides occupants after the roles whose presence is seen changed.
-func (r *room) rebroadcast(before Roles) {
-	for _, o := range r.list {
-		was, is := before.Has(o.role), r.cfg.Broadcast.Has(o.role)
-		if was == is {
-			continue
-		}
-		d := r.current(o)
-		if was {
-			d = r.draftOf(o, notice{typ: string(stanza.UnavailablePresence)}, false)
-		}
-		for _, viewer := range r.list {
-			if viewer != o && viewer.role != Moderator {
-				r.toOccupant(viewer, d)
-			}
-		}
-	}
 }

@@ -140,7 +140,7 @@ var (
 
 // cast makes a room with who acts, who is acted on, and an owner beside.
 func cast(t *testing.T, actor, target string) *room {
-	r := newRoom(&settings{limits: Limits{}.orDefault(), admin: func(jid.JID) bool { return false },
+	r := newRoom(&settings{motd: &motd{}, limits: Limits{}.orDefault(), admin: func(jid.JID) bool { return false },
 		creator: func(jid.JID) bool { return true }}, jid.MustParse("coven@"+domain), KindConfig("open"))
 	r.affiliate("else@shakespeare.lit", affiliate{level: Owner})
 	for i, j := range []jid.JID{actorJID, targetJID} {

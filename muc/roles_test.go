@@ -7,7 +7,7 @@ import (
 )
 
 // XEP-0045 §5.1.2: the role that somebody enters with.
-func TestDefaultRoles(t *testing.T) {
+func TestRolesByAffiliation(t *testing.T) {
 	for _, c := range []struct{ kind, affiliation, role string }{
 		{"muc#roomconfig_moderatedroom", "none", "visitor"},
 		{"muc#roomconfig_moderatedroom", "member", "participant"},

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -12,9 +13,13 @@ import (
 // settings are what all rooms of a service have in common.
 type settings struct {
 	limits  Limits
-	key     []byte                  // of occupant ids
+	key     []byte // of occupant ids and archive ids
+	ids     idCipher
 	admin   func(bare jid.JID) bool // is an admin of the service
 	creator func(bare jid.JID) bool // may make rooms
+	onionOf func(jid.JID) (jid.JID, bool)
+	dialogs *component.Dialogs
+	motd    *motd
 }
 
 // A room is the state of one room. It does no I/O: handle takes a stanza, and leaves in
@@ -22,17 +27,26 @@ type settings struct {
 type room struct {
 	*settings
 	addr    jid.JID
+	self    string // addr
 	cfg     Config
-	creator string // bare JID
-	locked  bool   // until its creator has configured it (XEP-0045 §10.1.1)
-	gone    bool   // it was destroyed
+	creator string  // bare JID
+	tag     [8]byte // of its archive ids
+	locked  bool    // until its creator has configured it (XEP-0045 §10.1.1)
+	gone    bool    // it was destroyed
 
 	affiliates map[string]affiliate // by bare JID, or domain
 	nicks      map[string]*occupant
 	sessions   map[string]*session // by full JID
 	list       []*occupant         // in the order of their coming
-	invited    map[string]bool     // bare JIDs
+	shown      Roles               // those whose presence all know of
+	invited    map[string][]string // bare JIDs, with those of who invited them
 	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
+
+	hats        map[string]hat      // by URI
+	wearers     map[string][]string // sorted URIs by bare JID
+	invitations []*invitation
+	wrongTokens rateLimit
+	deaf        time.Time // until when no token is looked at
 
 	subject subject
 	history []past
@@ -42,6 +56,8 @@ type room struct {
 
 	now  time.Time // of what is being handled
 	asks rateLimit // for voice
+
+	reading atomic.Int32 // queries of the archive that are under way
 
 	out output
 }
@@ -68,16 +84,21 @@ type change interface{ apply(tx *transaction) error }
 type read func(st *Store) (func(r *room), error)
 
 func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
-	return &room{settings: sv, addr: addr, cfg: cfg}
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, tag: idTag(addr), shown: cfg.Broadcast}
 }
 
 // handle handles one stanza for the room.
 func (r *room) handle(s *component.Stanza, now time.Time) {
 	r.now = now
 	ses := r.sessions[s.From.String()]
-	if ses != nil {
+	if ses != nil && s.Type != "error" { // which may be of its server
 		ses.seen = now.Unix()
-		ses.pinged = false
+	}
+	if answer := s.Type == "error" || s.Type == "result"; ses == nil && !answer && !joins(s) && !r.entitled(s.From) {
+		if e := noRoom(s); e != nil {
+			r.send(e)
+		}
+		return
 	}
 	var err error
 	switch s.Kind {
@@ -103,9 +124,19 @@ func (r *room) handle(s *component.Stanza, now time.Time) {
 
 // refuse answers s with an error.
 func (r *room) refuse(s *component.Stanza, err error) {
-	if e := s.Error(err); e != nil {
+	if e := refusal(s, err); e != nil {
 		r.send(e)
 	}
+}
+
+// refusal is the answer to s that tells of err; nil if there must be none. That of who
+// wants to enter repeats what for, which some clients wait for (XEP-0045 §7.2.5).
+func refusal(s *component.Stanza, err error) *component.Stanza {
+	e := s.Error(err)
+	if e != nil && joins(s) {
+		e.Nodes = append([]component.Node{component.NewElement(NSMUC, "x").Node()}, e.Nodes...)
+	}
+	return e
 }
 
 // send sends a stanza to its To.
@@ -137,7 +168,7 @@ func (r *room) toOccupant(o *occupant, d *component.Draft) {
 }
 
 // seesJIDs tells if o may see real JIDs (XEP-0045 §7.2.3, §7.2.4).
-func (r *room) seesJIDs(o *occupant) bool { return r.cfg.NonAnon || o.role == Moderator }
+func (r *room) seesJIDs(o *occupant) bool { return r.cfg.NonAnon || o.told == Moderator }
 
 func (r *room) change(c change) { r.out.changes = append(r.out.changes, c) }
 
@@ -164,12 +195,6 @@ func (r *room) listed(bare jid.JID) Affiliation {
 		return a.level
 	}
 	return r.affiliates[bare.Domainpart()].level
-}
-
-// entitled tells if somebody may know that a hidden room exists.
-func (r *room) entitled(from jid.JID) bool {
-	bare := from.Bare()
-	return r.cfg.Public && !r.locked || r.affiliation(bare) > None || r.sessions[from.String()] != nil || r.invited[bare.String()]
 }
 
 // roleOf is the role that an affiliation begins with (XEP-0045 §5.1.2).

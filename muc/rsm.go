@@ -43,7 +43,7 @@ func parsePage(set *component.Element, most int) (pageRequest, error) {
 	return p, nil
 }
 
-// resultSet is the set of an answer.
+// resultSet is the set of an answer. An index or count below 0 is not known.
 func resultSet(first, last string, index, count int) *component.Element {
 	set := component.NewElement(NSRSM, "set")
 	if first != "" || last != "" {
@@ -53,7 +53,10 @@ func resultSet(first, last string, index, count int) *component.Element {
 		}
 		set.Add(f, component.NewElement(NSRSM, "last", component.Text(last)))
 	}
-	return set.Add(component.NewElement(NSRSM, "count", component.Text(strconv.Itoa(count))))
+	if count >= 0 {
+		set.Add(component.NewElement(NSRSM, "count", component.Text(strconv.Itoa(count))))
+	}
+	return set
 }
 
 // paginate cuts a page out of a sorted list, and makes the set of the answer. asked may be

@@ -25,6 +25,9 @@ type Options struct {
 	Limits      Limits
 	Admins      []jid.JID               // bare; owners of all rooms
 	MayCreate   func(bare jid.JID) bool // who may make rooms; nil: everybody
+	// OnionOf is what an address is called on the onion side, if it has one. nil: there
+	// is no onion side.
+	OnionOf func(jid.JID) (jid.JID, bool)
 }
 
 // A Sender is the way out of a Service; a component.Router is one.
@@ -42,6 +45,7 @@ type Service struct {
 	store *Store
 	front *component.Service
 	slots chan struct{} // bounds what is read at a time
+	crew  crew
 
 	mu     sync.Mutex
 	actors map[string]*actor
@@ -72,16 +76,20 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4)}
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4),
+		crew: crew{make(chan *actor)}}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
 	}
-	sv.settings = settings{limits: o.Limits.orDefault(), key: key,
+	sv.settings = settings{limits: o.Limits.orDefault(), key: key, onionOf: o.OnionOf, dialogs: &component.Dialogs{}, motd: &motd{},
 		admin:   func(bare jid.JID) bool { return len(admins) > 0 && admins[bare.String()] },
 		creator: func(bare jid.JID) bool { return o.MayCreate == nil || o.MayCreate(bare) || admins[bare.String()] }}
 	for _, r := range rooms {
 		sv.index[r.Name] = r
+	}
+	if err := st.loadMOTD(sv.motd); err != nil {
+		return nil, fmt.Errorf("muc: %w", err)
 	}
 	sv.front = component.NewService(out, component.Identity{Category: "conference", Type: "text", Name: o.Name})
 	sv.face()
@@ -95,8 +103,15 @@ func (sv *Service) HandleStanza(ctx context.Context, s *component.Stanza) error 
 	}
 	for {
 		a, err := sv.find(s)
-		if err != nil || a == nil {
-			return err
+		switch {
+		case err != nil:
+			sv.answer(s, err)
+			return nil
+		case a == nil:
+			if answer := noRoom(s); answer != nil {
+				return sv.out.Send(ctx, answer)
+			}
+			return nil
 		}
 		if err := a.post(event{s: s}); !errors.Is(err, errEnded) {
 			return err
@@ -105,7 +120,7 @@ func (sv *Service) HandleStanza(ctx context.Context, s *component.Stanza) error 
 }
 
 // find gives the room that a stanza is for. It makes one if the stanza asks for that;
-// it is nil if there is none, and nothing more to be done.
+// it is nil if there is none.
 func (sv *Service) find(s *component.Stanza) (*actor, error) {
 	name := s.To.Localpart()
 	sv.mu.Lock()
@@ -127,22 +142,9 @@ func (sv *Service) find(s *component.Stanza) (*actor, error) {
 // make makes a room for who enters one that is not there (XEP-0045 §10.1). It is called
 // with mu held.
 func (sv *Service) make(s *component.Stanza) (*actor, error) {
-	if s.Kind != component.Presence {
-		return nil, errNotFound
-	}
-	switch stanza.PresenceType(s.Type) {
-	case stanza.AvailablePresence:
-	case stanza.ProbePresence:
-		return nil, errNotInRoom
-	default:
-		return nil, nil
-	}
 	bare := s.From.Bare()
 	switch {
-	case s.To.Resourcepart() == "":
-		return nil, errMalformed
-	case s.Child(NSMUC, "x") == nil:
-		go sv.out.Send(context.Background(), notInRoom(s))
+	case !joins(s):
 		return nil, nil
 	case !sv.creator(bare):
 		return nil, errNotAllowed
@@ -184,7 +186,7 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	r := newRoom(&sv.settings, addr, s.Config)
 	r.creator, r.locked, r.subject, r.affiliates = s.Creator, s.Locked, s.Subject, s.affiliates
 	r.avatar, r.lastID = s.avatar, s.lastID
-	return r, sv.store.history(r)
+	return r, errors.Join(sv.store.history(r), sv.store.loadHats(r), sv.store.loadInvitations(r))
 }
 
 // note keeps the index as the rooms are.
@@ -214,7 +216,7 @@ func (sv *Service) remove(a *actor) {
 
 // answer answers s with an error.
 func (sv *Service) answer(s *component.Stanza, err error) {
-	if e := s.Error(err); e != nil {
+	if e := refusal(s, err); e != nil {
 		if err := sv.out.Send(context.Background(), e); err != nil {
 			slog.Debug("an error could not be returned", "error", err)
 		}
@@ -341,6 +343,7 @@ func (sv *Service) stop() {
 			time.Sleep(time.Millisecond)
 		}
 	}
+	sv.store.wait() // also for what rooms wanted that are no more
 }
 
 // idle tells if nothing is under way.

@@ -1,7 +1,6 @@
 package muc
 
 import (
-	"context"
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
@@ -16,22 +15,30 @@ import (
 // A Store keeps rooms and their archives in an SQLite file. It is safe for concurrent
 // use. What is committed survives a crash of the program, and of the machine.
 type Store struct {
-	db     *sql.DB
-	work   chan *job
-	ended  chan struct{}
-	failed error // of the last commit; the committer's
+	db    *sql.DB
+	work  chan *job
+	ended chan struct{}
+
+	// The committer's.
+	failed  error            // of the last commit
+	numbers map[string]int64 // of rooms
+	rows    []any            // as in transaction
+	inserts [len(messagesAtOnce)]*sql.Stmt
+
+	retention
 }
 
 // migrations make a database of one version that of the next (PRAGMA user_version).
 var migrations = []string{`
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE room (
-	name    TEXT PRIMARY KEY,
+	number  INTEGER PRIMARY KEY AUTOINCREMENT, -- of its archive; never given again
+	name    TEXT NOT NULL UNIQUE,
 	config  TEXT NOT NULL, -- JSON
 	creator TEXT NOT NULL,
 	locked  INTEGER NOT NULL,
 	subject TEXT NOT NULL, -- JSON
-	last_id INTEGER NOT NULL DEFAULT 0 -- no message before this one is kept
+	last_id INTEGER NOT NULL DEFAULT 0 -- of the messages that were deleted, the last
 );
 CREATE TABLE affiliate (
 	room   TEXT NOT NULL,
@@ -41,28 +48,60 @@ CREATE TABLE affiliate (
 	reason TEXT NOT NULL,
 	PRIMARY KEY (room, jid)
 ) WITHOUT ROWID;
-CREATE TABLE message (
-	room     TEXT NOT NULL,
+CREATE TABLE message ( -- in the order of their coming, whatever the room: it is written at its end only
+	place    INTEGER PRIMARY KEY,
+	room     INTEGER NOT NULL,
 	id       INTEGER NOT NULL, -- microseconds since 1970
 	nick     TEXT NOT NULL,
-	jid      TEXT NOT NULL,
+	jid      TEXT NOT NULL, -- full
 	occupant TEXT NOT NULL,
-	body     TEXT NOT NULL,
+	body     TEXT NOT NULL, -- in lower case, for searches
 	xml      BLOB NOT NULL,
-	PRIMARY KEY (room, id)
-) WITHOUT ROWID;
+	replay   INTEGER NOT NULL, -- is sent to who enters
+	open     INTEGER NOT NULL -- everybody could see the JID
+);
+CREATE UNIQUE INDEX message_by_room ON message (room, id);
+CREATE TABLE dropped (room INTEGER PRIMARY KEY); -- whose archives are still to be deleted
 CREATE TABLE vcard (room TEXT PRIMARY KEY, xml BLOB NOT NULL, hash TEXT NOT NULL) WITHOUT ROWID;
+`, `
+CREATE TABLE hat (
+	room  TEXT NOT NULL,
+	uri   TEXT NOT NULL,
+	title TEXT NOT NULL,
+	hue   TEXT NOT NULL,
+	PRIMARY KEY (room, uri)
+) WITHOUT ROWID;
+CREATE TABLE wearer (
+	room TEXT NOT NULL,
+	jid  TEXT NOT NULL,
+	uri  TEXT NOT NULL,
+	PRIMARY KEY (room, jid, uri)
+) WITHOUT ROWID;
+CREATE TABLE invitation (
+	room    TEXT NOT NULL,
+	hash    BLOB NOT NULL,    -- SHA-256 of the token
+	uses    INTEGER NOT NULL, -- that are left; -1 is any number
+	expires INTEGER NOT NULL, -- Unix seconds; 0 is never
+	made    INTEGER NOT NULL,
+	creator TEXT NOT NULL,
+	note    TEXT NOT NULL,
+	PRIMARY KEY (room, hash)
+) WITHOUT ROWID;
+CREATE TABLE told (jid TEXT PRIMARY KEY, motd INTEGER NOT NULL) WITHOUT ROWID;
 `}
 
 // OpenStore opens or makes the file.
 func OpenStore(file string) (*Store, error) {
-	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)"}}
+	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)",
+		"wal_autocheckpoint(4000)",
+		"secure_delete(ON)"}} // what was deleted is not to be found in the file
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	st := &Store{db: db, work: make(chan *job, maxJobs), ended: make(chan struct{})}
-	if err := st.migrate(); err != nil {
+	st := &Store{db: db, work: make(chan *job, maxJobs), ended: make(chan struct{}),
+		numbers: map[string]int64{}, retention: retention{extents: map[string]*extent{}, stop: make(chan struct{})}}
+	if err := errors.Join(st.migrate(), st.prepareInserts()); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("muc: %s: %w", file, err)
 	}
@@ -122,6 +161,10 @@ func (st *Store) migrate() error {
 // Close commits what waits and closes the file. Nothing may be given to the store any
 // more.
 func (st *Store) Close() error {
+	st.mu.Lock()
+	close(st.stop)
+	st.mu.Unlock()
+	st.sweeping.Wait()
 	close(st.work)
 	<-st.ended
 	return st.db.Close()
@@ -204,14 +247,33 @@ func (st *Store) load(name string) (*saved, error) {
 	return s, err
 }
 
+// each calls row for each row of a query.
+func (st *Store) each(query string, row func(scan func(...any) error) error, args ...any) error {
+	rows, err := st.db.Query(query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 // A transaction is what changes are applied in.
 type transaction struct {
-	ctx context.Context
-	tx  *sql.Tx
+	st   *Store
+	tx   *sql.Tx
+	rows []any // values of messages that wait for flush
 }
 
 func (t *transaction) exec(query string, args ...any) error {
-	_, err := t.tx.ExecContext(t.ctx, query, args...)
+	if err := t.flush(); err != nil {
+		return err
+	}
+	_, err := t.tx.Exec(query, args...)
 	return err
 }
 
@@ -242,10 +304,15 @@ func (c saveRoom) apply(t *transaction) error {
 type dropRoom struct{ Name string }
 
 func (c dropRoom) apply(t *transaction) error {
-	for _, table := range []string{"affiliate", "message", "vcard"} {
+	for _, table := range []string{"affiliate", "vcard", "hat", "wearer", "invitation"} {
 		if err := t.exec("DELETE FROM "+table+" WHERE room = ?", c.Name); err != nil {
 			return err
 		}
+	}
+	delete(t.st.numbers, c.Name)
+	// The archive can be large: it is deleted bit by bit.
+	if err := t.exec("INSERT INTO dropped (room) SELECT number FROM room WHERE name = ?", c.Name); err != nil {
+		return err
 	}
 	return t.exec("DELETE FROM room WHERE name = ?", c.Name)
 }
@@ -264,18 +331,6 @@ func (c saveAffiliate) apply(t *transaction) error {
 	return t.exec(`INSERT INTO affiliate (room, jid, level, nick, reason) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (room, jid) DO UPDATE SET level = excluded.level, nick = excluded.nick, reason = excluded.reason`,
 		c.Room, c.JID, int(c.Level), c.Nick, c.Reason)
-}
-
-// saveMessage puts a message into the archive.
-type saveMessage struct {
-	Room, Nick, JID, OccupantID, Body string
-	ID                                int64
-	XML                               []byte // without recipient, default namespace NSAccept
-}
-
-func (c saveMessage) apply(t *transaction) error {
-	return t.exec("INSERT INTO message (room, id, nick, jid, occupant, body, xml) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		c.Room, c.ID, c.Nick, c.JID, c.OccupantID, c.Body, c.XML)
 }
 
 // saveVCard stores the vCard of a room.

@@ -106,19 +106,19 @@ func (w *world) send(xml string) []*component.Stanza {
 
 // settle waits until nothing is under way.
 func (w *world) settle() {
-	for {
-		quiet := true
-		for _, a := range w.sv.all() {
-			quiet = quiet && a.idle()
-		}
-		stored := make(chan struct{}) // also what rooms wanted that are no more
-		w.st.submit(nil, func(error) { close(stored) })
-		<-stored
-		if quiet {
-			return
-		}
+	for !w.idle() {
 		time.Sleep(50 * time.Microsecond)
 	}
+	w.st.wait() // also for what rooms wanted that are no more
+}
+
+func (w *world) idle() bool {
+	for _, a := range w.sv.all() {
+		if !a.idle() {
+			return false
+		}
+	}
+	return true
 }
 
 // to are the stanzas for one address; a bare JID stands for itself alone.

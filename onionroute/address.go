@@ -11,6 +11,8 @@ import (
 
 	"github.com/cretz/bine/torutil"
 	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // An AddressMap translates between addresses as the host writes them (host side) and
@@ -64,22 +66,22 @@ func (m *AddressMap) ToOnion(j jid.JID) (jid.JID, error) {
 	label, isService := m.Services[domain]
 	switch onion := m.Aliases[domain]; {
 	case onion != "":
-		return jid.New(local, onion, resource)
+		return component.NewJID(local, onion, resource)
 	case isService:
-		return jid.New(local, label+"."+m.Identity, resource)
+		return component.NewJID(local, label+"."+m.Identity, resource)
 	case domain == m.Gateway && m.Native: // peers have nothing to do with it
 	case domain == m.Gateway && local == "":
-		return jid.New("", m.Identity, resource)
+		return component.NewJID("", m.Identity, resource)
 	case domain == m.Gateway:
 		if user, server, ok := m.remoteForm(local); ok && m.alias(server) == "" {
-			return jid.New(user, server, resource)
+			return component.NewJID(user, server, resource)
 		}
 	case domain == m.Domains[0] && (local != "" || m.Native):
-		return jid.New(escape(local), m.Identity, resource)
+		return component.NewJID(escape(local), m.Identity, resource)
 	case m.Native && (m.remote(domain) && m.alias(domain) == "" || m.ofHost(domain)):
 		return j, nil
 	case m.plain(domain):
-		return jid.New(escape(local)+`\40`+domain, m.Identity, resource)
+		return component.NewJID(escape(local)+`\40`+domain, m.Identity, resource)
 	}
 	return jid.JID{}, fmt.Errorf("%w: %s", ErrAddress, j)
 }
@@ -89,32 +91,32 @@ func (m *AddressMap) ToHost(j jid.JID) (jid.JID, error) {
 	local, domain, resource := j.Localpart(), j.Domainpart(), j.Resourcepart()
 	switch alias := m.alias(domain); {
 	case domain == m.Identity && local == "" && !m.Native:
-		return jid.New("", m.Gateway, resource)
+		return component.NewJID("", m.Gateway, resource)
 	case domain == m.Identity:
 		user, server, found := cutLast(local, `\40`)
 		if !found {
-			return jid.New(unescape(local), m.Domains[0], resource)
+			return component.NewJID(unescape(local), m.Domains[0], resource)
 		}
 		// Only the one form that ToOnion makes is accepted.
-		d, err := jid.New("", server, "")
+		d, err := component.NewJID("", server, "")
 		if err == nil && d.Domainpart() == server && m.plain(server) && (server != m.Domains[0] || user == "") && isEscaped(user) {
-			return jid.New(unescape(user), server, resource)
+			return component.NewJID(unescape(user), server, resource)
 		}
 	case m.own(domain):
 		if service := m.service(domain); service != "" {
-			return jid.New(local, service, resource)
+			return component.NewJID(local, service, resource)
 		}
 		if m.ofHost(domain) {
 			return j, nil
 		}
 	case alias != "":
-		return jid.New(local, alias, resource)
+		return component.NewJID(local, alias, resource)
 	case m.remote(domain) && m.Native:
 		return j, nil
 	case m.remote(domain) && local == "":
-		return jid.New(domain, m.Gateway, resource)
+		return component.NewJID(domain, m.Gateway, resource)
 	case m.remote(domain):
-		return jid.New(escape(local)+`\40`+domain, m.Gateway, resource)
+		return component.NewJID(escape(local)+`\40`+domain, m.Gateway, resource)
 	}
 	return jid.JID{}, fmt.Errorf("%w: %s", ErrAddress, j)
 }
@@ -205,7 +207,7 @@ func (m *AddressMap) Canonical(j jid.JID) jid.JID {
 	if !found || user == "" || !m.remote(server) {
 		return j
 	}
-	c, err := jid.New(escape(user)+`\40`+server, m.Gateway, j.Resourcepart())
+	c, err := component.NewJID(escape(user)+`\40`+server, m.Gateway, j.Resourcepart())
 	if err != nil {
 		return j
 	}

@@ -2,6 +2,8 @@ package onionroute
 
 import (
 	"context"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -94,4 +96,32 @@ func cpuTime(b *testing.B) time.Duration {
 	var u unix.Rusage
 	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// The CPU time that a message takes in the spool: it is stored, and removed, and what was
+// handled of a session is kept, each in one change with others.
+func BenchmarkSpool(b *testing.B) {
+	for _, together := range []int{1, 50} {
+		b.Run(strconv.Itoa(together), func(b *testing.B) {
+			s, err := openSpool(filepath.Join(b.TempDir(), "spool.db"))
+			require.NoError(b, err)
+			defer s.close()
+			xml := []byte(strings.Repeat("x", 500))
+			began, n := cpuTime(b), 0
+			for b.Loop() {
+				var items []*item
+				for range together {
+					items = append(items, newItem(message("alice@a.example/phone", "bob@b.example", "x"), testX, pair{"a.onion", testX}, xml))
+				}
+				done := make(chan error, 2)
+				s.store(items, "session", func(err error) { done <- err })
+				require.NoError(b, <-done)
+				require.NoError(b, s.handled(storedSession{"session", "", testX, uint32(n)}))
+				s.remove(items, func(err error) { done <- err })
+				require.NoError(b, <-done)
+				n += together
+			}
+			b.ReportMetric(float64(cpuTime(b)-began)/float64(n), "cpu-ns/message")
+		})
+	}
 }

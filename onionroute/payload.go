@@ -158,7 +158,7 @@ func (t translation) value(v string) string {
 	if v == "" {
 		return v
 	}
-	j, err := jid.Parse(v)
+	j, err := component.ParseJID(v)
 	if err != nil {
 		return v
 	}
@@ -179,7 +179,7 @@ func (t translation) uri(rest string) string {
 	if err != nil || plain == "" || plain[0] == '/' {
 		return rest
 	}
-	j, err := jid.Parse(plain)
+	j, err := component.ParseJID(plain)
 	if err != nil {
 		return rest
 	}

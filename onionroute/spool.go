@@ -24,6 +24,9 @@ type spool struct {
 	db  *sql.DB
 	ops chan *spoolOp
 	end chan struct{} // closed when the writer has ended
+
+	// Compiled once: that takes longer than what they do.
+	insert, renumber, delete, put *sql.Stmt
 }
 
 // A spoolOp is one change. done is called when it is on disk or has failed.
@@ -75,6 +78,30 @@ ALTER TABLE item ADD COLUMN place INTEGER NOT NULL DEFAULT 0; -- among all
 
 // openSpool opens the database, or makes it.
 func openSpool(path string) (*spool, error) {
+	db, err := openDB(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &spool{db: db, ops: make(chan *spoolOp, maxGroup), end: make(chan struct{})}
+	for query, stmt := range map[string]**sql.Stmt{insertItem: &s.insert, renumberItem: &s.renumber, deleteItems: &s.delete, putSession: &s.put} {
+		if *stmt, err = db.Prepare(query); err != nil {
+			db.Close()
+			return nil, fmt.Errorf("onionroute: spool %s: %w", path, err)
+		}
+	}
+	go s.write()
+	return s, nil
+}
+
+// What is done for every message.
+const (
+	insertItem   = "INSERT INTO item (peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq, place) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+	renumberItem = "UPDATE item SET session = ?, seq = ? WHERE id = ?"
+	deleteItems  = "DELETE FROM item WHERE id BETWEEN ? AND ?"
+	putSession   = "INSERT INTO session (id, theirs, peer, h) VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE SET theirs = excluded.theirs, h = excluded.h"
+)
+
+func openDB(path string) (*sql.DB, error) {
 	// Nobody but us may read what people wrote.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -91,9 +118,7 @@ func openSpool(path string) (*spool, error) {
 		db.Close()
 		return nil, fmt.Errorf("onionroute: spool %s: %w", path, err)
 	}
-	s := &spool{db: db, ops: make(chan *spoolOp, maxGroup), end: make(chan struct{})}
-	go s.write()
-	return s, nil
+	return db, nil
 }
 
 // CheckSpool tells if the spool in a file can be used. One that is not there can.
@@ -101,16 +126,16 @@ func CheckSpool(path string) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	s, err := openSpool(path)
+	db, err := openDB(path)
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer db.Close()
 	var result string
-	if err := s.db.QueryRow("PRAGMA quick_check").Scan(&result); err != nil || result != "ok" {
+	if err := db.QueryRow("PRAGMA quick_check").Scan(&result); err != nil || result != "ok" {
 		return fmt.Errorf("onionroute: spool %s is damaged (%s): move it away; what waited for peers is lost", path, result)
 	}
-	_, err = s.items()
+	_, err = (&spool{db: db}).items()
 	return err
 }
 
@@ -212,14 +237,13 @@ func (s *spool) store(items []*item, session string, done func(error)) {
 		undo() // it may be the second attempt
 		for i, it := range items {
 			if it.row != 0 {
-				if _, err := tx.Exec("UPDATE item SET session = ?, seq = ? WHERE id = ?", session, seqs[i], it.row); err != nil {
+				if _, err := tx.Stmt(s.renumber).Exec(session, seqs[i], it.row); err != nil {
 					return err
 				}
 				continue
 			}
 			h := &it.head
-			r, err := tx.Exec("INSERT INTO item (peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq, place) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-				it.onion, it.pair.from, it.pair.to, h.Kind, h.Type, h.ID, h.From.String(), h.To.String(), it.xml, it.since.UnixMilli(), session, seqs[i], it.order)
+			r, err := tx.Stmt(s.insert).Exec(it.onion, it.pair.from, it.pair.to, h.Kind, h.Type, h.ID, h.From.String(), h.To.String(), it.xml, it.since.UnixMilli(), session, seqs[i], it.order)
 			if err != nil {
 				return err
 			}
@@ -250,7 +274,7 @@ func (s *spool) remove(items []*item, done func(error)) {
 				to++
 			}
 			if items[from].row != 0 {
-				if _, err := tx.Exec("DELETE FROM item WHERE id BETWEEN ? AND ?", items[from].row, items[to].row); err != nil {
+				if _, err := tx.Stmt(s.delete).Exec(items[from].row, items[to].row); err != nil {
 					return err
 				}
 			}

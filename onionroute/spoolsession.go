@@ -35,8 +35,7 @@ func (s *spool) sessions() ([]storedSession, error) {
 // handled keeps how many stanzas of a session were handled.
 func (s *spool) handled(ss storedSession) error {
 	return s.change(func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT INTO session (id, theirs, peer, h) VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE SET theirs = excluded.theirs, h = excluded.h",
-			ss.id, ss.theirs, ss.peer, ss.h)
+		_, err := tx.Stmt(s.put).Exec(ss.id, ss.theirs, ss.peer, ss.h)
 		if err == nil && ss.theirs != "" { // it was a session of its own before
 			_, err = tx.Exec("DELETE FROM session WHERE id = ?", ss.theirs)
 		}

@@ -13,10 +13,13 @@ import (
 
 // The tests run twice removed: as a program in a network namespace of its own, where
 // nothing but loopback is, so that nothing can leave and ports cannot collide, and with
-// mounts of its own, since one test fills a disk; and as the real program, where a test
-// starts it.
+// mounts of its own, since one test fills a disk; and as the real program, or the limit
+// of room services, where a test starts it.
 func TestMain(m *testing.M) {
 	switch {
+	case os.Getenv(limitEnv) != "":
+		runLimit(os.Getenv(limitEnv))
+		os.Exit(0)
 	case os.Getenv("ALLIUM_TEST_MAIN") != "":
 		os.Unsetenv("ALLIUM_TEST_MAIN")
 		os.Setenv("ALLIUM_TEST_MAIN", "1") // for those that it starts itself

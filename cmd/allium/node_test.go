@@ -104,7 +104,7 @@ func alliumNode(t testing.TB, name, kind string, federation ...string) *node {
 	start := map[string]func(context.Context, string, hosttest.Config) (*hosttest.Host, error){
 		"prosody": hosttest.StartProsody, "ejabberd": hosttest.StartEjabberd}[kind]
 	n.host, err = start(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
-		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass, n.third(): n.pass}, Components: map[string]string{gateway: secret}})
+		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass, n.third(): n.pass}, Components: map[string]string{gateway: secret, n.rooms(): secret}})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
 	n.server, n.config, n.web = n.host.ComponentAddr(), filepath.Join(dir, "allium.toml"), "127.0.0.1:"+freePort(t)
@@ -159,6 +159,9 @@ func (n *node) account() string { return n.user + "@" + n.domain }
 // The node's other users. They have the same password.
 func (n *node) second() string { return "second-" + n.account() }
 func (n *node) third() string  { return "third-" + n.account() }
+
+// rooms is the domain for rooms, which a node serves if its configuration says so.
+func (n *node) rooms() string { return "rooms." + n.domain }
 
 // runTor runs a tor as a distribution does, and gives the path of its control socket.
 func (n *node) runTor(t testing.TB, net *tornet.Network) string {

@@ -229,6 +229,7 @@ func (h *house) run(ctx context.Context) error {
 		start(stages[2], h.pool.Run)
 	}
 	go h.announce(ctx)
+	go giveBackMemory(ctx)
 
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {

@@ -39,7 +39,7 @@ func TestZConnections(t *testing.T) {
 			seen[kind]++
 		}
 		t.Logf("%s: %v", n.domain, seen)
-		assert.Greater(t, seen["tor"], 2, "the trace is of what it says")
+		assert.Greater(t, seen["tor"], 1, "the trace is of what it says")
 		assert.Greater(t, seen["host"], 0, "the trace is of what it says")
 	}
 	require.NotZero(t, nodes)

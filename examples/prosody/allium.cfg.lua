@@ -7,3 +7,8 @@ Component "onion.example.org"
     -- When Allium reconnects before Prosody has noticed that the old connection
     -- is dead, the new one wins.
     component_conflict_resolve = "kick_old"
+
+-- Rooms, if allium.toml has a section [muc].
+Component "rooms.example.org"
+    component_secret = "change-me"
+    component_conflict_resolve = "kick_old"

@@ -1,0 +1,184 @@
+package muc
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+func (w *world) invite(who, inX string) []*component.Stanza {
+	w.t.Helper()
+	return w.message(who, witches, "", "<x xmlns='"+NSUser+"'>"+inX+"</x>")
+}
+
+// XEP-0045 §7.8.2, §7.9, XEP-0249: the room passes an invitation on, with who sent it.
+func TestInvite(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	out := w.invite(hag, "<invite to='hecate@shakespeare.lit'><reason>Hey Hecate</reason><continue thread='t1'/></invite>")
+	require.Len(t, out, 1)
+	got := w.only(out, "hecate@shakespeare.lit")
+	require.Equal(t, witches, got.From.String())
+	require.Equal(t, "m", got.ID)
+	require.Empty(t, got.Type)
+	invite := got.Child(NSUser, "x").Child(NSUser, "invite")
+	require.Equal(t, third, invite.AttrValue("from")) // and not the address, which is secret here
+	require.NotContains(t, got.String(), "hag66")
+	_, has := invite.LookupAttr("to")
+	require.False(t, has)
+	require.Equal(t, "Hey Hecate", invite.Child(NSUser, "reason").Text())
+	require.Equal(t, "t1", invite.Child(NSUser, "continue").AttrValue("thread"))
+	require.Equal(t, witches, got.Child(NSConference, "x").AttrValue("jid"))
+	require.Equal(t, "Hey Hecate", got.Child(NSConference, "x").AttrValue("reason"))
+	require.Nil(t, got.Child(NSUser, "x").Child(NSUser, "password"))
+	// It is no member of an open room by that.
+	require.Equal(t, "result", w.get(crone1, "coven", "<query xmlns='"+NSAdmin+"'><item affiliation='member'/></query>").Type)
+	require.NotContains(t, w.get(crone1, "coven", "<query xmlns='"+NSAdmin+"'><item affiliation='member'/></query>").String(), "hecate")
+	// To a full JID, and to several at once; with the password.
+	w.configure(crone1, "coven", "muc#roomconfig_passwordprotectedroom", "1", "muc#roomconfig_roomsecret", "cauldronburn", "muc#roomconfig_whois", "anyone")
+	out = w.invite(hag, "<invite to='"+hecate+"'/><invite to='banquo@shakespeare.lit'/>")
+	require.Len(t, out, 2)
+	got = w.only(out, hecate)
+	require.Equal(t, "cauldronburn", got.Child(NSUser, "x").Child(NSUser, "password").Text())
+	require.Equal(t, "cauldronburn", got.Child(NSConference, "x").AttrValue("password"))
+	require.Equal(t, "hag66@shakespeare.lit", got.Child(NSUser, "x").Child(NSUser, "invite").AttrValue("from"))
+}
+
+// XEP-0045 §7.8.2: who may invite.
+func TestInviteRefused(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	invite := "<invite to='hecate@shakespeare.lit'/>"
+	refused := func(who, what, want string) {
+		t.Helper()
+		out := w.invite(who, what)
+		require.Len(t, out, 1)
+		require.Equal(t, "message error room "+want, summary(out, who))
+	}
+	refused(hecate, invite, "modify/not-acceptable")
+	refused(hag, "<invite to='@'/>", "modify/jid-malformed")
+	refused(hag, "<invite/>", "modify/jid-malformed")
+	refused(hag, invite+"<invite to='@'/>", "modify/jid-malformed")
+	w.configure(crone1, "coven", "muc#roomconfig_allowinvites", "0")
+	refused(hag, invite, "auth/forbidden")
+	require.Len(t, to(w.invite(crone1, invite), "hecate@shakespeare.lit"), 1)
+	w.configure(crone1, "coven", "muc#roomconfig_allowinvites", "1")
+	w.admin(crone1, "coven", "<item nick='thirdwitch' role='visitor'/>")
+	refused(hag, invite, "auth/forbidden")
+	w.admin(crone1, "coven", "<item jid='hecate@shakespeare.lit' affiliation='outcast'/>")
+	refused(crone2, invite, "auth/forbidden")
+}
+
+// XEP-0045 §7.8.2, §9.5: an invitation into a room for members makes a member, if the
+// inviter may do that.
+func TestInviteMember(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	w.admin(crone1, "coven", "<item jid='hag66@shakespeare.lit' affiliation='member'/>")
+	w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1")
+	invite := "<invite to='hecate@shakespeare.lit'/>"
+	require.Equal(t, "message error room auth/forbidden", summary(w.invite(hag, invite), hag))
+	require.Equal(t, "presence error fourth auth/registration-required", summary(w.enter(hecate, "coven", "fourth"), hecate))
+	w.invite(crone1, invite)
+	require.Contains(t, summary(w.enter(hecate, "coven", "fourth"), hecate), "presence fourth participant 110")
+	require.Contains(t, w.get(crone1, "coven", "<query xmlns='"+NSAdmin+"'><item affiliation='member'/></query>").String(), "hecate@shakespeare.lit")
+	w.configure(crone1, "coven", "muc#roomconfig_allowinvites", "1")
+	require.Len(t, to(w.invite(hag, "<invite to='banquo@shakespeare.lit'/>"), "banquo@shakespeare.lit"), 1)
+}
+
+// XEP-0045 §7.8.2: who declines tells who invited, and nobody else, and finds out nothing.
+func TestDecline(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	decline := func(to string) []*component.Stanza {
+		return w.message(hecate, witches, "", "<x xmlns='"+NSUser+"'><decline to='"+to+"'><reason>too busy</reason></decline></x>")
+	}
+	require.Equal(t, "message error room cancel/item-not-found", summary(decline("hag66@shakespeare.lit"), hecate))
+	for _, at := range []string{third, "hag66@shakespeare.lit", hag} {
+		w.invite(hag, "<invite to='hecate@shakespeare.lit'/>")
+		require.Equal(t, "message error room cancel/item-not-found", summary(decline(bareOf(crone1)), hecate))
+		out := decline(at)
+		require.Len(t, out, 1)
+		got := w.only(out, hag)
+		require.Equal(t, witches, got.From.String())
+		require.Equal(t, "m", got.ID)
+		require.Empty(t, got.Type)
+		d := got.Child(NSUser, "x").Child(NSUser, "decline")
+		require.Equal(t, "hecate@shakespeare.lit", d.AttrValue("from"))
+		require.Equal(t, "too busy", d.Child(NSUser, "reason").Text())
+		require.Equal(t, "message error room cancel/item-not-found", summary(decline(at), hecate))
+	}
+}
+
+func bareOf(full string) string { return full[:strings.Index(full, "/")] }
+
+func requestForm(fields ...string) string {
+	form := "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>" + NSRequest + "</value></field>"
+	for i := 0; i < len(fields); i += 2 {
+		form += "<field var='" + fields[i] + "'><value>" + fields[i+1] + "</value></field>"
+	}
+	return form + "</x>"
+}
+
+// XEP-0045 §7.13, §8.6: a visitor asks for voice, the moderators are asked, one says yes.
+func TestVoiceRequest(t *testing.T) {
+	w := newWorld(t)
+	w.gather("muc#roomconfig_moderatedroom", "1")
+	w.admin(crone1, "coven", "<item jid='"+bareOf(crone2)+"' affiliation='admin'/>")
+	out := w.message(hag, witches, "", requestForm("muc#role", "participant"))
+	require.Len(t, out, 2)
+	for _, who := range []string{crone1, crone2} {
+		got := w.only(out, who)
+		require.Equal(t, witches, got.From.String())
+		require.Empty(t, got.Type)
+		f := component.ParseForm(got.Child(component.NSData, "x"))
+		require.Equal(t, "form", f.Type)
+		require.Equal(t, NSRequest, f.FormType)
+		types := map[string]string{}
+		for _, field := range f.Fields {
+			types[field.Var] = field.Type
+		}
+		require.Equal(t, map[string]string{"muc#role": "list-single", "muc#jid": "jid-single", "muc#roomnick": "text-single", "muc#request_allow": "boolean"}, types)
+		require.Equal(t, "thirdwitch", f.Value("muc#roomnick"))
+		require.Equal(t, hag, f.Value("muc#jid"))
+		require.Equal(t, "participant", f.Value("muc#role"))
+	}
+	answer := []string{"muc#role", "participant", "muc#jid", hag, "muc#roomnick", "thirdwitch", "muc#request_allow", "0"}
+	require.Empty(t, w.message(crone2, witches, "", requestForm(answer...)))
+	answer[7] = "true"
+	out = w.message(crone2, witches, "", requestForm(answer...))
+	require.Equal(t, "presence thirdwitch participant 110", summary(out, hag))
+	require.Equal(t, "presence thirdwitch participant", summary(out, crone1))
+	require.Equal(t, "message groupchat thirdwitch I speak", summary(w.say(hag, "coven", "m", "I speak"), crone1))
+	require.Empty(t, w.message(crone2, witches, "", requestForm(answer...))) // it has it already
+}
+
+// XEP-0045 §7.13: who may not ask, or answer, or too often.
+func TestVoiceRequestRefused(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.VoiceRate = 1 })
+	w.gather("muc#roomconfig_moderatedroom", "1")
+	ask := requestForm("muc#role", "participant")
+	refused := func(who, form, want string) {
+		t.Helper()
+		out := w.message(who, witches, "", form)
+		require.Len(t, out, 1)
+		require.Equal(t, "message error room "+want, summary(out, who))
+	}
+	refused(crone1, ask, "auth/forbidden")
+	refused(hecate, ask, "modify/not-acceptable")
+	refused(hag, requestForm("muc#role", "moderator"), "modify/bad-request")
+	refused(crone1, requestForm("muc#role", "participant", "muc#roomnick", "nobody", "muc#request_allow", "1"), "cancel/item-not-found")
+	// A visitor cannot answer for itself: it only asks again.
+	own := requestForm("muc#role", "participant", "muc#roomnick", "thirdwitch", "muc#request_allow", "1")
+	require.NotContains(t, summary(w.message(hag, witches, "", own), hag), "presence")
+	last := ""
+	for range 15 {
+		last = summary(w.message(hag, witches, "", ask), hag)
+	}
+	require.Equal(t, "message error room wait/policy-violation", last)
+	w.configure(crone1, "coven", "{urn:xmpp:allium:0}voice_requests", "0")
+	refused(hag, ask, "cancel/not-allowed")
+}

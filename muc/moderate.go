@@ -1,0 +1,153 @@
+package muc
+
+import (
+	"time"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// A retraction takes a message back.
+type retraction struct {
+	id     string // of the message that tells of it
+	by     *occupant
+	reason string // of a moderator
+	forced bool   // by a moderator
+}
+
+// retract takes a message back for who wrote it, if s asks for that (XEP-0424). All have
+// got s itself; what it is about is kept no longer.
+func (r *room) retract(o *occupant, s *component.Stanza) {
+	e := s.Child(NSRetract, "retract")
+	if e == nil {
+		return
+	}
+	id, ok := r.parseID(e.AttrValue("id"))
+	if !ok {
+		return
+	}
+	t := retraction{id: s.ID, by: o}
+	r.findMessage(nil, id, func(r *room, m *stored) {
+		if m != nil && m.occupant == o.id {
+			r.entomb(m, t)
+		}
+	})
+}
+
+// moderate takes a message back for a moderator (XEP-0425, and its version 0).
+func (r *room) moderate(ses *session, s *component.Stanza) error {
+	e, retract := s.Payload(), NSRetract
+	text := e.AttrValue("id")
+	if e.Is(NSFastening, "apply-to") {
+		e, retract = e.Child(NSModerate0, "moderate"), NSRetract0
+	}
+	switch {
+	case ses == nil || ses.occ.role < Moderator:
+		return errForbidden
+	case e.Child(retract, "retract") == nil:
+		return errNotImplemented // there is nothing else to moderate by
+	case !ses.messages.allow(r.limits.MessageRate, r.now):
+		return errRate
+	}
+	reason := e.Child(e.Name.Space, "reason").Text()
+	if len(reason) > r.limits.Subject {
+		return fail(stanza.Modify, stanza.PolicyViolation, "The reason is too long.")
+	}
+	id, ok := r.parseID(text)
+	if !ok {
+		return errNotFound
+	}
+	t := retraction{by: ses.occ, reason: reason, forced: true}
+	return r.findMessage(s, id, func(r *room, m *stored) {
+		if m == nil {
+			r.refuse(s, errNotFound)
+			return
+		}
+		r.moderated(m, t)
+		r.result(s)
+	})
+}
+
+// findMessage looks a message up in the history, or the archive, and gives it to then; nil
+// if it is not there. s is the request that is refused if that cannot be done, or nil.
+func (r *room) findMessage(s *component.Stanza, id int64, then func(r *room, m *stored)) error {
+	for i := range r.history {
+		if p := &r.history[i]; p.id == id {
+			then(r, &stored{id: id, occupant: p.from, xml: p.draft.XML()})
+			return nil
+		}
+	}
+	if !r.archives() {
+		then(r, nil)
+		return nil
+	}
+	if s == nil {
+		s = &component.Stanza{}
+	}
+	name := r.addr.Localpart()
+	return r.lookUp(s, func(st *Store) (func(*room), error) {
+		m, err := st.message(name, id)
+		return func(r *room) { then(r, m) }, err
+	})
+}
+
+// moderated tells everybody that a moderator took a message back, and keeps it no longer.
+func (r *room) moderated(m *stored, t retraction) {
+	id := r.nextID()
+	t.id = r.idText(id)
+	what := r.idText(m.id)
+	by := func(space string) *component.Element {
+		return component.NewElement(space, "moderated").With("by", t.by.addr.String())
+	}
+	reason := func(e *component.Element, space string) *component.Element {
+		if t.reason != "" {
+			e.Add(component.NewElement(space, "reason", component.Text(t.reason)))
+		}
+		return e
+	}
+	told := &component.Stanza{Kind: component.Message, From: r.addr, Type: string(stanza.GroupChatMessage), ID: t.id}
+	told.Add(reason(component.NewElement(NSRetract, "retract", by(NSModerate).Add(occupantIDElement(t.by.id)).Node()), NSRetract).With("id", what),
+		component.NewElement(NSFastening, "apply-to", reason(by(NSModerate0).Add(component.NewElement(NSRetract0, "retract")), NSModerate0).Node()).With("id", what),
+		component.NewElement(NSSID, "stanza-id").With("id", t.id).With("by", r.addr.String()))
+	d := component.NewDraft(told, nil, nil, nil)
+	r.entomb(m, t)
+	r.toAll(d)
+	r.archive(&occupant{}, &component.Stanza{}, d, id, true)
+	r.addPast(past{draft: d, id: id})
+}
+
+// entomb leaves of a message only that it was there (XEP-0424 §4, XEP-0425 §4).
+func (r *room) entomb(m *stored, t retraction) {
+	r.forgetMessage(m.id)
+	if !r.archives() {
+		return
+	}
+	s, err := component.ParseDraft(m.xml, r.addr).Stanza(jid.JID{}, true)
+	if err != nil || s.Child(NSRetract, "retracted") != nil && !t.forced {
+		return // it is one already, maybe a moderator's
+	}
+	e := component.NewElement(NSRetract, "retracted").With("stamp", r.now.UTC().Format(time.RFC3339))
+	if t.id != "" {
+		e.SetAttr("id", t.id)
+	}
+	if t.forced {
+		e.Add(component.NewElement(NSModerate, "moderated", occupantIDElement(t.by.id).Node()).With("by", t.by.addr.String()))
+	}
+	if t.reason != "" {
+		e.Add(component.NewElement(NSRetract, "reason", component.Text(t.reason)))
+	}
+	left := &component.Stanza{Kind: component.Message, From: s.From, ID: s.ID, Type: s.Type}
+	for _, n := range s.Nodes {
+		if c := n.Element; c != nil && (c.Is(NSSID, "stanza-id") && c.AttrValue("by") == r.addr.String() || c.Is(NSOccupantID, "occupant-id")) {
+			left.Add(c)
+		}
+	}
+	left.Add(e)
+	r.change(changeMessage{Room: r.addr.Localpart(), ID: m.id, XML: component.NewDraft(left, nil, nil, nil).XML()})
+}
+
+func occupantIDElement(id string) *component.Element {
+	return component.NewElement(NSOccupantID, "occupant-id").With("id", id)
+}

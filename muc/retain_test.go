@@ -1,0 +1,153 @@
+package muc
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// expire lets the store delete what is too old at some time.
+func (w *world) expire(now time.Time) {
+	w.t.Helper()
+	require.NoError(w.t, w.st.do(&survey{})) // behind all that was to be stored
+	for range 2 {                            // the first looks, the second finds what came since
+		w.st.expire(now, w.sv.limits, w.sv.kept())
+		w.st.sweeping.Wait()
+	}
+}
+
+func (w *world) messages() (n int) {
+	w.t.Helper()
+	require.NoError(w.t, w.st.db.QueryRow("SELECT COUNT(*) FROM message").Scan(&n))
+	return n
+}
+
+// XEP-0313 §3.2: an archive is bounded by number; the oldest go, without holes.
+func TestKeepNumber(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.MessageRate = -1; o.Limits.KeepNumber = sliceOf })
+	ids := w.talk(2*sliceOf + 40)
+	w.expire(time.Now())
+	require.Equal(t, sliceOf, w.messages())
+	f := w.query(crone1, "coven", page1(maxPage))
+	require.Equal(t, ids[sliceOf+40:], f.ids)
+	require.Equal(t, "cancel/item-not-found", w.query(crone1, "coven", page1(5, "<after>"+ids[0]+"</after>")).err)
+	w.configure(crone1, "coven", "{urn:xmpp:allium:0}keep_messages", "3")
+	w.expire(time.Now())
+	require.Equal(t, ids[len(ids)-3:], w.query(crone1, "coven", "").ids)
+	require.Len(t, to(w.enter(hag, "coven", "thirdwitch"), hag), 3+3+1, "others and self, history, subject")
+	// What came since then is counted, over a restart too.
+	for i := range 4 {
+		w.say(crone1, "coven", fmt.Sprint("n", i), "more")
+	}
+	w.expire(time.Now())
+	require.Equal(t, 3, w.messages())
+	w.restart()
+	w.enter(crone1, "coven", "firstwitch")
+	w.say(crone1, "coven", "n5", "more")
+	w.expire(time.Now())
+	require.Equal(t, 3, w.messages())
+}
+
+// XEP-0313 §3.2: an archive is bounded by age; the service's limit is the highest.
+func TestKeepDays(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.KeepDays = 10 })
+	ids := w.talk(3)
+	w.configure(crone1, "coven", "{urn:xmpp:allium:0}keep_days", "30")
+	w.expire(time.Now().AddDate(0, 0, 9))
+	require.Equal(t, ids, w.query(crone1, "coven", "").ids)
+	w.expire(time.Now().AddDate(0, 0, 11))
+	require.Zero(t, w.messages())
+	w.say(crone1, "coven", "m9", "more")
+	w.configure(crone1, "coven", "{urn:xmpp:allium:0}keep_days", "2")
+	w.expire(time.Now().AddDate(0, 0, 1))
+	require.Equal(t, 1, w.messages())
+	w.expire(time.Now().AddDate(0, 0, 3))
+	require.Zero(t, w.messages())
+	require.Equal(t, "cancel/item-not-found", w.query(crone1, "coven", page1(5, "<after>"+ids[2]+"</after>")).err)
+	r := w.sv.awake("coven").room
+	r.now = time.Now().AddDate(0, 0, 3)
+	require.Empty(t, r.recent(), "nor does who enters get it")
+}
+
+// XEP-0313 §3.2: the ids of what was deleted are not given again, even if the clock goes back.
+func TestDeletedIDs(t *testing.T) {
+	w := newWorld(t)
+	w.talk(2)
+	last := w.sv.awake("coven").room.lastID
+	w.expire(time.Now().AddDate(2, 0, 0))
+	require.Zero(t, w.messages())
+	w.restart()
+	w.say(crone1, "coven", "m", "not in")
+	r := w.sv.awake("coven").room
+	require.Equal(t, last, r.lastID)
+	r.now = time.UnixMicro(1)
+	require.Equal(t, last+1, r.nextID())
+}
+
+// An owner who turns the archive off has what is there deleted.
+func TestNoArchive(t *testing.T) {
+	w := newWorld(t)
+	ids := w.talk(3)
+	w.configure(crone1, "coven", "muc#roomconfig_enablelogging", "0")
+	w.say(crone1, "coven", "m9", "off the record")
+	require.Equal(t, 3, w.messages())
+	w.expire(time.Now())
+	require.Zero(t, w.messages())
+	last := w.sv.awake("coven").room.lastID
+	w.restart()
+	w.configure(crone1, "coven", "muc#roomconfig_enablelogging", "1")
+	w.enter(crone1, "coven", "firstwitch")
+	more := stanzaID(w.only(w.say(crone1, "coven", "m10", "again"), crone1))
+	require.NotContains(t, ids, more)
+	require.Greater(t, w.sv.awake("coven").room.lastID, last)
+	require.Equal(t, []string{more}, w.query(crone1, "coven", "").ids)
+
+	none := newWorld(t, func(o *Options) { o.Limits.NoArchive = true })
+	none.talk(2)
+	require.Zero(t, none.messages())
+}
+
+// XEP-0045 §10.9, §10.1.3: the archive goes with its room, and is not that of the next one
+// of that name.
+func TestArchiveOfDestroyed(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.MessageRate = -1 })
+	ids := w.talk(sliceOf + 3)
+	w.expire(time.Now())
+	w.set(crone1, "coven", "<query xmlns='"+NSOwner+"'><destroy/></query>")
+	w.open(crone1, "coven", "firstwitch")
+	require.Empty(t, w.query(crone1, "coven", "").ids)
+	id := stanzaID(w.only(w.say(crone1, "coven", "m", "new"), crone1))
+	require.NotContains(t, ids, id)
+	require.Equal(t, sliceOf+4, w.messages())
+	w.expire(time.Now())
+	require.Equal(t, 1, w.messages())
+	require.Equal(t, []string{id}, w.query(crone1, "coven", "").ids)
+	// A temporary room ends when the last one leaves.
+	w.send("<presence type='unavailable' from='" + crone1 + "' to='coven@" + domain + "/firstwitch'/>")
+	w.expire(time.Now())
+	require.Zero(t, w.messages())
+}
+
+// What is known of archives is as they are, whatever is stored in one transaction.
+func TestExtents(t *testing.T) {
+	w := newWorld(t)
+	w.talk(3)
+	w.expire(time.Now())
+	r := w.sv.awake("coven").room
+	save := func(id int64) change { return saveMessage{Room: "coven", ID: id, XML: []byte("<message></message>")} }
+	done := make(chan error, 1)
+	at := r.lastID
+	w.st.submit([]change{save(at + 1), &survey{names: []string{"coven"}}, save(at + 2), save(at + 3)}, func(err error) { done <- err })
+	require.NoError(t, <-done)
+	x, ok := w.st.extent("coven")
+	require.True(t, ok)
+	require.Equal(t, w.messages(), x.count)
+	// A transaction that fails leaves nothing behind.
+	w.st.submit([]change{save(at + 4), save(at + 4)}, func(err error) { done <- err })
+	require.Error(t, <-done)
+	again, _ := w.st.extent("coven")
+	require.Equal(t, x, again)
+	require.Equal(t, again.count, w.messages())
+}
