@@ -30,9 +30,11 @@ type actor struct {
 	busy      atomic.Int64 // when it last had something to do, Unix seconds
 	occupants atomic.Int32
 	pending   atomic.Int32 // jobs that the store has not done yet
+	reading   atomic.Int32 // what is being looked up for it
 }
 
-// An event is a stanza for a room, or something else to be done with it.
+// An event is a stanza for a room, or something else to be done with it, because of the
+// stanza if there is one.
 type event struct {
 	s  *component.Stanza
 	do func(r *room)
@@ -50,7 +52,7 @@ func (a *actor) post(e event) error {
 	switch {
 	case a.ended:
 		return errEnded
-	case len(a.queue) >= a.sv.limits.Waiting && e.s != nil:
+	case len(a.queue) >= a.sv.limits.Waiting && e.do == nil:
 		return errBusy
 	}
 	a.queue = append(a.queue, e)
@@ -170,7 +172,9 @@ func (a *actor) store(out *output, s *component.Stanza) {
 // look starts what the room wants to know.
 func (a *actor) look(out *output, s *component.Stanza) {
 	for _, read := range out.reads {
-		a.sv.reads.Go(func() {
+		a.reading.Add(1)
+		go func() {
+			defer a.reading.Add(-1) // when what follows is in the queue
 			a.sv.slots <- struct{}{}
 			then, err := read(a.sv.store)
 			<-a.sv.slots
@@ -181,10 +185,10 @@ func (a *actor) look(out *output, s *component.Stanza) {
 				}
 				return
 			}
-			if then != nil {
-				a.post(event{do: then})
+			if then != nil && a.post(event{s: s, do: then}) != nil {
+				a.sv.gone(s)
 			}
-		})
+		}()
 	}
 	out.reads = nil
 }
@@ -201,11 +205,23 @@ func (a *actor) end(rest []event) {
 	a.queue = nil
 	a.mu.Unlock()
 	for _, e := range rest {
-		if e.s != nil {
+		switch {
+		case e.do == nil:
 			if err := a.sv.HandleStanza(context.Background(), e.s); err != nil {
 				a.sv.answer(e.s, err)
 			}
+		case e.s == nil:
+			e.do(a.room) // who waits for it; there is nobody in the room any more
+		default:
+			a.sv.gone(e.s)
 		}
+	}
+}
+
+// gone answers a stanza that a room would have answered, if it were still there.
+func (sv *Service) gone(s *component.Stanza) {
+	if s != nil {
+		sv.answer(s, errNotFound)
 	}
 }
 
@@ -213,7 +229,7 @@ func (a *actor) end(rest []event) {
 func (a *actor) sleep(before time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.running || len(a.queue) > 0 || a.occupants.Load() > 0 || a.pending.Load() > 0 || a.busy.Load() > before.Unix() {
+	if a.running || len(a.queue) > 0 || a.occupants.Load() > 0 || a.pending.Load() > 0 || a.reading.Load() > 0 || a.busy.Load() > before.Unix() {
 		return false
 	}
 	a.ended = true

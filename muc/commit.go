@@ -107,3 +107,10 @@ func (t *transaction) apply(jobs []*job) error {
 func (st *Store) submit(changes []change, done func(err error)) {
 	st.work <- &job{changes: changes, done: done}
 }
+
+// wait waits until all that was submitted is done.
+func (st *Store) wait() {
+	done := make(chan struct{})
+	st.submit(nil, func(error) { close(done) })
+	<-done
+}

@@ -1,9 +1,14 @@
 package muc
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // XEP-0045 §10.9: everybody gets one presence, with what the owner said, then the owner the answer.
@@ -70,5 +75,35 @@ func TestDestroyReachesAllSessions(t *testing.T) {
 	require.Len(t, out, 6)
 	for _, who := range []string{hag, tablet, phone} {
 		require.Equal(t, "unavailable", w.only(out, who).Type)
+	}
+}
+
+// RFC 6120 §8.2.3: who asks for what has to be looked up, of a room that is destroyed
+// meanwhile, gets an answer all the same.
+func TestAnswerWhileDestroyed(t *testing.T) {
+	w := newWorld(t)
+	for range 30 {
+		w.open(crone1, "coven", "firstwitch")
+		for typ, payload := range map[string]*component.Element{
+			"get": component.NewElement(NSVCard, "vCard"),
+			"set": component.NewElement(NSOwner, "query", component.NewElement(NSOwner, "destroy").Node()),
+		} {
+			s := &component.Stanza{Kind: component.IQ, Type: typ, ID: typ, From: jid.MustParse(crone1), To: jid.MustParse("coven@" + domain)}
+			if err := w.sv.HandleStanza(context.Background(), s.Add(payload)); err != nil {
+				w.Send(context.Background(), s.Error(err))
+			}
+		}
+		require.Eventually(t, func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			answers := map[string]int{}
+			for _, s := range to(w.out, crone1) {
+				if s.Kind == component.IQ {
+					answers[s.ID]++
+				}
+			}
+			return answers["get"] == 1 && answers["set"] == 1
+		}, 30*time.Second, time.Millisecond)
+		w.send("")
 	}
 }

@@ -72,7 +72,7 @@ func TestForgedIDs(t *testing.T) {
 	for _, at := range []string{witches, first1} {
 		typ := map[string]string{witches: "groupchat", first1: "chat"}[at]
 		got := w.only(w.message(hag, at, typ, "<body>hi</body>"+forged), crone1)
-		for _, id := range []string{"f1", "f2", "f3", "104", "delay"} {
+		for _, id := range []string{"'f1'", "'f2'", "'f3'", "'104'", "<delay"} {
 			require.NotContains(t, got.String(), id)
 		}
 		require.Contains(t, got.String(), "mine")

@@ -44,7 +44,6 @@ type Service struct {
 	out   Sender
 	store *Store
 	front *component.Service
-	reads sync.WaitGroup
 	slots chan struct{} // bounds what is read at a time
 	crew  crew
 
@@ -344,14 +343,14 @@ func (sv *Service) stop() {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	sv.reads.Wait()
+	sv.store.wait() // also for what rooms wanted that are no more
 }
 
 // idle tells if nothing is under way.
 func (a *actor) idle() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return !a.running && a.pending.Load() == 0
+	return !a.running && a.pending.Load() == 0 && a.reading.Load() == 0
 }
 
 // kept are all rooms as they are stored.

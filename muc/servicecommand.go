@@ -219,9 +219,7 @@ func (sv *Service) deleteMOTD(c *component.Call) (*component.Reply, error) {
 
 // changeMOTD changes the message of the day, and answers when it is stored.
 func (sv *Service) changeMOTD(c *component.Call, text string) {
-	sv.reads.Add(1) // so that it is waited for
 	sv.store.submit([]change{saveMOTD{sv.motd.change(text, time.Now())}}, func(err error) {
-		defer sv.reads.Done()
 		if err != nil {
 			sv.answer(c.Request, fail(stanza.Wait, stanza.ResourceConstraint, "Nothing can be stored at the moment."))
 			return

@@ -106,18 +106,10 @@ func (w *world) send(xml string) []*component.Stanza {
 
 // settle waits until nothing is under way.
 func (w *world) settle() {
-	for {
-		if w.idle() { // so no room begins to read
-			stored := make(chan struct{}) // also what rooms wanted that are no more
-			w.st.submit(nil, func(error) { close(stored) })
-			<-stored
-			w.sv.reads.Wait()
-			if w.idle() { // nor does one handle what was read
-				return
-			}
-		}
+	for !w.idle() {
 		time.Sleep(50 * time.Microsecond)
 	}
+	w.st.wait() // also for what rooms wanted that are no more
 }
 
 func (w *world) idle() bool {
