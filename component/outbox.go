@@ -35,6 +35,8 @@ type outbox struct {
 	asked   int       // how many entries its answer confirms
 	askedAt time.Time // when it had been written
 
+	trimmer *time.Timer // will give the buffer back
+
 	wake chan struct{} // has a token when there may be something to write
 	room chan struct{} // closed when there is room again, nil if nobody waits for that
 }
@@ -234,7 +236,23 @@ func (o *outbox) tidy() {
 	o.buf = append(o.buf[:0], o.buf[o.doneBytes:]...)
 	o.sent, o.sentBytes, o.asked = o.sent-o.done, o.sentBytes-o.doneBytes, o.asked-o.done
 	o.done, o.doneBytes = 0, 0
-	if n == 0 && cap(o.buf) > 1<<20 {
-		o.buf, o.entries = nil, nil // after a burst
+	if n == 0 && cap(o.buf) > smallBuffer && o.trimmer == nil {
+		o.trimmer = time.AfterFunc(trimAfter, o.trim)
+	}
+}
+
+const (
+	smallBuffer = 1 << 20 // octets; a larger one is given back
+	trimAfter   = time.Second
+)
+
+// trim gives a large buffer back after a burst, when nothing is in it. It is not done at
+// once: during the burst it would have to grow again and again.
+func (o *outbox) trim() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.trimmer = nil
+	if len(o.entries) == 0 {
+		o.buf, o.entries = nil, nil
 	}
 }
