@@ -45,7 +45,7 @@ type Service struct {
 	store *Store
 	front *component.Service
 	slots chan struct{} // bounds what is read at a time
-	crew  crew
+	crew  *crew
 
 	mu     sync.Mutex
 	actors map[string]*actor
@@ -77,7 +77,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
 	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4),
-		crew: crew{make(chan *actor)}}
+		crew: newCrew()}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
