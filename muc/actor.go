@@ -119,6 +119,11 @@ func (a *actor) handle(e *event, out *output) {
 			}
 		}
 	}()
+	if e.s != nil && a.room.wantsHistory(e.s) {
+		if err := a.readHistory(); err != nil {
+			slog.Error("the history of a room cannot be read", "error", err)
+		}
+	}
 	a.room.out = *out
 	if e.do != nil {
 		a.room.now = now
@@ -135,6 +140,17 @@ func (a *actor) handle(e *event, out *output) {
 	} else if len(out.copies) > flushAt {
 		a.flush(out)
 	}
+}
+
+// readHistory reads the history of the room from its archive, when all that it has said
+// is in there.
+func (a *actor) readHistory() error {
+	if a.pending.Load() > 0 {
+		stored := make(chan struct{})
+		a.sv.store.submit(nil, func(error) { close(stored) })
+		<-stored
+	}
+	return a.sv.store.history(a.room)
 }
 
 // flushAt is how many copies wait to be sent together.

@@ -17,9 +17,18 @@ type saveMessage struct {
 	Body       string
 	ID         int64
 	XML        []byte // without recipient, default namespace NSAccept
-	Replay     bool   // is in the history too
-	Open       bool   // everybody could see the JID when it was sent
+	Replay     replay
+	Open       bool // everybody could see the JID when it was sent
 }
+
+// replay says if a message in the archive is in the history too, and how it is dated there.
+type replay int
+
+const (
+	notReplayed   replay = iota
+	replayedLate         // with the time when it was sent
+	replayedDated        // an owner brought it along with a time (XEP-0045 §7.9)
+)
 
 const (
 	insertMessage = "INSERT INTO message (room, id, nick, jid, occupant, body, xml, replay, open) VALUES "
@@ -50,7 +59,7 @@ func (c saveMessage) apply(t *transaction) error {
 	} else if err != nil {
 		return err
 	}
-	t.rows = append(t.rows, room, c.ID, c.Nick, c.JID, c.OccupantID, strings.ToLower(c.Body), c.XML, c.Replay, c.Open)
+	t.rows = append(t.rows, room, c.ID, c.Nick, c.JID, c.OccupantID, strings.ToLower(c.Body), c.XML, int(c.Replay), c.Open)
 	if len(t.rows) == messagesAtOnce[0]*messageValues {
 		return t.flush()
 	}
@@ -102,26 +111,27 @@ type changeMessage struct {
 }
 
 func (c changeMessage) apply(t *transaction) error {
-	return t.exec("UPDATE message SET body = '', xml = ?, replay = ? WHERE room = "+roomNumber+" AND id = ?", c.XML, false, c.Room, c.ID)
+	return t.exec("UPDATE message SET body = '', xml = ?, replay = ? WHERE room = "+roomNumber+" AND id = ?", c.XML, int(notReplayed), c.Room, c.ID)
 }
 
 const roomNumber = "(SELECT number FROM room WHERE name = ?)"
 
-// history reads what a room needs in memory of its archive: the last messages, and the
-// greatest id, so that ids never go back.
-func (st *Store) history(r *room) error {
-	name := r.addr.Localpart()
+// last is the greatest id in the archive of a room, 0 if there is none.
+func (st *Store) last(room string) (int64, error) {
 	var last sql.NullInt64
-	err := st.db.QueryRow("SELECT MAX(id) FROM message WHERE room = "+roomNumber, name).Scan(&last)
-	if err != nil {
-		return err
-	}
-	r.lastID = max(r.lastID, last.Int64)
+	err := st.db.QueryRow("SELECT MAX(id) FROM message WHERE room = "+roomNumber, room).Scan(&last)
+	return last.Int64, err
+}
+
+// history reads the history of a room from its archive.
+func (st *Store) history(r *room) error {
+	r.history, r.warm = nil, true
 	limit := r.historyLength()
-	if limit <= 0 || !last.Valid || !r.archives() {
+	if limit <= 0 {
 		return nil
 	}
-	rows, err := st.db.Query("SELECT id, occupant, xml FROM message WHERE room = "+roomNumber+" AND replay = ? ORDER BY id DESC LIMIT ?", name, true, limit)
+	name := r.addr.Localpart()
+	rows, err := st.db.Query("SELECT id, occupant, xml, replay FROM message WHERE room = "+roomNumber+" AND replay <> ? ORDER BY id DESC LIMIT ?", name, int(notReplayed), limit)
 	if err != nil {
 		return err
 	}
@@ -129,9 +139,11 @@ func (st *Store) history(r *room) error {
 	for rows.Next() {
 		var p past
 		var xml []byte
-		if err := rows.Scan(&p.id, &p.from, &xml); err != nil {
+		var how replay
+		if err := rows.Scan(&p.id, &p.from, &xml, &how); err != nil {
 			return err
 		}
+		p.dated = how == replayedDated
 		p.draft = component.ParseDraft(xml, r.addr)
 		r.history = append(r.history, p)
 	}

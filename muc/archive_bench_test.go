@@ -48,7 +48,7 @@ func BenchmarkArchive(b *testing.B) {
 			for i := range b.N {
 				wg.Add(1)
 				st.submit([]change{saveMessage{Room: names[i%rooms], ID: int64(i + 1), Nick: "firstwitch", JID: crone1,
-					OccupantID: "0123456789abcdef0123456789abcdef", Body: body, XML: xml, Replay: true}}, done)
+					OccupantID: "0123456789abcdef0123456789abcdef", Body: body, XML: xml, Replay: replayedLate}}, done)
 			}
 			wg.Wait()
 			used := cpuTime() - before

@@ -194,6 +194,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	}
 	r.sessions[ses.to.String()] = ses
 	delete(r.invited, bare.String())
+	r.entered = r.now
 	r.arrive(ses, s, x)
 	return nil
 }

@@ -19,18 +19,27 @@ type past struct {
 // keep puts a message into the history and the archive, if that is for later.
 func (r *room) keep(o *occupant, s *component.Stanza, d *component.Draft, id int64) {
 	archived, replayed := worthKeeping(s)
+	dated := o.affiliation == Owner && s.Child(NSDelay, "delay") != nil
 	if archived {
-		r.archive(o, s, d, id, replayed)
+		how := notReplayed
+		switch {
+		case replayed && dated:
+			how = replayedDated
+		case replayed:
+			how = replayedLate
+		}
+		r.archive(o, s, d, id, how)
 	}
 	if replayed {
-		r.addPast(past{draft: d, id: id, from: o.id, dated: o.affiliation == Owner && s.Child(NSDelay, "delay") != nil})
+		r.addPast(past{draft: d, id: id, from: o.id, dated: dated})
 	}
 }
 
-// addPast puts a message into the history.
+// addPast puts a message into the history. Where there is an archive, it is read from there
+// when somebody enters, and kept in memory for a while only.
 func (r *room) addPast(p past) {
 	limit := r.historyLength()
-	if limit <= 0 {
+	if limit <= 0 || r.archives() && !r.warm {
 		return
 	}
 	if len(r.history) >= limit {
@@ -41,14 +50,35 @@ func (r *room) addPast(p past) {
 	r.history = append(r.history, p)
 }
 
+// wantsHistory tells if the history has to be in memory before s is handled, and is not.
+func (r *room) wantsHistory(s *component.Stanza) bool {
+	if r.warm || r.lastID == 0 || !r.archives() || !joins(s) {
+		return false
+	}
+	asked := s.Child(NSMUC, "x").Child(NSMUC, "history")
+	for _, name := range []string{"maxstanzas", "maxchars"} {
+		if n, ok := number(asked, name); ok && n == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// cool takes a history out of memory that nobody needed for a while.
+func (r *room) cool() {
+	if r.warm && r.archives() && r.now.Sub(r.entered) > coolAfter {
+		r.warm, r.history = false, nil
+	}
+}
+
 // archives tells if the room keeps an archive.
 func (r *room) archives() bool { return r.cfg.Archive && !r.limits.NoArchive }
 
-// archive puts a message into the archive. replay is for those that are in the history too.
-func (r *room) archive(o *occupant, s *component.Stanza, d *component.Draft, id int64, replay bool) {
+// archive puts a message into the archive.
+func (r *room) archive(o *occupant, s *component.Stanza, d *component.Draft, id int64, how replay) {
 	if r.archives() {
 		r.change(saveMessage{Room: r.addr.Localpart(), ID: id, Nick: o.nick, JID: s.From.String(), OccupantID: o.id,
-			Body: s.Body(), XML: d.XML(), Replay: replay, Open: r.cfg.NonAnon})
+			Body: s.Body(), XML: d.XML(), Replay: how, Open: r.cfg.NonAnon})
 	}
 }
 

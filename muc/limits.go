@@ -60,6 +60,7 @@ func (l Limits) orDefault() Limits {
 var (
 	tickEvery  = time.Minute
 	sleepAfter = 5 * time.Minute  // an empty room is put out of memory
+	coolAfter  = 5 * time.Minute  // without anybody entering, a history is put out of memory
 	pingAfter  = 15 * time.Minute // a silent client is asked if it is there (XEP-0045 §18.1.2)
 	// A temporary room that was there before a crash waits this long for its occupants.
 	returnWithin = 10 * time.Minute

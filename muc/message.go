@@ -129,7 +129,7 @@ func (r *room) setSubject(ses *session, s *component.Stanza) error {
 	r.subject = subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
 	r.save()
 	r.toAll(d)
-	r.archive(o, s, d, id, false)
+	r.archive(o, s, d, id, notReplayed)
 	return nil
 }
 

@@ -114,7 +114,7 @@ func (r *room) moderated(m *stored, t retraction) {
 	d := component.NewDraft(told, nil, nil, nil)
 	r.entomb(m, t)
 	r.toAll(d)
-	r.archive(&occupant{}, &component.Stanza{}, d, id, true)
+	r.archive(&occupant{}, &component.Stanza{}, d, id, replayedLate)
 	r.addPast(past{draft: d, id: id})
 }
 

@@ -50,7 +50,9 @@ type room struct {
 
 	subject subject
 	history []past
-	avatar  string // hashes of the pictures in the vCard (XEP-0486), "" if there is none
+	warm    bool      // the history is in memory, though there is an archive
+	entered time.Time // when somebody last did
+	avatar  string    // hashes of the pictures in the vCard (XEP-0486), "" if there is none
 	lastID  int64
 	serial  uint32
 

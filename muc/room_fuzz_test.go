@@ -166,7 +166,7 @@ func runScript(t *testing.T, s *script) {
 		admin: func(jid.JID) bool { return false }, creator: func(jid.JID) bool { return true },
 		dialogs: &component.Dialogs{}, motd: &motd{}}
 	r := newRoom(sv, jid.MustParse(fuzzed), KindConfig(KindNames()[s.next(5)]))
-	r.creator, r.locked, r.now = "owner@"+users, true, now
+	r.creator, r.locked, r.now, r.warm = "owner@"+users, true, now, true
 	r.affiliate(r.creator, affiliate{level: Owner})
 	r.out = output{}
 	w := newWatcher(t, r)

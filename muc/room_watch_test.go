@@ -142,7 +142,7 @@ func (w *watcher) archived() {
 	last := w.delivered[max(0, len(w.delivered)-len(ids)):]
 	w.is(slices.Equal(last, ids), "the history is %v, and was %v", ids, last)
 	for _, c := range w.r.out.changes {
-		if m, ok := c.(saveMessage); ok && m.Replay {
+		if m, ok := c.(saveMessage); ok && m.Replay != notReplayed {
 			require.Equal(w.t, w.delivered[len(w.delivered)-1], m.ID)
 		}
 	}

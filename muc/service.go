@@ -185,8 +185,9 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	}
 	r := newRoom(&sv.settings, addr, s.Config)
 	r.creator, r.locked, r.subject, r.affiliates = s.Creator, s.Locked, s.Subject, s.affiliates
-	r.avatar, r.lastID = s.avatar, s.lastID
-	return r, errors.Join(sv.store.history(r), sv.store.loadHats(r), sv.store.loadInvitations(r))
+	last, err := sv.store.last(addr.Localpart())
+	r.avatar, r.lastID = s.avatar, max(s.lastID, last) // so that ids never go back
+	return r, errors.Join(err, sv.store.loadHats(r), sv.store.loadInvitations(r))
 }
 
 // note keeps the index as the rooms are.
@@ -294,7 +295,7 @@ func (sv *Service) tick(now time.Time) {
 		if a.sleep(now.Add(-sleepAfter)) {
 			sv.remove(a)
 		} else if a.occupants.Load() > 0 {
-			a.post(event{do: func(r *room) { r.pingSilent(pingAfter) }})
+			a.post(event{do: func(r *room) { r.pingSilent(pingAfter); r.cool() }})
 		}
 	}
 	sv.store.expire(now, sv.limits, sv.kept())

@@ -57,7 +57,7 @@ CREATE TABLE message ( -- in the order of their coming, whatever the room: it is
 	occupant TEXT NOT NULL,
 	body     TEXT NOT NULL, -- in lower case, for searches
 	xml      BLOB NOT NULL,
-	replay   INTEGER NOT NULL, -- is sent to who enters
+	replay   INTEGER NOT NULL, -- 0: is not sent to who enters; 1: is; 2: with the time that it had
 	open     INTEGER NOT NULL -- everybody could see the JID
 );
 CREATE UNIQUE INDEX message_by_room ON message (room, id);
