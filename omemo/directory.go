@@ -1,0 +1,288 @@
+package omemo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/time/rate"
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// Options say what a Directory serves, and how long and how much it keeps. Addresses are
+// as the host sees them.
+type Options struct {
+	// Address is what the directory asks from in its own name. The answers must come by
+	// the ways that it stands on.
+	Address jid.JID
+	// Local tells if an address is at a domain of the host.
+	Local func(jid.JID) bool
+	// Related tells if two bare addresses may know each other's keys though one is of a
+	// stranger, who is neither at the host nor at a peer: they are in the same room. nil:
+	// no stranger gets or gives any.
+	Related func(a, b jid.JID) bool
+	// Canonical is the one form of an address that has several. nil: none has.
+	Canonical func(jid.JID) jid.JID
+
+	Patience time.Duration // how long to wait for an answer if one is kept; default 10 s
+	Fresh    time.Duration // what is older is fetched again when there is an occasion; default 24 h
+	MaxAge   time.Duration // what is older is not served; default 30 days
+	MaxUsers int           // whose keys are kept; default 20,000
+	MaxBytes int64         // of all that is kept; default 256 MiB
+
+	Log *slog.Logger // default slog.Default()
+}
+
+func (o *Options) setDefaults() {
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&o.Patience, 10 * time.Second}, {&o.Fresh, 24 * time.Hour}, {&o.MaxAge, 30 * 24 * time.Hour}} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	if o.MaxUsers == 0 {
+		o.MaxUsers = 20_000
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 256 << 20
+	}
+	if o.Canonical == nil {
+		o.Canonical = func(j jid.JID) jid.JID { return j }
+	}
+	if o.Related == nil {
+		o.Related = func(_, _ jid.JID) bool { return false }
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+}
+
+// A side is one of the two that a Directory stands between.
+type side uint8
+
+const (
+	hostSide side = iota // local users, and strangers
+	peerSide
+)
+
+func (s side) other() side { return peerSide - s }
+
+// A Directory stands on both ways between the host and a Handler that leads to peers, and
+// sees to what goes by there of OMEMO: what is wrong goes no further, and what is right is
+// kept, to be there when its owner's server is not. It is safe for concurrent use.
+type Directory struct {
+	o     Options
+	store *store
+	ways  [2]func(context.Context, *component.Stanza) error // to each side
+
+	settle  time.Duration // how long after a list bundles are looked for
+	expire  time.Duration // how long an answer is waited for at all
+	told    sync.Once     // that the host refuses
+	limited rate.Sometimes
+	renewed *lru.Cache[string, time.Time] // when bundles were looked for last
+
+	ctx  context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	asked  map[string]*question // by the id that they went on with
+	counts map[string]int       // of them, by asker
+	sides  [2]int               // of them, by the side of the owner
+	rights map[string]privilege // by domain of the host
+}
+
+// OpenDirectory makes a Directory that keeps what it knows in that SQLite file, which is
+// made if there is none. Handler and Sender must be called before anything goes by.
+func OpenDirectory(file string, o Options) (*Directory, error) {
+	o.setDefaults()
+	renewed, err := lru.New[string, time.Time](o.MaxUsers)
+	if err != nil {
+		return nil, err
+	}
+	st, err := openStore(file, &o)
+	if err != nil {
+		return nil, err
+	}
+	d := &Directory{o: o, store: st, settle: 5 * time.Second, expire: 2 * time.Minute, renewed: renewed,
+		limited: rate.Sometimes{First: 3, Interval: time.Minute},
+		asked:   map[string]*question{}, counts: map[string]int{}, rights: map[string]privilege{}}
+	d.ctx, d.stop = context.WithCancel(context.Background())
+	return d, nil
+}
+
+// Handler wraps the way to peers: the Handler that the Router has for them.
+func (d *Directory) Handler(h component.Handler) component.Handler {
+	d.ways[peerSide] = h.HandleStanza
+	return component.HandlerFunc(func(ctx context.Context, s *component.Stanza) error { return d.take(ctx, hostSide, s) })
+}
+
+// Sender wraps the way to the host: the Sender that the Handler of peers has.
+func (d *Directory) Sender(s component.Sender) component.Sender {
+	d.ways[hostSide] = s.Send
+	return sender(func(ctx context.Context, s *component.Stanza) error { return d.take(ctx, peerSide, s) })
+}
+
+type sender func(context.Context, *component.Stanza) error
+
+func (f sender) Send(ctx context.Context, s *component.Stanza) error { return f(ctx, s) }
+
+// Close writes what is to be kept, and closes the file. Nothing may come any more.
+func (d *Directory) Close() error {
+	d.stop()
+	d.mu.Lock()
+	d.closed = true
+	for _, q := range d.asked {
+		q.timer.Stop()
+	}
+	d.mu.Unlock()
+	err := d.store.close()
+	d.wg.Wait()
+	return err
+}
+
+// take takes a stanza that came from that side. As it owns the stanza, it also ends its
+// journey if it goes no further.
+func (d *Directory) take(ctx context.Context, from side, s *component.Stanza) error {
+	switch {
+	case s.Kind == component.Message && s.Type != "error":
+		return d.message(ctx, from, s)
+	case s.IsRequest() && s.Payload() != nil && s.To.Localpart() != "":
+		return d.request(ctx, from, s)
+	case s.Kind == component.IQ && !s.IsRequest():
+		return d.answer(ctx, from, s)
+	}
+	return d.pass(ctx, from, s)
+}
+
+// pass sends a stanza on.
+func (d *Directory) pass(ctx context.Context, from side, s *component.Stanza) error {
+	return d.ways[from.other()](ctx, s)
+}
+
+// end ends the journey of a stanza.
+func end(s *component.Stanza) {
+	if s.Taken != nil {
+		s.Taken()
+	}
+}
+
+// later sends a stanza that was made here, unless the directory is being closed.
+func (d *Directory) later(to side, s *component.Stanza) {
+	if s == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.wg.Go(func() {
+		if err := d.ways[to](d.ctx, s); err != nil {
+			d.o.Log.Debug("an answer about keys could not be sent", "error", err)
+		}
+	})
+}
+
+// refused tells the admin that somebody published what is wrong, but not who.
+func (d *Directory) refused(err error) {
+	d.limited.Do(func() { d.o.Log.Warn("somebody's OMEMO keys are wrong, and were refused", "reason", err) })
+}
+
+// request takes a request to an account. Reading keys is what it is for; changing those of
+// others is refused here already.
+func (d *Directory) request(ctx context.Context, from side, s *component.Stanza) error {
+	p := s.Payload()
+	if !p.Is(NSPubsub, "pubsub") && !p.Is(NSPubsubOwner, "pubsub") || !anyOMEMO(p) {
+		return d.pass(ctx, from, s)
+	}
+	switch {
+	case isSubscription(p):
+		return d.pass(ctx, from, s)
+	case s.Type == string(stanza.SetIQ) || p.Name.Space == NSPubsubOwner:
+		return component.NewError(stanza.Auth, stanza.Forbidden, "Only their owner can change keys.")
+	case p.Child(NSPubsub, "items") == nil:
+		return d.pass(ctx, from, s)
+	case s.To.Resourcepart() != "":
+		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "Keys are at the account, and not at a client.")
+	}
+	if err := s.Check(); err != nil {
+		return err
+	}
+	q, err := parseQuestion(p)
+	if err != nil {
+		return err
+	}
+	owner := d.o.Canonical(s.To).Bare()
+	q.owner, q.at, q.from = owner, from.other(), d.asker(from, s.From, owner)
+	q.head = &component.Stanza{Kind: component.IQ, Type: s.Type, ID: s.ID, To: owner, From: s.From}
+	return d.ask(ctx, q, s)
+}
+
+// asker is the address that a question goes on from: who asks, or where that is somebody
+// whom the host or the gateway would not let through, and may, the directory.
+func (d *Directory) asker(from side, asker, owner jid.JID) jid.JID {
+	local := asker
+	if from == peerSide {
+		local = owner
+	}
+	if !d.o.Local(local) && d.o.Related(asker.Bare(), owner) {
+		return d.o.Address
+	}
+	return asker
+}
+
+// Stranger tells if a request of a peer to a stranger is for keys, of somebody who is
+// related to who asks. The directory asks for them in its own name.
+func (d *Directory) Stranger(s *component.Stanza) bool {
+	if !s.IsRequest() || s.Check() != nil || !s.Payload().Is(NSPubsub, "pubsub") || s.To.Localpart() == "" {
+		return false
+	}
+	_, err := parseQuestion(s.Payload())
+	return err == nil && s.Type == string(stanza.GetIQ) && d.o.Related(s.From.Bare(), s.To.Bare())
+}
+
+// isSubscription tells of a request about nothing but notifications (XEP-0060 §6.1, §6.2).
+func isSubscription(p *component.Element) bool {
+	for _, n := range p.Nodes {
+		if n.Element != nil && !n.Element.Is(NSPubsub, "subscribe") && !n.Element.Is(NSPubsub, "unsubscribe") {
+			return false
+		}
+	}
+	return true
+}
+
+func anyOMEMO(e *component.Element) bool {
+	for _, name := range nodesOf(e) {
+		if isOMEMO(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// isAway tells of errors that say that the owner's server cannot be asked.
+func isAway(err error) bool {
+	var e stanza.Error
+	if !errors.As(err, &e) {
+		return true
+	}
+	switch e.Condition {
+	case stanza.RemoteServerTimeout, stanza.RemoteServerNotFound, stanza.ServiceUnavailable, stanza.RecipientUnavailable,
+		stanza.InternalServerError, stanza.ResourceConstraint:
+		return true
+	}
+	return false
+}
+
+func newID() string { return rand.Text() }

@@ -1,0 +1,242 @@
+package omemo
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// Limits of what is asked at a time. The keys of a room of fifty, with three devices each,
+// are two hundred questions.
+const (
+	maxAsked        = 16_384 // on one side
+	maxAskedByOne   = 1024   // by one person
+	maxAskedByUs    = 2048
+	maxItemsAskedOf = MaxDevices
+)
+
+// A question is for somebody's keys: a read of pubsub (XEP-0060 §6.5).
+type question struct {
+	node
+	name  string   // of the node
+	ids   []string // of the items; nil for all
+	max   int      // how many, if that is not 0
+	owner jid.JID  // bare
+	at    side     // where the owner is
+	from  jid.JID  // who it went on from
+	// head is the request that is to be answered, without nodes; nil for one that the
+	// directory has made for itself.
+	head *component.Stanza
+
+	right privilege // by which it was asked; zero: by none
+
+	// The directory's, under its lock:
+	done  bool // it has been answered
+	timer *time.Timer
+}
+
+// parseQuestion reads a request, but for its addresses.
+func parseQuestion(p *component.Element) (*question, error) {
+	items := p.Child(NSPubsub, "items")
+	if items == nil {
+		return nil, component.NewError(stanza.Modify, stanza.BadRequest, "This asks for no items.")
+	}
+	q := &question{name: items.AttrValue("node")}
+	var ok bool
+	if q.node, ok = nodeOf(q.name); !ok {
+		return nil, component.NewError(stanza.Cancel, stanza.ItemNotFound, "There can be no keys in this node.")
+	}
+	bad := component.NewError(stanza.Modify, stanza.BadRequest, "This is not a question for items.")
+	for _, n := range p.Nodes {
+		if n.Element != nil && n.Element != items && n.Element.Name.Space == NSPubsub {
+			return nil, bad
+		}
+	}
+	if m := items.AttrValue("max_items"); m != "" {
+		n, err := strconv.ParseUint(m, 10, 31)
+		if err != nil || n == 0 {
+			return nil, bad
+		}
+		q.max = int(n)
+	}
+	for _, n := range items.Nodes {
+		if n.Element == nil || !n.Element.Is(NSPubsub, "item") {
+			continue
+		}
+		if len(q.ids) == maxItemsAskedOf {
+			return nil, bad
+		}
+		q.ids = append(q.ids, n.Element.AttrValue("id"))
+	}
+	return q, nil
+}
+
+// request is the question as the payload of a request.
+func (q *question) request() *component.Element {
+	items := component.NewElement(NSPubsub, "items").With("node", q.name)
+	for _, id := range q.ids {
+		items.Add(component.NewElement(NSPubsub, "item").With("id", id))
+	}
+	return component.NewElement(NSPubsub, "pubsub").Add(items)
+}
+
+// result is the answer.
+func (q *question) result(found []find) *component.Stanza {
+	items := component.NewElement(NSPubsub, "items").With("node", q.name)
+	for i := range found {
+		items.Add(found[i].item(NSPubsub))
+	}
+	return q.head.Result(component.NewElement(NSPubsub, "pubsub").Add(items))
+}
+
+// fault is the answer where what came is wrong. It is an error that no client takes for
+// "this person does not use OMEMO", lest one goes on without.
+func (q *question) fault(err error) *component.Stanza {
+	condition, text := "invalid-payload", "The keys that the contact's server gave are wrong"
+	var e *Error
+	if errors.As(err, &e) {
+		text += ": " + e.Fault
+		if e.tooBig {
+			condition = "payload-too-big"
+		}
+	}
+	r := q.head.Error(component.NewError(stanza.Cancel, stanza.NotAcceptable, text))
+	r.Child(component.NSClient, "error").Add(component.NewElement(NSPubsubErrors, condition))
+	return r
+}
+
+// ask sends a question on to the owner's server. Its answer is told from others by the id,
+// which nobody else knows.
+func (d *Directory) ask(ctx context.Context, q *question, s *component.Stanza) error {
+	key := newID()
+	if !d.expect(key, q) {
+		return component.NewError(stanza.Wait, stanza.ResourceConstraint, "Too many keys are being asked for already.")
+	}
+	id, from := s.ID, s.From
+	s.ID, s.From = key, q.from
+	err := d.ways[q.at](ctx, s)
+	if err == nil {
+		return nil
+	}
+	s.ID, s.From = id, from
+	if !d.forget(key) { // it was answered meanwhile
+		end(s)
+		return nil
+	}
+	if q.head == nil {
+		return err
+	}
+	if !isAway(err) {
+		if d.claim(q) {
+			return err
+		}
+		end(s)
+		return nil
+	}
+	d.serve(q, d.o.MaxAge, q.head.Error(err))
+	end(s)
+	return nil
+}
+
+// expect makes the directory wait for the answer to q. It is false if it waits for too many
+// already.
+func (d *Directory) expect(key string, q *question) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	who, most := q.asker(), maxAskedByOne
+	if q.head == nil {
+		most = maxAskedByUs
+	}
+	if d.closed || d.sides[q.at] >= maxAsked || d.counts[who] >= most {
+		return false
+	}
+	d.asked[key] = q
+	d.counts[who]++
+	d.sides[q.at]++
+	q.timer = time.AfterFunc(d.o.Patience, func() { d.impatient(key, q) })
+	return true
+}
+
+// asker is who it counts against.
+func (q *question) asker() string {
+	if q.head == nil {
+		return ""
+	}
+	return q.head.From.Bare().String()
+}
+
+// forget ends the wait for an answer. It is false if it had ended.
+func (d *Directory) forget(key string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.asked[key]
+	if q == nil {
+		return false
+	}
+	d.remove(key, q)
+	return true
+}
+
+// remove is forget with d.mu held.
+func (d *Directory) remove(key string, q *question) {
+	q.timer.Stop()
+	delete(d.asked, key)
+	d.sides[q.at]--
+	if d.counts[q.asker()]--; d.counts[q.asker()] == 0 {
+		delete(d.counts, q.asker())
+	}
+}
+
+// claim is true once for each question that somebody waits for: for who answers it.
+func (d *Directory) claim(q *question) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first := !q.done && q.head != nil
+	q.done = true
+	return first
+}
+
+// impatient answers a question with what is kept. If there is nothing, and if the answer
+// comes after all, that is still good.
+func (d *Directory) impatient(key string, q *question) {
+	d.mu.Lock()
+	waits := d.asked[key] == q && !d.closed
+	if waits {
+		q.timer = time.AfterFunc(d.expire, func() { d.giveUp(key, q) })
+	}
+	d.mu.Unlock()
+	if waits && q.head != nil {
+		d.serve(q, d.o.MaxAge, nil)
+	}
+}
+
+func (d *Directory) giveUp(key string, q *question) {
+	if d.forget(key) && d.claim(q) {
+		d.later(q.at.other(), q.head.Error(component.NewError(stanza.Wait, stanza.RemoteServerTimeout, "The contact's server does not answer.")))
+	}
+}
+
+// serve answers a question with what is kept of at most that age, or, if there is nothing,
+// otherwise, if that is not nil.
+func (d *Directory) serve(q *question, age time.Duration, otherwise *component.Stanza) {
+	answer := func(r *component.Stanza) {
+		if r != nil && d.claim(q) {
+			d.later(q.at.other(), r)
+		}
+	}
+	queued := d.store.serve(q, time.Now().Add(-age), func(found []find) {
+		if len(found) > 0 {
+			otherwise = q.result(found)
+		}
+		answer(otherwise)
+	})
+	if !queued {
+		answer(otherwise)
+	}
+}
