@@ -35,7 +35,7 @@ func (d *Directory) answer(ctx context.Context, from side, s *component.Stanza) 
 			return d.reply(ctx, q, s, q.fault(bad))
 		}
 	}
-	d.keep(q.at, q.owner, found, q.head != nil)
+	d.keep(q.at, q.owner, found, q.head)
 	if len(found) == 0 {
 		d.nothing(q)
 	}
@@ -56,6 +56,7 @@ func (d *Directory) match(from side, s *component.Stanza) *question {
 		return nil
 	}
 	d.remove(s.ID, q)
+	d.silent.Remove(q.owner.String())
 	return q
 }
 
@@ -83,14 +84,17 @@ func (d *Directory) reply(ctx context.Context, q *question, s, r *component.Stan
 
 // failed takes an error in the place of an answer.
 func (d *Directory) failed(ctx context.Context, q *question, s *component.Stanza) error {
-	e, age := s.StanzaError(), d.o.MaxAge
+	e, age, refusal := s.StanzaError(), d.o.MaxAge, false
 	switch {
 	case q.at == hostSide && refuses(e.Condition) && d.o.Local(q.owner):
 		if d.askByRight(ctx, q) {
 			end(s)
 			return nil
 		}
-		d.refusing()
+		d.doubt.Do(func() {
+			d.o.Log.Info("the host does not let peers read a user's OMEMO keys, or there are none: " + mend)
+		})
+		refusal = true
 		age = d.o.Fresh
 	case e.Condition == stanza.ItemNotFound:
 		d.nothing(q)
@@ -106,7 +110,13 @@ func (d *Directory) failed(ctx context.Context, q *question, s *component.Stanza
 	if age == 0 {
 		return d.reply(ctx, q, s, r)
 	}
-	d.serve(q, age, r)
+	d.serve(q, age, r, func() {
+		if refusal { // and there are some
+			d.told.Do(func() {
+				d.o.Log.Warn("the host does not let peers read a user's OMEMO keys, so nobody there can begin to encrypt to that user when they are not kept here: " + mend)
+			})
+		}
+	})
 	end(s)
 	return nil
 }
@@ -138,11 +148,6 @@ func refuses(c stanza.Condition) bool {
 	return false
 }
 
-// refusing tells the admin, once, that the host keeps keys from those who need them.
-func (d *Directory) refusing() {
-	d.told.Do(func() {
-		d.o.Log.Warn("the host does not let peers read a user's OMEMO keys, so nobody there can encrypt to that user for the first time: " +
-			"with ejabberd, set force_node_config of mod_pubsub to access_model: open for \"eu.siacs.conversations.axolotl.*\" and \"urn:xmpp:omemo:2:*\"; " +
-			"with Prosody, load mod_omemo_all_access, or let mod_privilege give Allium's gateway domain iq = { [\"http://jabber.org/protocol/pubsub\"] = \"get\" }")
-	})
-}
+// mend says how an admin mends a host that keeps keys from those who need them.
+const mend = "with ejabberd, set force_node_config of mod_pubsub to access_model: open for \"eu.siacs.conversations.axolotl.*\" and \"urn:xmpp:omemo:2:*\"; " +
+	"with Prosody, load mod_omemo_all_access, or mod_privilege with iq = { [\"http://jabber.org/protocol/pubsub\"] = \"get\" } for Allium's gateway domain"

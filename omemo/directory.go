@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -86,9 +87,11 @@ type Directory struct {
 
 	settle  time.Duration // how long after a list bundles are looked for
 	expire  time.Duration // how long an answer is waited for at all
-	told    sync.Once     // that the host refuses
+	told    sync.Once     // that the host refuses what there is
+	doubt   sync.Once     // that it refuses what there may be
 	limited rate.Sometimes
 	renewed *lru.Cache[string, time.Time] // when bundles were looked for last
+	silent  *lru.Cache[string, time.Time] // owners of whom nothing was heard for too long
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -108,13 +111,17 @@ func OpenDirectory(file string, o Options) (*Directory, error) {
 	o.setDefaults()
 	renewed, err := lru.New[string, time.Time](o.MaxUsers)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("omemo: %w", err)
+	}
+	silent, err := lru.New[string, time.Time](o.MaxUsers)
+	if err != nil {
+		return nil, fmt.Errorf("omemo: %w", err)
 	}
 	st, err := openStore(file, &o)
 	if err != nil {
 		return nil, err
 	}
-	d := &Directory{o: o, store: st, settle: 5 * time.Second, expire: 2 * time.Minute, renewed: renewed,
+	d := &Directory{o: o, store: st, settle: 5 * time.Second, expire: 2 * time.Minute, renewed: renewed, silent: silent,
 		limited: rate.Sometimes{First: 3, Interval: time.Minute},
 		asked:   map[string]*question{}, counts: map[string]int{}, rights: map[string]privilege{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())

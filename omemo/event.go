@@ -92,7 +92,7 @@ func (d *Directory) event(from side, by jid.JID, e *component.Element) error {
 		kept = append(kept, fresh.Node())
 	}
 	e.Nodes = kept
-	d.keep(from, by, found, false)
+	d.keep(from, by, found, nil)
 	for _, f := range after {
 		f()
 	}

@@ -28,8 +28,8 @@ type what struct {
 }
 
 // keep keeps what was found at that side, and looks for the bundles of a new list if it is
-// of a peer.
-func (d *Directory) keep(at side, owner jid.JID, found []find, asked bool) {
+// of a peer. asked is the request that it answers, nil if there was none.
+func (d *Directory) keep(at side, owner jid.JID, found []find, asked *component.Stanza) {
 	for _, f := range found {
 		if f.payload != nil {
 			d.store.keep(owner, f, asked)
@@ -41,24 +41,33 @@ func (d *Directory) keep(at side, owner jid.JID, found []find, asked bool) {
 }
 
 // keep keeps a list or a bundle. With a new list go the bundles of devices that are not on it.
-func (st *store) keep(owner jid.JID, f find, asked bool) {
+func (st *store) keep(owner jid.JID, f find, asked *component.Stanza) {
 	xml := f.payload.AppendXML(nil, component.NSClient)
 	now := time.Now().Unix()
+	var asker jid.JID
+	if asked != nil {
+		asker = asked.From.Bare()
+	}
 	st.queue(op{do: func(tx *sql.Tx) error {
-		id, err := st.owner(tx, owner, asked, now)
+		id, err := st.owner(tx, owner, asked != nil, now)
 		if err != nil {
 			return err
 		}
 		var old []byte
+		var item string
 		var since int64
-		err = tx.QueryRow("SELECT xml, fetched FROM item WHERE owner = ? AND format = ? AND device = ? AND item = ?",
-			id, f.format.namespace, f.device, f.id).Scan(&old, &since)
-		same := err == nil && bytes.Equal(old, xml)
+		err = tx.QueryRow("SELECT item, xml, fetched FROM item WHERE owner = ? AND format = ? AND device = ?",
+			id, f.format.namespace, f.device).Scan(&item, &old, &since)
+		same := err == nil && bytes.Equal(old, xml) && item == f.id
 		switch {
 		case err != nil && !errors.Is(err, sql.ErrNoRows):
 			return err
 		case same && time.Duration(now-since)*time.Second < renewEvery:
 			return nil
+		case err == nil && f.bundle != nil:
+			if one, err := st.rationed(tx, id, &f, old, asker); one || err != nil {
+				return err
+			}
 		}
 		if _, err := tx.Exec(`INSERT INTO item (owner, format, device, item, xml, fetched) VALUES (?,?,?,?,?,?)
 			ON CONFLICT (owner, format, device) DO UPDATE SET item = excluded.item, xml = excluded.xml, fetched = excluded.fetched`,
@@ -108,6 +117,17 @@ func (st *store) prune(tx *sql.Tx, owner int64, l *DeviceList) error {
 		}
 	}
 	return nil
+}
+
+// rationed tells if a bundle is what another directory gave of the one that is kept: the same
+// with one of its one-time pre-keys. That is the asker's, and the rest stays.
+func (st *store) rationed(tx *sql.Tx, owner int64, f *find, old []byte, asker jid.JID) (bool, error) {
+	n := node{format: f.format, bundles: true, device: f.device}
+	kept, ok := n.again(find{id: current, device: f.device}, old)
+	if !ok || len(f.bundle.PreKeys) != 1 || kept.bundle.Signature != f.bundle.Signature || !slices.Contains(kept.bundle.PreKeys, f.bundle.PreKeys[0]) {
+		return false, nil
+	}
+	return true, f.handOut(tx, owner, f.bundle.PreKeys[0].Key, asker)
 }
 
 // replaced forgets to whom pre-keys were handed that a device has replaced.

@@ -139,7 +139,7 @@ func (d *Directory) ask(ctx context.Context, q *question, s *component.Stanza) e
 		end(s)
 		return nil
 	}
-	d.serve(q, d.o.MaxAge, q.head.Error(err))
+	d.serve(q, d.o.MaxAge, q.head.Error(err), func() {})
 	end(s)
 	return nil
 }
@@ -159,8 +159,20 @@ func (d *Directory) expect(key string, q *question) bool {
 	d.asked[key] = q
 	d.counts[who]++
 	d.sides[q.at]++
-	q.timer = time.AfterFunc(d.o.Patience, func() { d.impatient(key, q) })
+	q.timer = time.AfterFunc(d.patience(q), func() { d.impatient(key, q) })
 	return true
+}
+
+// silence is for how long nobody waits for an owner of whom nothing was heard: who asks for
+// all the keys of somebody whose server has vanished waits once.
+const silence = time.Minute
+
+// patience is how long to wait for the answer to q. d.mu is held.
+func (d *Directory) patience(q *question) time.Duration {
+	if since, ok := d.silent.Get(q.owner.String()); ok && time.Since(since) < silence {
+		return 0
+	}
+	return d.o.Patience
 }
 
 // asker is who it counts against.
@@ -209,10 +221,13 @@ func (d *Directory) impatient(key string, q *question) {
 	waits := d.asked[key] == q && !d.closed
 	if waits {
 		q.timer = time.AfterFunc(d.expire, func() { d.giveUp(key, q) })
+		if since, known := d.silent.Get(q.owner.String()); !known || time.Since(since) >= silence {
+			d.silent.Add(q.owner.String(), time.Now())
+		}
 	}
 	d.mu.Unlock()
 	if waits && q.head != nil {
-		d.serve(q, d.o.MaxAge, nil)
+		d.serve(q, d.o.MaxAge, nil, func() {})
 	}
 }
 
@@ -223,16 +238,17 @@ func (d *Directory) giveUp(key string, q *question) {
 }
 
 // serve answers a question with what is kept of at most that age, or, if there is nothing,
-// otherwise, if that is not nil.
-func (d *Directory) serve(q *question, age time.Duration, otherwise *component.Stanza) {
+// otherwise, if that is not nil. found is called if there is something.
+func (d *Directory) serve(q *question, age time.Duration, otherwise *component.Stanza, found func()) {
 	answer := func(r *component.Stanza) {
 		if r != nil && d.claim(q) {
 			d.later(q.at.other(), r)
 		}
 	}
-	queued := d.store.serve(q, time.Now().Add(-age), func(found []find) {
-		if len(found) > 0 {
-			otherwise = q.result(found)
+	queued := d.store.serve(q, time.Now().Add(-age), func(kept []find) {
+		if len(kept) > 0 {
+			otherwise = q.result(kept)
+			found()
 		}
 		answer(otherwise)
 	})

@@ -81,13 +81,12 @@ func (q *question) kept(tx *sql.Tx, owner int64, since time.Time) (found []find,
 }
 
 // again reads what was kept, and verifies it once more: a disk can be damaged.
-func (q *question) again(f find, xml []byte) (find, bool) {
+func (n *node) again(f find, xml []byte) (find, bool) {
 	e, err := component.NewContentDecoder(bytes.NewReader(xml), component.NSClient, component.Limits{}).Next()
 	if err != nil {
 		return f, false
 	}
-	n := node{format: q.format, bundles: q.bundles, device: q.device}
-	again, err := n.one(component.NewElement(NSPubsub, "item", e.Node()).With("id", f.id), q.owner)
+	again, err := n.one(component.NewElement(NSPubsub, "item", e.Node()).With("id", f.id), jid.JID{})
 	return again, err == nil
 }
 
@@ -137,8 +136,13 @@ func (f *find) ration(tx *sql.Tx, owner int64, asker jid.JID) error {
 	}
 	b.PreKeys = slices.DeleteFunc(b.PreKeys, func(p PreKey) bool { return p.Key != chosen })[:1]
 	f.payload = b.Element()
-	_, err = tx.Exec(`INSERT INTO handed (owner, format, device, prekey, asker, at) VALUES (?,?,?,?,?,?)
+	return f.handOut(tx, owner, chosen, asker)
+}
+
+// handOut notes that a one-time pre-key was handed out.
+func (f *find) handOut(tx *sql.Tx, owner int64, key Key, asker jid.JID) error {
+	_, err := tx.Exec(`INSERT INTO handed (owner, format, device, prekey, asker, at) VALUES (?,?,?,?,?,?)
 		ON CONFLICT (owner, format, device, prekey) DO UPDATE SET asker = excluded.asker, at = excluded.at`,
-		owner, f.format.namespace, f.device, chosen[:], who, time.Now().UnixNano())
+		owner, f.format.namespace, f.device, key[:], asker.String(), time.Now().UnixNano())
 	return err
 }
