@@ -47,6 +47,7 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzGuard -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzBundle -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzDevices -fuzztime $(FUZZTIME) ./omemo
+	$(GO) test -run '^$$' -fuzz FuzzDirectory -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzStream -fuzztime $(FUZZTIME) ./onionroute
 
 clean:

@@ -123,7 +123,7 @@ func keysIn(t *testing.T, s *component.Stanza) *component.Element {
 }
 
 // publishKeys publishes for everybody, as clients do.
-func publishKeys(t *testing.T, n *node, node, id, payload string) {
+func publishKeys(t testing.TB, n *node, node, id, payload string) {
 	t.Helper()
 	field := func(name, value string) string {
 		return "<field var='" + name + "'><value>" + value + "</value></field>"
@@ -134,4 +134,35 @@ func publishKeys(t *testing.T, n *node, node, id, payload string) {
 	}
 	set(t, n, "<pubsub xmlns='"+nsPubsub+"'><publish node='"+node+"'><item id='"+id+"'>"+payload+"</item></publish>"+
 		"<publish-options><x xmlns='jabber:x:data' type='submit'>"+options+"</x></publish-options></pubsub>")
+}
+
+// Contacts hear of new devices, also of what was published while either server was away.
+func TestKeysAfterReturn(t *testing.T) {
+	a, b := alliumNode(t, "keys-a", "prosody"), alliumNode(t, "keys-b", "prosody")
+	acquaint(t, a, b)
+	ctx := deadline(t, 3*time.Minute)
+	hearsOfKeys(t, ctx, b, a)
+	hears := func(id string) {
+		t.Helper()
+		b.expect(t, ctx, "list with device "+id, a, func(s *component.Stanza) bool {
+			items := s.Child(omemo.NSPubsubEvent, "event").Child(omemo.NSPubsubEvent, "items")
+			device := items.Child(omemo.NSPubsubEvent, "item").Child(omemo.NSLegacy, "list").Child(omemo.NSLegacy, "device")
+			return items.AttrValue("node") == omemo.NodeLegacyDevices && device.AttrValue("id") == id
+		})
+	}
+	list := func(id uint32) string {
+		return (&omemo.DeviceList{Format: omemo.Legacy, Devices: []omemo.Device{{ID: id}}}).Element().String()
+	}
+	b.stopAllium()
+	set(t, a, "<pubsub xmlns='"+nsPubsub+"'><publish node='"+omemo.NodeLegacyDevices+"'><item id='current'>"+list(21)+"</item></publish></pubsub>")
+	b.startAllium(t)
+	hears("21")
+
+	a.stopAllium()
+	set(t, a, "<pubsub xmlns='"+nsPubsub+"'><publish node='"+omemo.NodeLegacyDevices+"'><item id='current'>"+list(22)+"</item></publish></pubsub>")
+	require.NoError(t, a.host.Stop())
+	require.NoError(t, a.host.Start(ctx))
+	a.startAllium(t)
+	a.login(t)
+	hears("22")
 }
