@@ -150,7 +150,9 @@ func (d *Directory) Close() error {
 	d.mu.Lock()
 	d.closed = true
 	for _, q := range d.asked {
-		q.timer.Stop()
+		if q.timer != nil {
+			q.timer.Stop()
+		}
 	}
 	d.mu.Unlock()
 	err := d.store.close()

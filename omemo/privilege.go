@@ -86,6 +86,7 @@ func (d *Directory) askByRight(ctx context.Context, q *question) bool {
 		d.forget(key)
 		return false
 	}
+	d.wait(key, q)
 	return true
 }
 

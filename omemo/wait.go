@@ -12,9 +12,9 @@ import (
 // Limits of what is asked at a time. The keys of a room of fifty, with three devices each,
 // are two hundred questions.
 const (
-	maxAsked        = 16_384 // on one side
-	maxAskedByOne   = 1024   // by one person
-	maxAskedByUs    = 2048
+	maxAsked      = 16_384 // on one side
+	maxAskedByOne = 1024   // by one person
+	maxAskedByUs  = 2048
 )
 
 // ask sends a question on to the owner's server. Its answer is told from others by the id,
@@ -28,6 +28,7 @@ func (d *Directory) ask(ctx context.Context, q *question, s *component.Stanza) e
 	s.ID, s.From = key, q.from
 	err := d.ways[q.at](ctx, s)
 	if err == nil {
+		d.wait(key, q) // and not before: who may not ask gets nothing of what is kept either
 		return nil
 	}
 	s.ID, s.From = id, from
@@ -50,7 +51,7 @@ func (d *Directory) ask(ctx context.Context, q *question, s *component.Stanza) e
 	return nil
 }
 
-// expect makes the directory wait for the answer to q. It is false if it waits for too many
+// expect makes the directory know the answer to q. It is false if it waits for too many
 // already.
 func (d *Directory) expect(key string, q *question) bool {
 	d.mu.Lock()
@@ -65,8 +66,16 @@ func (d *Directory) expect(key string, q *question) bool {
 	d.asked[key] = q
 	d.counts[who]++
 	d.sides[q.at]++
-	q.timer = time.AfterFunc(d.patience(q), func() { d.impatient(key, q) })
 	return true
+}
+
+// wait lets the time run for an answer.
+func (d *Directory) wait(key string, q *question) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asked[key] == q && !d.closed {
+		q.timer = time.AfterFunc(d.patience(q), func() { d.impatient(key, q) })
+	}
 }
 
 // silence is for how long nobody waits for an owner of whom nothing was heard: who asks for
@@ -103,7 +112,9 @@ func (d *Directory) forget(key string) bool {
 
 // remove is forget with d.mu held.
 func (d *Directory) remove(key string, q *question) {
-	q.timer.Stop()
+	if q.timer != nil {
+		q.timer.Stop()
+	}
 	delete(d.asked, key)
 	d.sides[q.at]--
 	if d.counts[q.asker()]--; d.counts[q.asker()] == 0 {

@@ -51,7 +51,7 @@ func keysOfWhoIsAway(t *testing.T, kind, nameA, nameB string) {
 	bad := b.ask(t, ctx, a, items(omemo.NodeLegacyBundles+"8"))
 	assert.Equal(t, stanza.NotAcceptable, bad.StanzaError().Condition, bad)
 
-		require.NoError(t, a.host.Stop())
+	require.NoError(t, a.host.Stop())
 	first := b.client
 	defer first.Close()
 	served := readAgain(t, ctx, a, b) // Allium is there still, and says that the host is not
