@@ -131,11 +131,17 @@ func TestDamage(t *testing.T) {
 	st, err := os.Stat(w.file)
 	require.NoError(t, err)
 	assert.Zero(t, st.Mode().Perm()&0o077, "who asked for whose keys is nobody's business")
-	require.NoError(t, w.store.db.Ping())
+	require.NoError(t, CheckFile(w.file))
+	require.NoError(t, CheckFile(w.file+"-not-there"))
 	require.True(t, w.store.queue(op{do: func(tx *sql.Tx) error { _, err := tx.Exec("PRAGMA user_version = 99"); return err }}))
 	w.close()
 	_, err = OpenDirectory(w.file, Options{})
 	assert.ErrorContains(t, err, "newer Allium")
+	assert.ErrorContains(t, CheckFile(w.file), "newer Allium")
+	require.NoError(t, os.WriteFile(w.file, []byte(strings.Repeat("not a database", 1000)), 0o600))
+	assert.Error(t, CheckFile(w.file))
+	_, err = OpenDirectory(w.file, Options{})
+	assert.ErrorContains(t, err, "move it away")
 }
 
 // FuzzDirectory lets anything come from both sides: nothing goes further that is not right,

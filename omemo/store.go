@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"sync"
@@ -73,7 +74,9 @@ CREATE TABLE handed ( -- one-time pre-keys that were handed out from here
 
 // openStore opens the file, or makes it.
 func openStore(file string, o *Options) (*store, error) {
-	fail := func(err error) (*store, error) { return nil, fmt.Errorf("omemo: %s: %w", file, err) }
+	fail := func(err error) (*store, error) {
+		return nil, fmt.Errorf("omemo: %s: %w: if it is damaged, move it away; keys are fetched again", file, err)
+	}
 	// Who asked for whose keys is nobody's business.
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -98,13 +101,40 @@ func openStore(file string, o *Options) (*store, error) {
 	return st, nil
 }
 
+var errNewer = errors.New("it was written by a newer Allium")
+
+// CheckFile tells if the file of a directory can be used, where there is one. It does not
+// change it.
+func CheckFile(file string) error {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?mode=ro")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > len(storeMigrations) {
+		return errNewer
+	}
+	var result string
+	if err := db.QueryRow("PRAGMA quick_check").Scan(&result); err != nil || result != "ok" {
+		return errors.Join(errors.New("it is damaged: move it away; keys are fetched again"), err)
+	}
+	return nil
+}
+
 func (st *store) migrate() error {
 	var version int
 	if err := st.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
 	if version > len(storeMigrations) {
-		return errors.New("it was written by a newer Allium: use that one, or move the file away")
+		return errNewer
 	}
 	for ; version < len(storeMigrations); version++ {
 		if _, err := st.db.Exec("BEGIN; " + storeMigrations[version] + fmt.Sprintf("PRAGMA user_version = %d; COMMIT", version+1)); err != nil {

@@ -31,6 +31,7 @@ func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute
 	h.keys, err = omemo.OpenDirectory(c.keysFile(), omemo.Options{
 		Address:   address,
 		Local:     func(j jid.JID) bool { return slices.Contains(hosts, j.Domainpart()) },
+		Related:   func(a, b jid.JID) bool { return h.related != nil && h.related(a, b) },
 		Canonical: func(j jid.JID) jid.JID { return g.Canonical(j) },
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/muc"
@@ -87,6 +88,7 @@ type house struct {
 	rooms   *muc.Service
 	store   *muc.Store
 	keys    *omemo.Directory
+	related func(a, b jid.JID) bool // who shares a room with a stranger; nil: nobody
 	web     *web
 }
 
