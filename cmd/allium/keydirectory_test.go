@@ -52,8 +52,7 @@ func keysOfWhoIsAway(t *testing.T, kind, nameA, nameB string) {
 	assert.Equal(t, stanza.NotAcceptable, bad.StanzaError().Condition, bad)
 
 	require.NoError(t, a.host.Stop())
-	first := b.client
-	defer first.Close()
+	defer b.login(t) // as others expect it
 	served := readAgain(t, ctx, a, b) // Allium is there still, and says that the host is not
 	a.stopAllium()
 	again := readAgain(t, ctx, a, b)
@@ -78,6 +77,7 @@ func keysOfWhoIsAway(t *testing.T, kind, nameA, nameB string) {
 // readAgain reads the keys from a new device, which gets one pre-key of each bundle.
 func readAgain(t *testing.T, ctx context.Context, of, by *node) map[*omemo.Format]*omemo.Bundle {
 	t.Helper()
+	by.client.Close()
 	var err error
 	by.client, err = hosttest.Login(ctx, by.host.ClientAddr(), by.account(), by.pass)
 	require.NoError(t, err)
