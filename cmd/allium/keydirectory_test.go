@@ -52,7 +52,7 @@ func keysOfWhoIsAway(t *testing.T, kind, nameA, nameB string) {
 	assert.Equal(t, stanza.NotAcceptable, bad.StanzaError().Condition, bad)
 
 	require.NoError(t, a.host.Stop())
-	defer b.login(t) // as others expect it
+	defer b.login(t)                  // as others expect it
 	served := readAgain(t, ctx, a, b) // Allium is there still, and says that the host is not
 	a.stopAllium()
 	again := readAgain(t, ctx, a, b)
