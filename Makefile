@@ -50,6 +50,7 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzBundle -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzDevices -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzRoom -fuzzminimizetime 10x -fuzztime $(FUZZTIME) ./muc
+	$(GO) test -run '^$$' -fuzz FuzzDirectory -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzStream -fuzztime $(FUZZTIME) ./onionroute
 
 clean:

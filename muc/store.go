@@ -88,6 +88,7 @@ CREATE TABLE invitation (
 	PRIMARY KEY (room, hash)
 ) WITHOUT ROWID;
 CREATE TABLE told (jid TEXT PRIMARY KEY, motd INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX affiliate_by_jid ON affiliate (jid);
 `}
 
 // OpenStore opens or makes the file.

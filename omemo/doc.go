@@ -1,5 +1,6 @@
-// Package omemo reads, checks and writes what people publish so that others can encrypt to
-// their devices: device lists and key bundles, in both wire formats of OMEMO (XEP-0384).
+// Package omemo reads, checks, keeps and writes what people publish so that others can
+// encrypt to their devices: device lists and key bundles, in both wire formats of OMEMO
+// (XEP-0384).
 //
 // [Legacy] is eu.siacs.conversations.axolotl (XEP-0384 0.3.0), which most clients speak.
 // [OMEMO2] is urn:xmpp:omemo:2 (0.8.0 and newer). The two share no keys, no nodes and no
@@ -45,8 +46,50 @@
 // themselves; and that one-time pre-keys are the device's, since nothing signs them. A
 // wrong one makes a session fail, and gives nobody its content.
 //
+// # The directory
+//
+// A [Directory] stands between the host and the Handler that leads to peers, on both ways:
+//
+//	host ── Router ──▶ Directory.Handler ──▶ gateway ──▶ peers
+//	host ◀── Router ◀── Directory.Sender ◀── gateway ◀── peers
+//
+// It takes part in what concerns keys, and lets all else pass:
+//
+//   - A question for keys (XEP-0060 §6.5) goes on to their owner's server, by another id,
+//     which is how the answer is known. The answer is verified, kept, and written anew. An
+//     answer that is wrong is an error to who asked, and does not change what is kept.
+//   - When the owner's server is away, or says nothing for Options.Patience, what is kept is
+//     the answer, for up to Options.MaxAge. A question has one answer: what comes later is
+//     kept. After one silence nobody waits for that owner for a minute.
+//   - When the host does not let peers read a user's keys, they are read in the user's name
+//     where the host grants that (XEP-0356: a right of the kind "iq", which its version 0.4
+//     has, in the namespace of either version); otherwise what is kept is the answer while
+//     it is fresh, and the admin is told, once.
+//   - A notification (XEP-0163 §4.3) goes on as it was verified, and what it tells is kept;
+//     nobody but their owner can change keys. With a new list of a peer's user come the
+//     bundles, fetched by the directory itself, so that they are there later.
+//   - A stranger, who is in a room with somebody at a peer, is asked, and answered, by the
+//     directory, since the gateway is no relay. For that the gateway's domain must be one
+//     that other servers can reach.
+//
+// What is kept is bounded for each user and in all. Users whose keys nobody has asked for
+// are forgotten first, so that a peer cannot crowd out others by making up users.
+//
+// # One-time pre-keys
+//
+// A device can use each one-time pre-key once, and whoever begins a session with one that is
+// used up is not understood. A server that is up gives all of them to everybody, and clients
+// choose at random; the device replaces what is used. While it cannot, random choices
+// collide. So of a bundle that is kept, an answer has one one-time pre-key: one that nobody
+// got from this directory yet, while there are such. Nobody gets more than a quarter of them;
+// then the same again, the oldest first, and when all have been handed out, the one that was
+// longest ago. The signed pre-key is always there. Who has what survives restarts, and is
+// forgotten when the device has replaced the key. A bundle that another directory has cut
+// down in this way is passed on, and does not replace the whole one here.
+//
 // # Concurrency
 //
-// Formats never change. A Bundle or DeviceList may be read by many at a time, as long as
+// A Directory is safe for concurrent use and waits for nothing: one goroutine sees to the
+// file, and answers from it go out by others. Formats never change. A Bundle or DeviceList may be read by many at a time, as long as
 // nobody changes it.
 package omemo

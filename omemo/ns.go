@@ -4,6 +4,9 @@ package omemo
 const (
 	NSLegacy       = "eu.siacs.conversations.axolotl"
 	NSOMEMO2       = "urn:xmpp:omemo:2"
+	NSPubsub       = "http://jabber.org/protocol/pubsub" // XEP-0060
+	NSPubsubEvent  = "http://jabber.org/protocol/pubsub#event"
+	NSPubsubOwner  = "http://jabber.org/protocol/pubsub#owner"
 	NSPubsubErrors = "http://jabber.org/protocol/pubsub#errors"
 
 	// Legacy has a node for each bundle, with one item; the device's id follows.

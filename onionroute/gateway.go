@@ -29,7 +29,10 @@ type Config struct {
 	Listed   bool   // only peers in Peers are wanted, and those behind Aliases
 	// Wanted is called with the domain of somebody whose address a user of a native
 	// host has asked the gateway for; nil if nobody needs to know.
-	Wanted    func(domain string)
+	Wanted func(domain string)
+	// Stranger tells if a request of a peer may go on to a stranger, by Allium itself, and
+	// be answered; nil: none may. The stanza is as the host sees it.
+	Stranger  func(*component.Stanza) bool
 	SocketDir string // a folder for the Unix sockets that the onion service's ports go to
 	Spool     string // the file of what waits for peers, which is made if there is none
 
@@ -66,6 +69,7 @@ type Gateway struct {
 	quota   quota
 
 	contacts *contacts
+	passed   *passed
 
 	credentials *credentials
 
@@ -119,7 +123,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 		return nil, err
 	}
 	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
-		secret: newSecret(), times: defaultTimes, contacts: newContacts(spool), quota: quota{users: map[string]int{}},
+		secret: newSecret(), times: defaultTimes, contacts: newContacts(spool), passed: newPassed(), quota: quota{users: map[string]int{}},
 		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
 		loaded: make(chan struct{}), peers: map[string]*peer{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
 	if c.MaxAge > 0 {
@@ -137,7 +141,7 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if s.To.Localpart() == "" && s.To.Domainpart() == g.c.Domain {
 		return g.service.HandleStanza(ctx, s)
 	}
-	if !g.allowed(s.From) && !g.mayReach(s) {
+	if !g.allowed(s.From) && !g.mayReach(s) && !g.passed.answered(s) {
 		return component.NewError(stanza.Auth, stanza.Forbidden, "This gateway is for the users of its own server.")
 	}
 	if err := s.Check(); err != nil {
@@ -259,7 +263,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	_, isService := g.c.Services[s.To.Domainpart()]
 	switch {
 	case s.To.Domainpart() == g.c.Domain, isService:
-	case !slices.Contains(g.c.Hosts, s.To.Domainpart()) && !alias.relays(s):
+	case !slices.Contains(g.c.Hosts, s.To.Domainpart()) && !alias.relays(s) && !g.passes(s):
 		// A stranger's address: it is not relayed into the open network.
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	case s.To.Localpart() == "" && !g.m.own(s.To.Domainpart()):

@@ -14,6 +14,7 @@ import (
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/muc"
+	"github.com/allium-xmpp/allium/omemo"
 	"github.com/allium-xmpp/allium/onionroute"
 )
 
@@ -53,6 +54,7 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 			return r.result()
 		}
 		r.step("spool "+c.spoolFile(), onionroute.CheckSpool(c.spoolFile()))
+		r.step("keys "+c.keysFile(), omemo.CheckFile(c.keysFile()))
 		if !r.step("addresses of peers", onionroute.CheckPeers(c.gatewaySettings(id))) {
 			return r.result()
 		}

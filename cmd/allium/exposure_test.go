@@ -104,7 +104,7 @@ func expose(t *testing.T, victim, spy *node) {
 }
 
 // set makes a change to the user's account.
-func set(t *testing.T, n *node, payload string) {
+func set(t testing.TB, n *node, payload string) {
 	id := rand.Text()
 	require.NoError(t, n.client.SendXML("<iq type='set' id='"+id+"'>"+payload+"</iq>"))
 	_, err := n.client.Expect(deadline(t, time.Minute), payload, func(s *component.Stanza) bool { return s.ID == id && s.Type == "result" })

@@ -106,6 +106,7 @@ func (h *house) openRooms(r *component.Router, c *config, ping string) error {
 	if h.rooms, err = muc.NewService(c.roomsOptions(), st, r); err != nil {
 		return err
 	}
+	h.related = h.rooms.Related
 	link, err := component.NewLink(component.LinkConfig{Server: c.Host.Server, Domain: c.Muc.Domain, Secret: c.Muc.Secret, PingTo: ping,
 		OnUp: h.rooms.Recheck}, r)
 	if err != nil {

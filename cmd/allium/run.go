@@ -11,9 +11,11 @@ import (
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/muc"
+	"github.com/allium-xmpp/allium/omemo"
 	"github.com/allium-xmpp/allium/onionroute"
 )
 
@@ -85,6 +87,8 @@ type house struct {
 	gateway *onionroute.Gateway
 	rooms   *muc.Service
 	store   *muc.Store
+	keys    *omemo.Directory
+	related func(a, b jid.JID) bool // who shares a room with a stranger; nil: nobody
 	web     *web
 }
 
@@ -126,26 +130,25 @@ func (h *house) openGateway(router *component.Router, c *config, id *onionroute.
 			}
 		}
 	}
-	g, err := onionroute.NewGateway(settings, h.tor, router)
+	g, service, err := h.openKeys(c, id, settings, router)
 	if err != nil {
 		return err
 	}
-	h.gateway = g
 	c.useKeys(h.tor, id, g.Ports())
 	h.tor.OnUp(g.TryAgain)
 	for _, a := range c.Alias {
-		if _, err := h.attach(router, c, a.Domain, a.Secret, ping, g); err != nil {
+		if _, err := h.attach(router, c, a.Domain, a.Secret, ping, service); err != nil {
 			return err
 		}
 	}
-	link, err := h.attach(router, c, c.gateway(id), c.Federation.Secret, ping, g)
+	link, err := h.attach(router, c, c.gateway(id), c.Federation.Secret, ping, service)
 	if err != nil {
 		return err
 	}
 	if c.Federation.Native {
 		router.Otherwise(func(domain string) component.Handler {
 			if g.Reaches(domain) {
-				return g
+				return service
 			}
 			return nil
 		})
@@ -248,6 +251,9 @@ func (h *house) close() error {
 	var errs []error
 	if h.gateway != nil {
 		errs = append(errs, h.gateway.Close())
+	}
+	if h.keys != nil {
+		errs = append(errs, h.keys.Close())
 	}
 	if h.store != nil {
 		errs = append(errs, h.store.Close())

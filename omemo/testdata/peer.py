@@ -2,8 +2,12 @@
 
     peer.py make FOLDER    makes keys, and writes bundles and device lists of both formats
     peer.py check FOLDER   reads such files, and begins a session with each bundle
+    peer.py meet FOLDER    writes bundles, and after a number n on its standard input reads n
+                           each of NAME-given-0.xml and so on: with each of them another
+                           device begins a session, and the one that made the bundle reads
+                           what they wrote
 
-Both print, as JSON, what the files mean, or why a bundle is refused. The files here
+All print, as JSON, what the files mean, or why a bundle is refused. The files here
 were made by "peer.py make .", and are read by the tests as well as fresh ones.
 """
 
@@ -115,5 +119,30 @@ async def check(folder):
     return out
 
 
-command = {"make": make, "check": check}[sys.argv[1]]
+async def meet(folder):
+    out, devices = {}, {}
+    for name, (backend, etree) in FORMATS.items():
+        devices[name] = backend(Memory())
+        await devices[name].generate_pre_keys(PRE_KEYS)
+        write(folder, name + "-bundle", etree.serialize_bundle(await devices[name].get_bundle(JID, 1)), devices[name].namespace)
+    print("published", flush=True)
+    n = int(sys.stdin.readline())
+    for name, (backend, etree) in FORMATS.items():
+        out[name] = []
+        for i in range(n):
+            given = ET.parse(os.path.join(folder, f"{name}-given-{i}.xml")).getroot()
+            sender, romeo = backend(Memory()), f"romeo{i}@montague.example"
+            content, key = await sender.encrypt_plaintext(f"hello from {i}".encode())
+            session, message = await sender.build_session_active(JID, 1, etree.parse_bundle(given, JID, 1), key)
+            try:
+                session, key = await devices[name].build_session_passive(romeo, 1, session.key_exchange, message)
+                out[name].append((await devices[name].decrypt_plaintext(content, key)).decode())
+                if not await devices[name].delete_pre_key(session):
+                    out[name][-1] = "the pre-key was used already"
+            except omemo.OMEMOException as e:
+                out[name].append(repr(e))
+    return out
+
+
+command = {"make": make, "check": check, "meet": meet}[sys.argv[1]]
 print(json.dumps(asyncio.run(command(sys.argv[2]))))

@@ -1,0 +1,153 @@
+package omemo
+
+import (
+	"context"
+
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// answer takes the answer to a request that came from that side.
+func (d *Directory) answer(ctx context.Context, from side, s *component.Stanza) error {
+	q := d.match(from, s)
+	if q == nil {
+		if p := s.Payload(); s.Type == "result" && p != nil && p.Is(NSPubsub, "pubsub") && anyOMEMO(p) {
+			end(s) // nobody has asked, or not for a long time
+			return nil
+		}
+		return d.pass(ctx, from, s)
+	}
+	if q.right.space != "" {
+		unwrap(s, q.right)
+	}
+	if s.Type == "error" {
+		return d.failed(ctx, q, s)
+	}
+	found, bad := q.answered(s.Payload())
+	if bad != nil {
+		d.refused(bad)
+		if len(found) == 0 {
+			if q.head == nil {
+				end(s)
+				return nil
+			}
+			return d.reply(ctx, q, s, q.fault(bad))
+		}
+	}
+	d.keep(q.at, q.owner, found, q.head)
+	if len(found) == 0 {
+		d.nothing(q)
+	}
+	if q.head == nil {
+		end(s)
+		return nil
+	}
+	return d.reply(ctx, q, s, q.result(found))
+}
+
+// match is the question that s answers, which is not waited for any more; nil if there is
+// none.
+func (d *Directory) match(from side, s *component.Stanza) *question {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.asked[s.ID]
+	if q == nil || q.at != from || !s.From.Equal(q.owner) || !s.To.Equal(q.from) {
+		return nil
+	}
+	d.remove(s.ID, q)
+	d.silent.Remove(q.owner.String())
+	return q
+}
+
+// answered reads the answer to q.
+func (q *question) answered(p *component.Element) (found []find, bad error) {
+	if p == nil || !p.Is(NSPubsub, "pubsub") {
+		return nil, refuse("an answer without items")
+	}
+	items := p.Child(NSPubsub, "items")
+	if items.AttrValue("node") != q.name {
+		return nil, refuse("an answer with items of another node")
+	}
+	return q.read(items, q.owner)
+}
+
+// reply sends an answer, in the place of s, to who has asked, unless it has one already.
+func (d *Directory) reply(ctx context.Context, q *question, s, r *component.Stanza) error {
+	if !d.claim(q) {
+		end(s)
+		return nil
+	}
+	r.Taken = s.Taken
+	return d.ways[q.at.other()](ctx, r)
+}
+
+// failed takes an error in the place of an answer.
+func (d *Directory) failed(ctx context.Context, q *question, s *component.Stanza) error {
+	e, age, refusal := s.StanzaError(), d.o.MaxAge, false
+	switch {
+	case q.at == hostSide && refuses(e.Condition) && d.o.Local(q.owner):
+		if d.askByRight(ctx, q) {
+			end(s)
+			return nil
+		}
+		d.doubt.Do(func() {
+			d.o.Log.Info("the host does not let peers read a user's OMEMO keys, or there are none: " + mend)
+		})
+		refusal = true
+		age = d.o.Fresh
+	case e.Condition == stanza.ItemNotFound:
+		d.nothing(q)
+		age = 0
+	case !isAway(e):
+		age = 0
+	}
+	if q.head == nil {
+		end(s)
+		return nil
+	}
+	r := &component.Stanza{Kind: component.IQ, Type: "error", ID: q.head.ID, To: q.head.From, From: q.head.To, Nodes: s.Nodes}
+	if age == 0 {
+		return d.reply(ctx, q, s, r)
+	}
+	d.serve(q, age, r, func() {
+		if refusal { // and there are some
+			d.told.Do(func() {
+				d.o.Log.Warn("the host does not let peers read a user's OMEMO keys, so nobody there can begin to encrypt to that user when they are not kept here: " + mend)
+			})
+		}
+	})
+	end(s)
+	return nil
+}
+
+// nothing forgets what the owner's server says that it does not have. Where several were
+// asked for it is not known which.
+func (d *Directory) nothing(q *question) {
+	w := what{q.owner, q.format, q.device, ""}
+	switch {
+	case !q.bundles || q.device != 0:
+		d.store.drop(w)
+	case q.ids == nil:
+		d.store.dropBundles(w)
+	case len(q.ids) == 1:
+		if id, ok := deviceID(q.ids[0]); ok {
+			w.device = id
+			d.store.drop(w)
+		}
+	}
+}
+
+// refuses tells of the errors of an access model (XEP-0060 §6.5.9) that does not let
+// everybody read.
+func refuses(c stanza.Condition) bool {
+	switch c {
+	case stanza.Forbidden, stanza.NotAuthorized, stanza.SubscriptionRequired, stanza.NotAllowed, stanza.RegistrationRequired:
+		return true
+	}
+	return false
+}
+
+// mend says how an admin mends a host that keeps keys from those who need them.
+const mend = "with ejabberd, set force_node_config of mod_pubsub to access_model: open for \"eu.siacs.conversations.axolotl.*\" and \"urn:xmpp:omemo:2:*\"; " +
+	"with Prosody, load mod_omemo_all_access, or mod_privilege with iq = { [\"http://jabber.org/protocol/pubsub\"] = \"get\" } for Allium's gateway domain"

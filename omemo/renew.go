@@ -1,0 +1,92 @@
+package omemo
+
+import (
+	"database/sql"
+	"errors"
+	"slices"
+	"time"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// renewPause is how often the bundles of one user are looked for at most.
+const renewPause = 10 * time.Minute
+
+// renew fetches the bundles of the devices of a list, if they are not kept, or not fresh. It
+// waits for a moment, since clients that see a list mostly ask for bundles at once. A list
+// that came without content is fetched itself.
+func (d *Directory) renew(owner jid.JID, f find) {
+	if f.list != nil && len(f.list.Devices) == 0 {
+		return
+	}
+	key := f.format.namespace + " " + owner.String()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if last, ok := d.renewed.Get(key); d.closed || ok && time.Since(last) < renewPause {
+		return
+	}
+	d.renewed.Add(key, time.Now())
+	time.AfterFunc(d.settle, func() {
+		if f.list == nil {
+			d.fetch(&question{node: node{format: f.format}, name: f.format.nodeFor(0), owner: owner})
+			return
+		}
+		d.store.stale(what{owner: owner, format: f.format}, f.list, time.Now().Add(-d.o.Fresh), func(devices []uint32) {
+			d.wg.Go(func() { d.fetchBundles(owner, f.format, devices) })
+		})
+	})
+}
+
+// stale gives the devices to done whose bundles are not kept, or are older.
+func (st *store) stale(w what, l *DeviceList, since time.Time, done func([]uint32)) {
+	var devices []uint32
+	st.queue(op{func(tx *sql.Tx) error {
+		devices = devices[:0]
+		var id int64
+		err := tx.QueryRow("SELECT id FROM owner WHERE jid = ?", w.owner.String()).Scan(&id)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		fresh, err := column[uint32](tx, "SELECT device FROM item WHERE owner = ? AND format = ? AND device > 0 AND fetched >= ?", id, w.format.namespace, since.Unix())
+		if err != nil {
+			return err
+		}
+		for _, d := range l.Devices {
+			if !slices.Contains(fresh, d.ID) && len(devices) < maxBundlesKept {
+				devices = append(devices, d.ID)
+			}
+		}
+		return nil
+	}, func(err error) {
+		if err == nil && len(devices) > 0 {
+			done(devices)
+		}
+	}})
+}
+
+func (d *Directory) fetchBundles(owner jid.JID, f *Format, devices []uint32) {
+	if f == OMEMO2 {
+		q := &question{node: node{format: f, bundles: true}, name: NodeOMEMO2Bundles, owner: owner}
+		for _, id := range devices {
+			q.ids = append(q.ids, formatID(id))
+		}
+		d.fetch(q)
+		return
+	}
+	for _, id := range devices {
+		d.fetch(&question{node: node{format: f, bundles: true, device: id}, name: f.nodeFor(id), owner: owner})
+	}
+}
+
+// fetch asks a peer in the directory's own name. If that cannot be now, it is left until
+// there is another occasion.
+func (d *Directory) fetch(q *question) {
+	q.at, q.from = peerSide, d.o.Address
+	s := &component.Stanza{Kind: component.IQ, Type: string(stanza.GetIQ), To: q.owner}
+	if err := d.ask(d.ctx, q, s.Add(q.request())); err != nil {
+		d.o.Log.Debug("a contact's keys cannot be fetched now", "error", err)
+	}
+}
