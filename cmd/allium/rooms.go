@@ -9,6 +9,7 @@ import (
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/muc"
+	"github.com/allium-xmpp/allium/onionroute"
 )
 
 // roomsLabel is what stands before the onion name in the address of the rooms.
@@ -97,13 +98,20 @@ func (c *config) roomsOptions() muc.Options {
 }
 
 // openRooms makes the rooms, as a handler of their domain with a link of their own.
-func (h *house) openRooms(r *component.Router, c *config, ping string) error {
+func (h *house) openRooms(r *component.Router, c *config, id *onionroute.Identity, ping string) error {
 	st, err := muc.OpenStore(c.roomsFile())
 	if err != nil {
 		return err
 	}
 	h.store = st
-	if h.rooms, err = muc.NewService(c.roomsOptions(), st, r); err != nil {
+	o := c.roomsOptions()
+	if id != nil {
+		o.OnionOf = func(room jid.JID) (jid.JID, bool) {
+			j, err := jid.New(room.Localpart(), roomsLabel+"."+id.Name(), room.Resourcepart())
+			return j, err == nil && !j.Equal(room)
+		}
+	}
+	if h.rooms, err = muc.NewService(o, st, r); err != nil {
 		return err
 	}
 	h.related = h.rooms.Related

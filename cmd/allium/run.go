@@ -105,7 +105,7 @@ func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 		metrics = append(metrics, gatewayMetrics(h.gateway)...)
 	}
 	if c.Muc != nil {
-		if err := h.openRooms(router, c, ping); err != nil {
+		if err := h.openRooms(router, c, id, ping); err != nil {
 			return nil, err
 		}
 		metrics = append(metrics, roomMetrics(h.rooms)...)
