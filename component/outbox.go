@@ -243,7 +243,7 @@ func (o *outbox) tidy() {
 
 const (
 	smallBuffer = 1 << 20 // octets; a larger one is given back
-	trimAfter   = time.Second
+	trimAfter   = time.Second / 2
 )
 
 // trim gives a large buffer back after a burst, when nothing is in it. It is not done at
