@@ -99,7 +99,10 @@ func (d *demo) show(ctx context.Context, a, b *side) error {
 	if err := d.reachable(ctx, net, a, b); err != nil {
 		return err
 	}
-	return d.talk(ctx, a, b)
+	if err := d.talk(ctx, a, b); err != nil {
+		return err
+	}
+	return d.meet(ctx, a, b)
 }
 
 func (d *demo) startHost(ctx context.Context, s *side) (err error) {
@@ -108,15 +111,15 @@ func (d *demo) startHost(ctx context.Context, s *side) (err error) {
 	s.host, err = hosttest.StartProsody(ctx, filepath.Join(d.dir, s.domain), hosttest.Config{
 		Domains:    []string{s.domain},
 		Users:      map[string]string{s.user + "@" + s.domain: s.password},
-		Components: map[string]string{gateway: secret}})
+		Components: map[string]string{gateway: secret, "rooms." + s.domain: secret}})
 	if err != nil {
 		return err
 	}
 	d.later(func() { s.host.Stop() })
 	s.config = filepath.Join(d.dir, s.domain+".toml")
 	state := filepath.Join(d.dir, s.user)
-	text := fmt.Sprintf("state_dir = %q\n\n[host]\nserver = %q\nsecret = %q\ndomains = [%q]\n\n[federation]\ndomain = %q\n\n[tor]\ntorrc = %q\n",
-		state, s.host.ComponentAddr(), secret, s.domain, gateway, filepath.Join(d.dir, "torrc"))
+	text := fmt.Sprintf("state_dir = %q\n\n[host]\nserver = %q\nsecret = %q\ndomains = [%q]\n\n[federation]\ndomain = %q\n\n[muc]\ndomain = %q\n\n[tor]\ntorrc = %q\n",
+		state, s.host.ComponentAddr(), secret, s.domain, gateway, "rooms."+s.domain, filepath.Join(d.dir, "torrc"))
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return err
 	}
