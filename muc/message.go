@@ -159,6 +159,7 @@ func (r *room) handlePrivate(ses *session, s *component.Stanza) error {
 	switch {
 	case s.Type == string(stanza.ErrorMessage):
 		if ses != nil && !r.bounced(ses, s) && to != nil {
+			r.veil(s)
 			r.toOccupant(to, r.fromOccupant(ses.occ, s, nil)) // what could not be delivered was private
 		}
 		return nil
