@@ -59,7 +59,7 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 	for i, e := range invites {
 		j, err := jid.Parse(e.AttrValue("to"))
 		switch {
-		case err != nil || e.AttrValue("to") == "":
+		case err != nil || j.Localpart() == "": // a domain would make members of all its users
 			return errMalformed
 		case r.affiliation(j.Bare()) == Outcast && aff < Admin:
 			return errForbidden

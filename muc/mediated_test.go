@@ -61,6 +61,7 @@ func TestInviteRefused(t *testing.T) {
 	refused(hecate, invite, "modify/not-acceptable")
 	refused(hag, "<invite to='@'/>", "modify/jid-malformed")
 	refused(hag, "<invite/>", "modify/jid-malformed")
+	refused(hag, "<invite to='shakespeare.lit'/>", "modify/jid-malformed")
 	refused(hag, invite+"<invite to='@'/>", "modify/jid-malformed")
 	w.configure(crone1, "coven", "muc#roomconfig_allowinvites", "0")
 	refused(hag, invite, "auth/forbidden")
