@@ -61,13 +61,14 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 		switch {
 		case err != nil || j.Localpart() == "": // a domain would make members of all its users
 			return errMalformed
-		case r.affiliation(j.Bare()) == Outcast && aff < Admin:
-			return errForbidden
 		}
 		to[i] = j
 	}
 	for i, e := range invites {
 		bare := to[i].Bare()
+		if r.affiliation(bare) == Outcast && aff < Admin {
+			continue // an error would tell who is banned, and so who somebody was
+		}
 		if r.cfg.MembersOnly && r.listed(bare) == None {
 			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick)()
 		}
