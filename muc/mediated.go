@@ -50,10 +50,11 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 		return errNotInRoom
 	case ses.occ.role < Participant, !r.cfg.mayInvite() && aff < Admin:
 		return errForbidden
-	case len(invites) > maxItems:
-		return errBadRequest
-	case !ses.messages.allow(r.limits.MessageRate, r.now):
-		return errRate
+	}
+	for range invites { // each is a message to somebody
+		if !ses.messages.allow(r.limits.MessageRate, r.now) {
+			return errRate
+		}
 	}
 	to := make([]jid.JID, len(invites))
 	for i, e := range invites {

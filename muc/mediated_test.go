@@ -73,6 +73,17 @@ func TestInviteRefused(t *testing.T) {
 	require.Empty(t, w.invite(crone2, invite), "who is banned is no matter of those who may not see the list")
 }
 
+// Issue point 6: many invitations in one stanza are many messages, also for the limit.
+func TestInviteRate(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.MessageRate = 1 })
+	w.gather()
+	many := func(n int) string { return strings.Repeat("<invite to='hecate@shakespeare.lit'/>", n) }
+	require.Len(t, w.invite(hag, many(burstSeconds)), burstSeconds)
+	out := w.invite(crone2, many(burstSeconds+1))
+	require.Len(t, out, 1)
+	require.Equal(t, "message error room wait/policy-violation", summary(out, crone2))
+}
+
 // XEP-0045 §7.8.2, §9.5: an invitation into a room for members makes a member, if the
 // inviter may do that.
 func TestInviteMember(t *testing.T) {
