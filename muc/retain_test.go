@@ -151,3 +151,16 @@ func TestExtents(t *testing.T) {
 	require.Equal(t, x, again)
 	require.Equal(t, again.count, w.messages())
 }
+
+// A room that ends while old messages of it are deleted does not fail what others have
+// stored in the same transaction.
+func TestTrimOfDestroyed(t *testing.T) {
+	w := newWorld(t)
+	w.talk(3)
+	w.expire(time.Now())
+	done := make(chan error, 1)
+	c := &trim{name: "coven", keep: keeping{number: 1}}
+	w.st.submit([]change{dropRoom{Name: "coven"}, c}, func(err error) { done <- err })
+	require.NoError(t, <-done)
+	require.True(t, c.done)
+}
