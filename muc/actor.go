@@ -36,8 +36,9 @@ type actor struct {
 // An event is a stanza for a room, or something else to be done with it, because of the
 // stanza if there is one.
 type event struct {
-	s  *component.Stanza
-	do func(r *room)
+	s    *component.Stanza
+	do   func(r *room)
+	done func() // is called when it was handled, or could not be; may be nil
 }
 
 var (
@@ -98,6 +99,9 @@ func (a *actor) run() {
 var outputs = sync.Pool{New: func() any { return new(output) }}
 
 func (a *actor) handle(e *event, out *output) {
+	if e.done != nil {
+		defer e.done()
+	}
 	now := time.Now()
 	a.busy.Store(now.Unix())
 	if a.room == nil {
@@ -227,7 +231,9 @@ func (a *actor) end(rest []event) {
 				a.sv.answer(e.s, err)
 			}
 		case e.s == nil:
-			e.do(a.room) // who waits for it; there is nobody in the room any more
+			if e.done != nil {
+				e.done() // there is nobody in the room any more
+			}
 		default:
 			a.sv.gone(e.s)
 		}

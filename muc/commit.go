@@ -49,7 +49,8 @@ func (st *Store) commitAll() {
 	<-sent
 }
 
-// commit applies all jobs in one transaction. If that fails, none is stored.
+// commit applies all jobs in one transaction. If that fails, each is tried in one of its
+// own, so that what cannot be stored in one room fails nobody else.
 func (st *Store) commit(jobs []*job) {
 	n := 0
 	for _, j := range jobs {
@@ -59,6 +60,12 @@ func (st *Store) commit(jobs []*job) {
 		return
 	}
 	err := st.apply(jobs)
+	if err != nil && len(jobs) > 1 {
+		for i := range jobs {
+			st.commit(jobs[i : i+1])
+		}
+		return
+	}
 	if err != nil && st.failed == nil {
 		slog.Error("rooms cannot be stored; messages in rooms with an archive are refused until this is mended", "error", err)
 	} else if err == nil && st.failed != nil {

@@ -126,6 +126,7 @@ func (r *room) relayAnswer(ses *session, to *occupant, s *component.Stanza) {
 	if from == nil || to == nil {
 		return
 	}
+	r.veil(s)
 	for _, asker := range to.sessions {
 		if asker.serial == uint32(n>>32) {
 			s.ID, s.From, s.To = id, from.addr, asker.to.JID

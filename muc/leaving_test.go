@@ -146,6 +146,17 @@ func TestShutdown(t *testing.T) {
 	require.Len(t, w.out, 3)
 }
 
+// A room that cannot be read does not keep the service from stopping.
+func TestShutdownWithBrokenRoom(t *testing.T) {
+	w := newWorld(t)
+	w.gather("muc#roomconfig_persistentroom", "1")
+	w.restart()
+	_, err := w.st.db.Exec("UPDATE room SET config = 'x'")
+	require.NoError(t, err)
+	require.Equal(t, "cancel/internal-server-error", condition(w.only(w.enter(crone1, "coven", "firstwitch"), crone1)))
+	w.sv.stop()
+}
+
 // XEP-0045 §7.6: the old nickname goes, with the new one, before the new one comes.
 func TestNickChange(t *testing.T) {
 	w := newWorld(t)

@@ -50,24 +50,26 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 		return errNotInRoom
 	case ses.occ.role < Participant, !r.cfg.mayInvite() && aff < Admin:
 		return errForbidden
-	case len(invites) > maxItems:
-		return errBadRequest
-	case !ses.messages.allow(r.limits.MessageRate, r.now):
-		return errRate
+	}
+	for range invites { // each is a message to somebody
+		if !ses.messages.allow(r.limits.MessageRate, r.now) {
+			return errRate
+		}
 	}
 	to := make([]jid.JID, len(invites))
 	for i, e := range invites {
 		j, err := jid.Parse(e.AttrValue("to"))
 		switch {
-		case err != nil || e.AttrValue("to") == "":
+		case err != nil || j.Localpart() == "": // a domain would make members of all its users
 			return errMalformed
-		case r.affiliation(j.Bare()) == Outcast && aff < Admin:
-			return errForbidden
 		}
 		to[i] = j
 	}
 	for i, e := range invites {
 		bare := to[i].Bare()
+		if r.affiliation(bare) == Outcast && aff < Admin {
+			continue // an error would tell who is banned, and so who somebody was
+		}
 		if r.cfg.MembersOnly && r.listed(bare) == None {
 			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick)()
 		}

@@ -61,6 +61,7 @@ func TestInviteRefused(t *testing.T) {
 	refused(hecate, invite, "modify/not-acceptable")
 	refused(hag, "<invite to='@'/>", "modify/jid-malformed")
 	refused(hag, "<invite/>", "modify/jid-malformed")
+	refused(hag, "<invite to='shakespeare.lit'/>", "modify/jid-malformed")
 	refused(hag, invite+"<invite to='@'/>", "modify/jid-malformed")
 	w.configure(crone1, "coven", "muc#roomconfig_allowinvites", "0")
 	refused(hag, invite, "auth/forbidden")
@@ -69,7 +70,18 @@ func TestInviteRefused(t *testing.T) {
 	w.admin(crone1, "coven", "<item nick='thirdwitch' role='visitor'/>")
 	refused(hag, invite, "auth/forbidden")
 	w.admin(crone1, "coven", "<item jid='hecate@shakespeare.lit' affiliation='outcast'/>")
-	refused(crone2, invite, "auth/forbidden")
+	require.Empty(t, w.invite(crone2, invite), "who is banned is no matter of those who may not see the list")
+}
+
+// Issue point 6: many invitations in one stanza are many messages, also for the limit.
+func TestInviteRate(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.MessageRate = 1 })
+	w.gather()
+	many := func(n int) string { return strings.Repeat("<invite to='hecate@shakespeare.lit'/>", n) }
+	require.Len(t, w.invite(hag, many(burstSeconds)), burstSeconds)
+	out := w.invite(crone2, many(burstSeconds+1))
+	require.Len(t, out, 1)
+	require.Equal(t, "message error room wait/policy-violation", summary(out, crone2))
 }
 
 // XEP-0045 §7.8.2, §9.5: an invitation into a room for members makes a member, if the

@@ -91,10 +91,20 @@ func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *com
 
 var errTooLong = fail(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
 
-// isMe tells if an address, as somebody wrote it, is the room's.
+// isMe tells if an address, as somebody wrote it, is the room's: as it is here, or as those
+// on the onion side know it.
 func (r *room) isMe(addr string) bool {
 	j, err := jid.Parse(addr)
-	return err == nil && j.Equal(r.addr)
+	switch {
+	case err != nil:
+		return false
+	case j.Equal(r.addr):
+		return true
+	case r.onionOf == nil:
+		return false
+	}
+	onion, ok := r.onionOf(r.addr)
+	return ok && j.Equal(onion)
 }
 
 // nextID is the id of the next message in the archive: the time in microseconds, and
@@ -159,6 +169,7 @@ func (r *room) handlePrivate(ses *session, s *component.Stanza) error {
 	switch {
 	case s.Type == string(stanza.ErrorMessage):
 		if ses != nil && !r.bounced(ses, s) && to != nil {
+			r.veil(s)
 			r.toOccupant(to, r.fromOccupant(ses.occ, s, nil)) // what could not be delivered was private
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -237,4 +238,19 @@ func TestHistoryManaged(t *testing.T) {
 	require.Equal(t, "01234", history("since='"+time.Now().Add(-time.Minute).In(time.FixedZone("", 3600)).Format(time.RFC3339)+"'"))
 	require.Equal(t, "34", history("seconds='60' since='1970-01-01T00:00:00Z' maxstanzas='2' maxchars='100000'"))
 	require.Equal(t, "01234", history("maxstanzas='many' since='once'")) // what cannot be read is no limit
+}
+
+// XEP-0359 §6, XEP-0203 §4: what only the room says cannot be forged under the address either
+// that it has on the onion side: there it would be taken for the room's.
+func TestForgedByOnionAddress(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.OnionOf = func(j jid.JID) (jid.JID, bool) { return jid.MustParse(j.Localpart() + "@rooms.abc.onion"), true }
+	})
+	w.gather()
+	out := w.message(hag, witches, "groupchat", "<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' id='forged' by='coven@rooms.abc.onion'/>"+
+		"<delay xmlns='urn:xmpp:delay' from='coven@rooms.abc.onion' stamp='2002-10-13T23:58:37Z'/><stanza-id xmlns='urn:xmpp:sid:0' id='another' by='other@rooms.abc.onion'/>")
+	got := w.only(out, crone2).String()
+	require.NotContains(t, got, "forged")
+	require.NotContains(t, got, "2002")
+	require.Contains(t, got, "another", "of another room, which nobody takes for ours")
 }

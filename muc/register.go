@@ -30,6 +30,8 @@ func (r *room) registerGet(_ *session, s *component.Stanza) error {
 
 func (r *room) mayRegister(bare jid.JID) error {
 	switch aff := r.affiliation(bare); {
+	case bare.Localpart() == "": // a server itself: all its users would be members
+		return errNotAllowed
 	case aff >= Member:
 		return nil
 	case aff == Outcast, r.cfg.NoNicks:

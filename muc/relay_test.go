@@ -139,3 +139,26 @@ func TestOccupantID(t *testing.T) {
 	require.NotEqual(t, id, ids(to(out, crone1)[0])[0])
 	require.Len(t, ids(to(out, crone1)[0]), 1)
 }
+
+// XEP-0045 §7.2.4: an error that comes back from an occupant does not tell where from, as
+// its server's name and the new address of who moved would (RFC 6120 §8.3.1, §8.3.3.5).
+func TestRelayedErrorsHideAddresses(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	const told = "<error type='modify' by='wiccarocks@shakespeare.lit/laptop'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:wiccarocks@shakespeare.lit</not-acceptable>" +
+		"<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>wiccarocks@shakespeare.lit says no</text><busy xmlns='urn:x' by='wiccarocks'/></error>"
+	ask := func() *component.Stanza {
+		asked := w.only(w.iq(hag, second, "get", "v1", version), crone2)
+		return w.only(w.iq(crone2, third, "error", asked.ID, told), hag)
+	}
+	private := func() *component.Stanza { return w.only(w.message(crone2, third, "error", told), hag) }
+	for _, get := range []func() *component.Stanza{ask, private} {
+		got := get()
+		require.Equal(t, "modify/not-acceptable", condition(got))
+		require.NotContains(t, got.String(), "wiccarocks")
+		require.NotContains(t, got.String(), "shakespeare.lit'>xmpp")
+		require.Contains(t, got.String(), "urn:x")
+	}
+	w.configure(crone1, "coven", "muc#roomconfig_whois", "anyone")
+	require.Contains(t, ask().String(), "says no", "where addresses are no secret")
+}

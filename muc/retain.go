@@ -265,7 +265,10 @@ func (c *trim) apply(t *transaction) error {
 		return nil
 	}
 	room, err := t.number(c.name)
-	if err != nil {
+	if errors.Is(err, sql.ErrNoRows) {
+		c.done = true // or in this very transaction
+		return nil
+	} else if err != nil {
 		return err
 	}
 	upTo, err := lastOf(t, room, c.keep.since, sliceOf)

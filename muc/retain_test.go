@@ -151,3 +151,33 @@ func TestExtents(t *testing.T) {
 	require.Equal(t, x, again)
 	require.Equal(t, again.count, w.messages())
 }
+
+// A room that ends while old messages of it are deleted does not fail what others have
+// stored in the same transaction.
+func TestTrimOfDestroyed(t *testing.T) {
+	w := newWorld(t)
+	w.talk(3)
+	w.expire(time.Now())
+	done := make(chan error, 1)
+	c := &trim{name: "coven", keep: keeping{number: 1}}
+	w.st.submit([]change{dropRoom{Name: "coven"}, c}, func(err error) { done <- err })
+	require.NoError(t, <-done)
+	require.True(t, c.done)
+}
+
+// What cannot be stored in one room fails nobody else, though all is stored together.
+func TestFailureOfOne(t *testing.T) {
+	w := newWorld(t)
+	w.talk(1)
+	save := func(id int64) change { return saveMessage{Room: "coven", ID: id, XML: []byte("<message></message>")} }
+	at := w.sv.awake("coven").room.lastID
+	jobs := []*job{{changes: []change{save(at + 1)}}, {changes: []change{save(at + 2), save(at + 2)}}, {changes: []change{save(at + 3)}}}
+	done := make(chan struct{})
+	w.st.submit(nil, func(error) { close(done) }) // the committer is idle then
+	<-done
+	w.st.commit(jobs)
+	require.NoError(t, jobs[0].err)
+	require.Error(t, jobs[1].err)
+	require.NoError(t, jobs[2].err)
+	require.Equal(t, 3, w.messages())
+}

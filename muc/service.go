@@ -334,7 +334,7 @@ func (sv *Service) stop() {
 	var wg sync.WaitGroup
 	for _, a := range sv.all() {
 		wg.Add(1)
-		if a.post(event{do: func(r *room) { r.shutDown(); wg.Done() }}) != nil {
+		if a.post(event{do: (*room).shutDown, done: wg.Done}) != nil {
 			wg.Done()
 		}
 	}

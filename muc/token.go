@@ -63,6 +63,8 @@ func (r *room) redeem(bare jid.JID, x *component.Element) bool {
 	switch {
 	case len(word) != tokenLength, aff == Outcast, r.locked, r.now.Before(r.deaf):
 		return false
+	case bare.Localpart() == "": // a server itself: all its users would be members
+		return false
 	case r.cfg.Protected && word == r.cfg.Password, !r.cfg.Protected && (!r.cfg.MembersOnly || aff >= Member):
 		return false // it does not matter
 	}

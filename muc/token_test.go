@@ -131,6 +131,24 @@ func TestInvitationOfWhoMayNot(t *testing.T) {
 	require.Equal(t, "member", item(to(all, "late@shakespeare.lit/x")[0]).AttrValue("affiliation"))
 }
 
+// XEP-0045 §9.2: an affiliation of a domain is that of all its users, so a server that comes
+// itself with a token, or to register, would have them all made members.
+func TestNoMembersByDomain(t *testing.T) {
+	w := newWorld(t)
+	w.open(crone1, "coven", "firstwitch")
+	const server = "example.org"
+	register := "<query xmlns='" + NSRegister + "'><username>server</username></query>"
+	require.Equal(t, "cancel/not-allowed", condition(w.only(w.set(server, "coven", register), server)))
+	w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1")
+	token := w.link(crone1, "coven", "uses", "1")
+	for _, from := range []string{server, server + "/x"} {
+		require.Equal(t, notMember, condition(w.enterWith(from, "coven", "server", token)))
+	}
+	require.Empty(t, w.adminList(crone1, "coven", "affiliation", "member"))
+	require.Empty(t, condition(w.enterWith("one@example.org/x", "coven", "one", token)), "no use is counted")
+	require.Equal(t, notMember, condition(w.enterWith("two@example.org/x", "coven", "two", token)))
+}
+
 // An invitation ends by time. Wrong tokens cannot be tried without end. Both need a clock.
 func TestInvitationByTheClock(t *testing.T) {
 	now := time.Unix(1e9, 0)
