@@ -92,7 +92,7 @@ func TestAlias(t *testing.T) {
 func bridged(t *testing.T, hidden *node) (carol, bridge *node) {
 	dir, err := os.MkdirTemp("", "bridge")
 	require.NoError(t, err)
-	atEnd(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	names := filepath.Join(dir, "hosts")
 	require.NoError(t, os.WriteFile(names, []byte("127.0.0.2 public.example onion.public.example hidden.public.example\n127.0.0.3 third.example\n"), 0o644))
 	resolver := fmt.Sprintf("unbound = { resolvconf = false, hoststxt = %q, forward = { \"255.255.255.255\" } }\n", names)
@@ -101,7 +101,7 @@ func bridged(t *testing.T, hidden *node) (carol, bridge *node) {
 		n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(n.dir, "host"), hosttest.Config{Domains: []string{n.domain},
 			Users: map[string]string{n.account(): n.pass}, Components: components, S2S: true, Extra: resolver})
 		require.NoError(t, err)
-		atEnd(func() { n.host.Stop() })
+		t.Cleanup(func() { n.host.Stop() })
 		return n
 	}
 	carol = start("third", nil)
@@ -132,7 +132,7 @@ level = "debug"
 	bridge.onion = id.Name()
 	carol.log = bridge.log
 	bridge.startAllium(t)
-	atEnd(bridge.stopAllium)
+	t.Cleanup(bridge.stopAllium)
 	carol.login(t)
 	return carol, bridge
 }
@@ -142,7 +142,7 @@ level = "debug"
 func forward(t *testing.T, from, to string) {
 	l, err := net.Listen("tcp", from)
 	require.NoError(t, err)
-	atEnd(func() { l.Close() })
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			in, err := l.Accept()
