@@ -12,6 +12,7 @@ const (
 
 // A Format is one of the two wire formats, [Legacy] or [OMEMO2].
 type Format struct {
+	name      string // for people
 	namespace string
 	list      string // the element of a device list
 	labels    bool   // devices can have labels

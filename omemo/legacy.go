@@ -8,6 +8,7 @@ import "go.mau.fi/libsignal/ecc"
 // The XEP sets no range for ids of signed pre-keys, and clients choose them at random from
 // 0 on.
 var Legacy = &Format{
+	name:           "legacy",
 	namespace:      NSLegacy,
 	list:           "list",
 	signedPreKey:   "signedPreKeyPublic",

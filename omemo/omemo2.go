@@ -5,6 +5,7 @@ import "crypto/ed25519"
 // OMEMO2 is urn:xmpp:omemo:2, as XEP-0384 0.9.1 has it. The identity key is of Ed25519,
 // all others are of Curve25519.
 var OMEMO2 = &Format{
+	name:              "omemo:2",
 	namespace:         NSOMEMO2,
 	list:              "devices",
 	labels:            true,

@@ -109,23 +109,35 @@ func CheckFile(file string) error {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?mode=ro")
+	db, err := readStore(file)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	var version int
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	if version > len(storeMigrations) {
-		return errNewer
-	}
 	var result string
 	if err := db.QueryRow("PRAGMA quick_check").Scan(&result); err != nil || result != "ok" {
 		return errors.Join(errors.New("it is damaged: move it away; keys are fetched again"), err)
 	}
 	return nil
+}
+
+// readStore opens the file of a directory only to read it, also while a directory has it.
+func readStore(file string) (*sql.DB, error) {
+	q := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(5000)"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, err
+	}
+	var version int
+	err = db.QueryRow("PRAGMA user_version").Scan(&version)
+	if err == nil && version > len(storeMigrations) {
+		err = errNewer
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
 }
 
 func (st *store) migrate() error {

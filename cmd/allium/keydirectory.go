@@ -42,5 +42,6 @@ func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute
 		return nil, nil, err
 	}
 	h.gateway = g
+	h.openOMEMO(c, g.Service())
 	return g, h.keys.Handler(g), nil
 }
