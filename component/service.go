@@ -50,6 +50,11 @@ func (sv *Service) Answer(t stanza.IQType, space, local string, h IQHandler) {
 	sv.Announce(space)
 }
 
+// Identify adds what the service also is.
+func (sv *Service) Identify(identities ...Identity) {
+	sv.identities = append(sv.identities, identities...)
+}
+
 // Announce tells of features that need no answer of their own.
 func (sv *Service) Announce(features ...string) {
 	sv.features = append(sv.features, features...)

@@ -31,6 +31,12 @@ type Format struct {
 	identityFault func(k *Key) string
 	// signed tells if the holder of a right identity key has signed the message.
 	signed func(k *Key, message []byte, s *Signature) bool
+
+	// An identity of our own: newIdentity makes a secret, of which publicOf is the identity
+	// key, and with which sign signs.
+	newIdentity func() ([]byte, error)
+	publicOf    func(secret []byte) Key
+	sign        func(secret, message []byte) Signature
 }
 
 // String is the namespace.

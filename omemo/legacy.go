@@ -23,4 +23,9 @@ var Legacy = &Format{
 	signed: func(k *Key, message []byte, s *Signature) bool {
 		return ecc.VerifySignature(ecc.NewDjbECPublicKey(*k), message, *s)
 	},
+	newIdentity: newSecret,
+	publicOf:    publicKey,
+	sign: func(secret, message []byte) Signature {
+		return ecc.CalculateSignature(ecc.NewDjbECPrivateKey([32]byte(secret)), message)
+	},
 }

@@ -21,4 +21,12 @@ var OMEMO2 = &Format{
 	signed: func(k *Key, message []byte, s *Signature) bool {
 		return ed25519.Verify(k[:], message, s[:])
 	},
+	newIdentity: func() ([]byte, error) {
+		_, private, err := ed25519.GenerateKey(nil)
+		return private.Seed(), err
+	},
+	publicOf: func(seed []byte) Key { return Key(ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)) },
+	sign: func(seed, message []byte) Signature {
+		return Signature(ed25519.Sign(ed25519.NewKeyFromSeed(seed), message))
+	},
 }

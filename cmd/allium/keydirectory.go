@@ -42,6 +42,8 @@ func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute
 		return nil, nil, err
 	}
 	h.gateway = g
-	h.openOMEMO(c, g.Service())
+	if err := h.openOMEMO(c, g.Service()); err != nil {
+		return nil, nil, err
+	}
 	return g, h.keys.Handler(g), nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -63,9 +64,17 @@ func (cmd omemoAuditCmd) Run(ctx context.Context, out output) error {
 	return nil
 }
 
+// deviceFile is where the secrets of Allium's own OMEMO device are.
+func (c *config) deviceFile() string { return filepath.Join(c.StateDir, "device.sqlite") }
+
 // openOMEMO adds what is about OMEMO to what the gateway itself answers.
-func (h *house) openOMEMO(c *config, service *component.Service) {
+func (h *house) openOMEMO(c *config, service *component.Service) (err error) {
 	service.Command(h.keys.AuditCommand(func(from jid.JID) bool {
 		return slices.ContainsFunc(c.Admins, func(a string) bool { return jid.MustParse(a).Equal(from.Bare()) })
 	}))
+	if h.device, err = omemo.OpenOwnDevice(c.deviceFile()); err != nil {
+		return err
+	}
+	h.device.Publish(service)
+	return nil
 }
