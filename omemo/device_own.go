@@ -23,13 +23,15 @@ const (
 // are made once, and kept in a file that only Allium's user can read. It is safe for
 // concurrent use.
 type OwnDevice struct {
-	db  *sql.DB
-	now func() time.Time
+	db    *sql.DB
+	now   func() time.Time
+	timer *time.Timer
+
+	work   sync.Mutex // one at a time does something with the file
+	closed bool
 
 	mu      sync.Mutex
-	closed  bool
-	timer   *time.Timer
-	id      uint32
+	id      uint32              // does not change
 	bundles map[*Format]*Bundle // that are published; never changed
 }
 
@@ -50,6 +52,13 @@ CREATE TABLE prekey (
 	signature BLOB,          -- of a signed pre-key
 	made      INTEGER NOT NULL, -- Unix seconds
 	replaced  INTEGER           -- a signed pre-key, by another one; Unix seconds
+);
+CREATE TABLE session ( -- of Legacy, with devices of others
+	jid    TEXT NOT NULL,    -- bare
+	device INTEGER NOT NULL,
+	record BLOB NOT NULL,    -- as libsignal writes it
+	used   INTEGER NOT NULL, -- Unix seconds
+	PRIMARY KEY (jid, device)
 );
 `}
 
@@ -74,8 +83,8 @@ func OpenOwnDevice(file string) (*OwnDevice, error) {
 
 // Close closes the file.
 func (o *OwnDevice) Close() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.work.Lock()
+	defer o.work.Unlock()
 	o.closed = true
 	o.timer.Stop()
 	return o.db.Close()
@@ -83,8 +92,8 @@ func (o *OwnDevice) Close() error {
 
 // round renews keys when it is time. If that fails, what there is stays as it is.
 func (o *OwnDevice) round() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.work.Lock()
+	defer o.work.Unlock()
 	if o.closed {
 		return
 	}
@@ -125,6 +134,8 @@ func (o *OwnDevice) renew() error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.bundles = bundles
 	return nil
 }

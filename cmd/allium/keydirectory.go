@@ -42,7 +42,7 @@ func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute
 		return nil, nil, err
 	}
 	h.gateway = g
-	if err := h.openOMEMO(c, g.Service()); err != nil {
+	if err := h.openOMEMO(c, hosts, g.Service(), router); err != nil {
 		return nil, nil, err
 	}
 	return g, h.keys.Handler(g), nil

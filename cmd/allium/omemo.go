@@ -68,7 +68,7 @@ func (cmd omemoAuditCmd) Run(ctx context.Context, out output) error {
 func (c *config) deviceFile() string { return filepath.Join(c.StateDir, "device.sqlite") }
 
 // openOMEMO adds what is about OMEMO to what the gateway itself answers.
-func (h *house) openOMEMO(c *config, service *component.Service) (err error) {
+func (h *house) openOMEMO(c *config, hosts []string, service *component.Service, out component.Sender) (err error) {
 	service.Command(h.keys.AuditCommand(func(from jid.JID) bool {
 		return slices.ContainsFunc(c.Admins, func(a string) bool { return jid.MustParse(a).Equal(from.Bare()) })
 	}))
@@ -76,5 +76,14 @@ func (h *house) openOMEMO(c *config, service *component.Service) (err error) {
 		return err
 	}
 	h.device.Publish(service)
+	h.device.Report(service, out, func(from jid.JID) bool { return slices.Contains(hosts, from.Domainpart()) }, h.report)
 	return nil
+}
+
+// report tells a user how things are.
+func (h *house) report() string {
+	if h.ready() != nil {
+		return "But something is wrong with Allium at the moment, and its log says what: what you write to other servers may have to wait."
+	}
+	return "Allium is attached to this server and to Tor."
 }

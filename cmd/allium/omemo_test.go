@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,4 +60,34 @@ func TestOmemoAudit(t *testing.T) {
 
 	_, err = audit("@")
 	assert.ErrorContains(t, err, "is not an address")
+}
+
+// A client that asks the gateway for its keys gets those of its own device, in both formats.
+func TestGatewayDevice(t *testing.T) {
+	n := alliumNode(t, "keys-a", "prosody")
+	ctx := deadline(t, time.Minute)
+	gateway := jid.MustParse("onion." + n.domain)
+	read := func(node string) *component.Element {
+		s := &component.Stanza{Kind: component.IQ, Type: "get", ID: rand.Text(), To: gateway}
+		require.NoError(t, n.client.Send(s.Add(items(node))))
+		answer, err := n.client.Expect(ctx, "answer of the gateway", func(a *component.Stanza) bool { return a.ID == s.ID })
+		require.NoError(t, err)
+		assert.Equal(t, gateway, answer.From)
+		return keysIn(t, answer)
+	}
+	for _, format := range []*omemo.Format{omemo.Legacy, omemo.OMEMO2} {
+		devices, bundles := keyNodes(format)
+		l, err := format.ParseDevices(read(devices))
+		require.NoError(t, err)
+		require.Len(t, l.Devices, 1)
+		if format == omemo.Legacy {
+			bundles = fmt.Sprintf("%s%d", omemo.NodeLegacyBundles, l.Devices[0].ID)
+		}
+		b, err := format.ParseBundle(read(bundles))
+		require.NoError(t, err)
+		assert.Len(t, b.PreKeys, 100)
+	}
+	st, err := os.Stat(filepath.Join(n.dir, "state", "device.sqlite"))
+	require.NoError(t, err)
+	assert.EqualValues(t, 0o600, st.Mode().Perm())
 }
