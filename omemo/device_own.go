@@ -26,6 +26,7 @@ type OwnDevice struct {
 	db    *sql.DB
 	now   func() time.Time
 	timer *time.Timer
+	busy  chan struct{} // has one for each message that is being answered
 
 	work   sync.Mutex // one at a time does something with the file
 	closed bool
@@ -65,7 +66,7 @@ CREATE TABLE session ( -- of Legacy, with devices of others
 // OpenOwnDevice opens the file, or makes it with a new device.
 func OpenOwnDevice(file string) (*OwnDevice, error) {
 	db, err := openFile(file, ownMigrations)
-	o := &OwnDevice{db: db, now: time.Now}
+	o := &OwnDevice{db: db, now: time.Now, busy: make(chan struct{}, maxOwnBusy)}
 	if err == nil {
 		if _, err = db.Exec("PRAGMA secure_delete = ON"); err == nil {
 			err = o.renew()
@@ -112,9 +113,10 @@ func (o *OwnDevice) renew() error {
 	}
 	defer tx.Rollback()
 	now := o.now()
-	err = tx.QueryRow("SELECT id FROM device").Scan(&o.id)
+	var id uint32
+	err = tx.QueryRow("SELECT id FROM device").Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = o.create(tx)
+		id, err = createDevice(tx)
 	}
 	if err != nil {
 		return err
@@ -136,26 +138,26 @@ func (o *OwnDevice) renew() error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.bundles = bundles
+	o.id, o.bundles = id, bundles
 	return nil
 }
 
-// create makes a device: its id, and an identity in each format.
-func (o *OwnDevice) create(tx *sql.Tx) error {
-	var id [4]byte
-	rand.Read(id[:])
-	o.id = binary.BigEndian.Uint32(id[:])%maxID + 1
-	if _, err := tx.Exec("INSERT INTO device (id, prekey) VALUES (?, 0)", o.id); err != nil {
-		return err
+// createDevice makes a device: its id, and an identity in each format.
+func createDevice(tx *sql.Tx) (uint32, error) {
+	var octets [4]byte
+	rand.Read(octets[:])
+	id := binary.BigEndian.Uint32(octets[:])%maxID + 1
+	if _, err := tx.Exec("INSERT INTO device (id, prekey) VALUES (?, 0)", id); err != nil {
+		return 0, err
 	}
 	for _, f := range []*Format{Legacy, OMEMO2} {
-		private, err := f.newIdentity()
+		secret, err := f.newIdentity()
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if _, err := tx.Exec("INSERT INTO identity (format, private) VALUES (?, ?)", f.namespace, private); err != nil {
-			return err
+		if _, err := tx.Exec("INSERT INTO identity (format, private) VALUES (?, ?)", f.namespace, secret); err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	return id, nil
 }

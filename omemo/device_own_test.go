@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -115,6 +116,18 @@ func TestOwnDeviceNodes(t *testing.T) {
 	}
 	_, all := o.published(OMEMO2)
 	assert.Equal(t, all.Element().String(), payload(t, o.ask(read(alice, "onion.example.org", NodeOMEMO2Bundles))).String())
+}
+
+// What a service at the gateway's address answers passes a directory, which has let the
+// question pass; the same of an account nobody has asked for.
+func TestOwnDeviceBehindDirectory(t *testing.T) {
+	o, w := newOwn(t), newWorld(t)
+	answer := o.ask(read(alice, "onion.example.org", NodeLegacyDevices))
+	require.NoError(t, w.send(peerSide, answer))
+	assert.Equal(t, answer, w.gets(hostSide))
+	answer.From = jid.MustParse(bob)
+	require.NoError(t, w.send(peerSide, answer))
+	w.nothing()
 }
 
 // signed are the ids of the signed pre-keys that can still be used, in one format.

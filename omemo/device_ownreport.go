@@ -24,6 +24,8 @@ const (
 	nsHints = "urn:xmpp:hints" // XEP-0334
 
 	tagLen = 16 // of AES-GCM
+
+	maxOwnBusy = 8 // messages that are being answered; others are refused
 )
 
 // Report makes a service answer messages that are encrypted to the device, in Legacy, with
@@ -37,20 +39,38 @@ func (o *OwnDevice) Report(sv *component.Service, out component.Sender, may func
 		if e == nil || !may(s.From) {
 			return component.NewError(stanza.Cancel, stanza.ServiceUnavailable, "")
 		}
-		answer, err := o.answer(ctx, s.From, e, report)
-		if err != nil {
-			slog.Debug("a message to Allium's own device cannot be read", "error", err)
-			return component.NewError(stanza.Modify, stanza.NotAcceptable, "This cannot be decrypted here. Have your client fetch the keys of this address once more.")
+		select {
+		case o.busy <- struct{}{}:
+		default:
+			return component.NewError(stanza.Wait, stanza.ResourceConstraint, "")
 		}
-		if answer == nil {
-			return nil
-		}
-		m := &component.Stanza{Kind: component.Message, Type: s.Type, ID: newID(), From: s.To, To: s.From}
-		return out.Send(ctx, m.Add(answer,
-			component.NewElement(nsEME, "encryption").With("namespace", NSLegacy).With("name", "OMEMO"),
-			component.NewElement(nsHints, "store"),
-			component.NewElement(component.NSClient, "body", component.Text("This is encrypted with OMEMO, which your client cannot read."))))
+		go func() { // it waits for the disk
+			defer func() { <-o.busy }()
+			if r := o.reply(ctx, s, e, report); r != nil {
+				if err := out.Send(ctx, r); err != nil {
+					slog.Debug("a report could not be sent", "error", err)
+				}
+			}
+		}()
+		return nil
 	}))
+}
+
+// reply makes the message, or error, that answers s; nil if there is none.
+func (o *OwnDevice) reply(ctx context.Context, s *component.Stanza, e *component.Element, report func() string) *component.Stanza {
+	answer, err := o.answer(ctx, s.From, e, report)
+	switch {
+	case err != nil:
+		slog.Debug("a message to Allium's own device cannot be read", "error", err)
+		return s.Error(component.NewError(stanza.Modify, stanza.NotAcceptable, "This cannot be decrypted here. Have your client fetch the keys of this address once more."))
+	case answer == nil:
+		return nil
+	}
+	m := &component.Stanza{Kind: component.Message, Type: s.Type, ID: newID(), From: s.To, To: s.From}
+	return m.Add(answer,
+		component.NewElement(nsEME, "encryption").With("namespace", NSLegacy).With("name", "OMEMO"),
+		component.NewElement(nsHints, "store"),
+		component.NewElement(component.NSClient, "body", component.Text("This is encrypted with OMEMO, which your client cannot read.")))
 }
 
 // answer reads a message, and makes the encrypted answer; nil for one that says nothing,

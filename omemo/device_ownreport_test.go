@@ -31,6 +31,12 @@ func (o *own) tell(from string, e *component.Element) *component.Stanza {
 	if err := sv.HandleStanza(o.t.Context(), s.Add(e)); err != nil {
 		return s.Error(err)
 	}
+	for range cap(o.busy) { // all have been answered when there is room for as many
+		o.busy <- struct{}{}
+	}
+	for range cap(o.busy) {
+		<-o.busy
+	}
 	return answer
 }
 
@@ -158,6 +164,18 @@ func TestReportBad(t *testing.T) {
 	_, after := o.published(Legacy)
 	assert.Equal(t, before, after)
 	assert.Equal(t, "chat", o.tell(alice, good).Type)
+}
+
+// Of many messages at once some are refused, and none waits for long.
+func TestReportBusy(t *testing.T) {
+	o := newOwn(t)
+	for range cap(o.busy) {
+		o.busy <- struct{}{}
+	}
+	sv := component.NewService(nil)
+	o.Report(sv, nil, func(jid.JID) bool { return true }, nil)
+	s := stanzaOf(t, "<message xmlns='jabber:client' from='"+alice+"' to='onion.example.org'><encrypted xmlns='"+NSLegacy+"'/></message>")
+	assert.ErrorContains(t, sv.HandleStanza(t.Context(), s), "resource-constraint")
 }
 
 // Without a payload a message says nothing, and nothing is the answer.

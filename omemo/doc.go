@@ -98,7 +98,8 @@
 // An [OwnDevice] is one of Allium itself, for the address of a service. It has one id, and
 // keys of both formats; secrets are in a file that only Allium's user can read. The signed
 // pre-key is replaced each week, and the old one forgotten 30 days later; one-time pre-keys
-// are made anew for those that were used. It is published to everybody.
+// are made anew for those that were used. It is published to everybody, and answers who
+// writes to it in Legacy with an encrypted report; in OMEMO2 it is only published.
 //
 // # Concurrency
 //

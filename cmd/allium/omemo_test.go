@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,7 +64,8 @@ func TestOmemoAudit(t *testing.T) {
 	assert.ErrorContains(t, err, "is not an address")
 }
 
-// A client that asks the gateway for its keys gets those of its own device, in both formats.
+// A client that asks the gateway for its keys gets those of its own device, in both formats,
+// and an encrypted answer to an encrypted message.
 func TestGatewayDevice(t *testing.T) {
 	n := alliumNode(t, "keys-a", "prosody")
 	ctx := deadline(t, time.Minute)
@@ -87,6 +90,36 @@ func TestGatewayDevice(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, b.PreKeys, 100)
 	}
+	// What a client of another making encrypts to it, it answers, and that can be read.
+	folder := t.TempDir()
+	l, err := omemo.Legacy.ParseDevices(read(omemo.NodeLegacyDevices))
+	require.NoError(t, err)
+	bundle := read(fmt.Sprintf("%s%d", omemo.NodeLegacyBundles, l.Devices[0].ID))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "legacy-bundle.xml"), []byte(bundle.String()), 0o600))
+	cmd := exec.Command("/usr/bin/python3", "-B", "../../omemo/testdata/peer.py", "talk", folder)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { in.Close(); cmd.Wait() })
+	fmt.Fprintf(in, "%d\n1\n", l.Devices[0].ID)
+	lines := bufio.NewScanner(out)
+	require.True(t, lines.Scan())
+	message, err := os.ReadFile(filepath.Join(folder, "message-0.xml"))
+	require.NoError(t, err)
+	require.NoError(t, n.client.SendXML("<message type='chat' to='"+gateway.String()+"'>"+string(message)+"</message>"))
+	answer, err := n.client.Expect(ctx, "report", func(s *component.Stanza) bool {
+		return s.Kind == component.Message && s.Child(omemo.NSLegacy, "encrypted") != nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, gateway, answer.From, answer)
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "answer-0.xml"), []byte(answer.Child(omemo.NSLegacy, "encrypted").String()), 0o600))
+	fmt.Fprintln(in, "go on")
+	require.True(t, lines.Scan())
+	assert.Contains(t, lines.Text(), "Encryption works")
+	assert.Contains(t, lines.Text(), "Allium is attached to this server and to Tor.")
+
 	st, err := os.Stat(filepath.Join(n.dir, "state", "device.sqlite"))
 	require.NoError(t, err)
 	assert.EqualValues(t, 0o600, st.Mode().Perm())
