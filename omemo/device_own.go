@@ -14,7 +14,7 @@ import (
 // How long keys of an OwnDevice last, and how many there are.
 const (
 	ownPreKeys  = 100                 // one-time, in each format
-	ownRotation = 7 * 24 * time.Hour  // of the signed pre-key (XEP-0384 §5.3.2)
+	ownRotation = 7 * 24 * time.Hour  // of the signed pre-key (XEP-0384 §4.2)
 	ownGrace    = 30 * 24 * time.Hour // how long a signed pre-key is kept after it was replaced
 	ownRound    = time.Hour           // how often it is seen to
 )

@@ -10,7 +10,7 @@ import (
 )
 
 // Publish makes a service answer who reads the device's list and bundle, as an account with
-// PEP does (XEP-0163 §6.1, XEP-0060 §6.5). Everybody may read.
+// PEP does (XEP-0163 §6, XEP-0060 §6.5). Everybody may read.
 func (o *OwnDevice) Publish(sv *component.Service) {
 	sv.Identify(component.Identity{Category: "pubsub", Type: "pep"})
 	sv.Announce(NSPubsub+"#access-open", NSPubsub+"#item-ids", NSPubsub+"#persistent-items", NSPubsub+"#retrieve-items")

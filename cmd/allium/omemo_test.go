@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/omemo"
@@ -90,6 +91,14 @@ func TestGatewayDevice(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, b.PreKeys, 100)
 	}
+	// The audit is there, and not for everybody.
+	run := component.NewElement(component.NSCommands, "command").With("node", "urn:allium:omemo#audit")
+	s := &component.Stanza{Kind: component.IQ, Type: "set", ID: rand.Text(), To: gateway}
+	require.NoError(t, n.client.Send(s.Add(run)))
+	refused, err := n.client.Expect(ctx, "no audit", func(a *component.Stanza) bool { return a.ID == s.ID })
+	require.NoError(t, err)
+	assert.Equal(t, stanza.Forbidden, refused.StanzaError().Condition, refused)
+
 	// What a client of another making encrypts to it, it answers, and that can be read.
 	folder := t.TempDir()
 	l, err := omemo.Legacy.ParseDevices(read(omemo.NodeLegacyDevices))
