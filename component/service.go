@@ -27,6 +27,7 @@ type Service struct {
 	answers    map[question]IQHandler
 	commands   []Command
 	dialogs    Dialogs
+	messages   Handler // nil: there is nobody who reads them
 }
 
 type question struct {
@@ -50,12 +51,20 @@ func (sv *Service) Answer(t stanza.IQType, space, local string, h IQHandler) {
 	sv.Announce(space)
 }
 
+// Identify adds what the service also is.
+func (sv *Service) Identify(identities ...Identity) {
+	sv.identities = append(sv.identities, identities...)
+}
+
 // Announce tells of features that need no answer of their own.
 func (sv *Service) Announce(features ...string) {
 	sv.features = append(sv.features, features...)
 	slices.Sort(sv.features)
 	sv.features = slices.Compact(sv.features)
 }
+
+// Messages makes h take messages, but errors.
+func (sv *Service) Messages(h Handler) { sv.messages = h }
 
 // Command adds ad-hoc commands (XEP-0050).
 func (sv *Service) Command(commands ...Command) {
@@ -72,6 +81,8 @@ func (sv *Service) HandleStanza(ctx context.Context, s *Stanza) error {
 			ID: s.ID, To: s.From.Bare(), From: s.To})
 	case s.Kind == Presence, s.Type == "error":
 		return nil
+	case s.Kind == Message && sv.messages != nil:
+		return sv.messages.HandleStanza(ctx, s)
 	case !s.IsRequest():
 		return NewError(stanza.Cancel, stanza.ServiceUnavailable, "")
 	}

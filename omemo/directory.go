@@ -80,6 +80,7 @@ func (s side) other() side { return peerSide - s }
 // kept, to be there when its owner's server is not. It is safe for concurrent use.
 type Directory struct {
 	o     Options
+	file  string
 	store *store
 	ways  [2]func(context.Context, *component.Stanza) error // to each side
 
@@ -119,7 +120,7 @@ func OpenDirectory(file string, o Options) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Directory{o: o, store: st, settle: 5 * time.Second, expire: 2 * time.Minute, renewed: renewed, silent: silent,
+	d := &Directory{o: o, file: file, store: st, settle: 5 * time.Second, expire: 2 * time.Minute, renewed: renewed, silent: silent,
 		limited: rate.Sometimes{First: 3, Interval: time.Minute},
 		asked:   map[string]*question{}, counts: map[string]int{}, rights: map[string]privilege{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())

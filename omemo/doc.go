@@ -87,6 +87,20 @@
 // forgotten when the device has replaced the key. A bundle that another directory has cut
 // down in this way is passed on, and does not replace the whole one here.
 //
+// # Audits
+//
+// [Audit] tells what is wrong with what is kept, for admins: it reads the file of a
+// Directory that may be running, and verifies all anew. What is no fault, such as a device
+// whose keys nobody has asked for yet, is a note.
+//
+// # The own device
+//
+// An [OwnDevice] is one of Allium itself, for the address of a service. It has one id, and
+// keys of both formats; secrets are in a file that only Allium's user can read. The signed
+// pre-key is replaced each week, and the old one forgotten 30 days later; one-time pre-keys
+// are made anew for those that were used. It is published to everybody, and answers who
+// writes to it in Legacy with an encrypted report; in OMEMO2 it is only published.
+//
 // # Concurrency
 //
 // A Directory is safe for concurrent use and waits for nothing: one goroutine sees to the

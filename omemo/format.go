@@ -12,6 +12,7 @@ const (
 
 // A Format is one of the two wire formats, [Legacy] or [OMEMO2].
 type Format struct {
+	name      string // for people
 	namespace string
 	list      string // the element of a device list
 	labels    bool   // devices can have labels
@@ -30,6 +31,12 @@ type Format struct {
 	identityFault func(k *Key) string
 	// signed tells if the holder of a right identity key has signed the message.
 	signed func(k *Key, message []byte, s *Signature) bool
+
+	// An identity of our own: newIdentity makes a secret, of which publicOf is the identity
+	// key, and with which sign signs.
+	newIdentity func() ([]byte, error)
+	publicOf    func(secret []byte) Key
+	sign        func(secret, message []byte) Signature
 }
 
 // String is the namespace.

@@ -123,8 +123,8 @@ func (st *store) prune(tx *sql.Tx, owner int64, l *DeviceList) error {
 // with one of its one-time pre-keys. That is the asker's, and the rest stays.
 func (st *store) rationed(tx *sql.Tx, owner int64, f *find, old []byte, asker jid.JID) (bool, error) {
 	n := node{format: f.format, bundles: true, device: f.device}
-	kept, ok := n.again(find{id: current, device: f.device}, old)
-	if !ok || len(f.bundle.PreKeys) != 1 || kept.bundle.Signature != f.bundle.Signature || !slices.Contains(kept.bundle.PreKeys, f.bundle.PreKeys[0]) {
+	kept, err := n.again(find{id: current, device: f.device}, old)
+	if err != nil || len(f.bundle.PreKeys) != 1 || kept.bundle.Signature != f.bundle.Signature || !slices.Contains(kept.bundle.PreKeys, f.bundle.PreKeys[0]) {
 		return false, nil
 	}
 	return true, f.handOut(tx, owner, f.bundle.PreKeys[0].Key, asker)

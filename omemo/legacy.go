@@ -8,6 +8,7 @@ import "go.mau.fi/libsignal/ecc"
 // The XEP sets no range for ids of signed pre-keys, and clients choose them at random from
 // 0 on.
 var Legacy = &Format{
+	name:           "legacy",
 	namespace:      NSLegacy,
 	list:           "list",
 	signedPreKey:   "signedPreKeyPublic",
@@ -21,5 +22,10 @@ var Legacy = &Format{
 	identityFault:  curve25519Fault,
 	signed: func(k *Key, message []byte, s *Signature) bool {
 		return ecc.VerifySignature(ecc.NewDjbECPublicKey(*k), message, *s)
+	},
+	newIdentity: newSecret,
+	publicOf:    publicKey,
+	sign: func(secret, message []byte) Signature {
+		return ecc.CalculateSignature(ecc.NewDjbECPrivateKey([32]byte(secret)), message)
 	},
 }

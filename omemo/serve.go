@@ -73,7 +73,7 @@ func (q *question) kept(tx *sql.Tx, owner int64, since time.Time) (found []find,
 		if q.ids != nil && !slices.Contains(q.ids, f.id) || q.max > 0 && len(found) == q.max {
 			continue
 		}
-		if f, ok := q.again(f, xml); ok {
+		if f, err := q.again(f, xml); err == nil {
 			found = append(found, f)
 		}
 	}
@@ -81,13 +81,12 @@ func (q *question) kept(tx *sql.Tx, owner int64, since time.Time) (found []find,
 }
 
 // again reads what was kept, and verifies it once more: a disk can be damaged.
-func (n *node) again(f find, xml []byte) (find, bool) {
+func (n *node) again(f find, xml []byte) (find, error) {
 	e, err := component.NewContentDecoder(bytes.NewReader(xml), component.NSClient, component.Limits{}).Next()
 	if err != nil {
-		return f, false
+		return f, refuse("not XML")
 	}
-	again, err := n.one(component.NewElement(NSPubsub, "item", e.Node()).With("id", f.id), jid.JID{})
-	return again, err == nil
+	return n.one(component.NewElement(NSPubsub, "item", e.Node()).With("id", f.id), jid.JID{})
 }
 
 // ration leaves one of the one-time pre-keys in a bundle: one that nobody got from here

@@ -74,31 +74,41 @@ CREATE TABLE handed ( -- one-time pre-keys that were handed out from here
 
 // openStore opens the file, or makes it.
 func openStore(file string, o *Options) (*store, error) {
-	fail := func(err error) (*store, error) {
+	db, err := openFile(file, storeMigrations)
+	var st *store
+	if err == nil {
+		st = &store{db: db, o: o, ops: make(chan op, maxOps), ended: make(chan struct{})}
+		if err = st.count(db); err != nil {
+			db.Close()
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("omemo: %s: %w: if it is damaged, move it away; keys are fetched again", file, err)
 	}
-	// Who asked for whose keys is nobody's business.
+	go st.run()
+	return st, nil
+}
+
+// openFile opens an SQLite file that nobody else can read, or makes it. The database has one
+// connection.
+func openFile(file string, migrations []string) (*sql.DB, error) {
+	// Who asked for whose keys is nobody's business, nor are our own.
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	f.Close()
 	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)"}, "_txlock": {"immediate"}}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	st := &store{db: db, o: o, ops: make(chan op, maxOps), ended: make(chan struct{})}
-	if err = st.migrate(); err == nil {
-		err = st.count(db)
-	}
-	if err != nil {
+	if err := migrate(db, migrations); err != nil {
 		db.Close()
-		return fail(err)
+		return nil, err
 	}
-	go st.run()
-	return st, nil
+	return db, nil
 }
 
 var errNewer = errors.New("it was written by a newer Allium")
@@ -109,18 +119,11 @@ func CheckFile(file string) error {
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?mode=ro")
+	db, err := readStore(file)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	var version int
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	if version > len(storeMigrations) {
-		return errNewer
-	}
 	var result string
 	if err := db.QueryRow("PRAGMA quick_check").Scan(&result); err != nil || result != "ok" {
 		return errors.Join(errors.New("it is damaged: move it away; keys are fetched again"), err)
@@ -128,16 +131,35 @@ func CheckFile(file string) error {
 	return nil
 }
 
-func (st *store) migrate() error {
+// readStore opens the file of a directory only to read it, also while a directory has it.
+func readStore(file string) (*sql.DB, error) {
+	q := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(5000)"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, err
+	}
 	var version int
-	if err := st.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+	err = db.QueryRow("PRAGMA user_version").Scan(&version)
+	if err == nil && version > len(storeMigrations) {
+		err = errNewer
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+func migrate(db *sql.DB, migrations []string) error {
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
-	if version > len(storeMigrations) {
+	if version > len(migrations) {
 		return errNewer
 	}
-	for ; version < len(storeMigrations); version++ {
-		if _, err := st.db.Exec("BEGIN; " + storeMigrations[version] + fmt.Sprintf("PRAGMA user_version = %d; COMMIT", version+1)); err != nil {
+	for ; version < len(migrations); version++ {
+		if _, err := db.Exec("BEGIN; " + migrations[version] + fmt.Sprintf("PRAGMA user_version = %d; COMMIT", version+1)); err != nil {
 			return err
 		}
 	}

@@ -135,6 +135,9 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	return g, nil
 }
 
+// Service is what answers at the gateway's own address. Add to it before the gateway is used.
+func (g *Gateway) Service() *component.Service { return g.service }
+
 // HandleStanza takes a stanza from the host or from a service here: to the gateway
 // itself, or to somebody at a peer. It does not wait for the peer.
 func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {

@@ -42,5 +42,8 @@ func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute
 		return nil, nil, err
 	}
 	h.gateway = g
+	if err := h.openOMEMO(c, hosts, g.Service(), router); err != nil {
+		return nil, nil, err
+	}
 	return g, h.keys.Handler(g), nil
 }

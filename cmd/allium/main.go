@@ -22,6 +22,7 @@ type commands struct {
 	Check   checkCmd   `cmd:"" help:"Test each part in the order in which it can fail, and say how to mend it."`
 	Run     runCmd     `cmd:"" help:"Run in the foreground, until SIGTERM."`
 	Onion   onionCmd   `cmd:"" help:"About onion services."`
+	Omemo   omemoCmd   `cmd:"" help:"About end-to-end encryption."`
 	Demo    demoCmd    `cmd:"" help:"Show two people on two servers talking through a private Tor network on this machine."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

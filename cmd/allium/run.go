@@ -88,6 +88,7 @@ type house struct {
 	rooms   *muc.Service
 	store   *muc.Store
 	keys    *omemo.Directory
+	device  *omemo.OwnDevice
 	related func(a, b jid.JID) bool // who shares a room with a stranger; nil: nobody
 	web     *web
 }
@@ -254,6 +255,9 @@ func (h *house) close() error {
 	}
 	if h.keys != nil {
 		errs = append(errs, h.keys.Close())
+	}
+	if h.device != nil {
+		errs = append(errs, h.device.Close())
 	}
 	if h.store != nil {
 		errs = append(errs, h.store.Close())

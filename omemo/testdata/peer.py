@@ -6,6 +6,10 @@
                            each of NAME-given-0.xml and so on: with each of them another
                            device begins a session, and the one that made the bundle reads
                            what they wrote
+    peer.py talk FOLDER    after the id of a device and a number n on its standard input, begins
+                           a session with legacy-bundle.xml and writes message-0.xml and so on,
+                           n times; after each it prints its device's id, and after a line of
+                           input it reads the answer from answer-0.xml and so on
 
 All print, as JSON, what the files mean, or why a bundle is refused. The files here
 were made by "peer.py make .", and are read by the tests as well as fresh ones.
@@ -21,7 +25,9 @@ import xml.etree.ElementTree as ET
 
 import oldmemo
 import oldmemo.etree
+import oldmemo.oldmemo
 import omemo
+import omemo.message
 import twomemo
 import twomemo.etree
 import xeddsa
@@ -144,5 +150,31 @@ async def meet(folder):
     return out
 
 
-command = {"make": make, "check": check, "meet": meet}[sys.argv[1]]
+async def talk(folder):
+    """Legacy only: the other one writes the answers with libsignal."""
+    device, etree = FORMATS["legacy"][0](Memory()), FORMATS["legacy"][1]
+    given = ET.parse(os.path.join(folder, "legacy-bundle.xml")).getroot()
+    own, other, out, session = 1 + secrets.randbelow(2**31 - 1), int(sys.stdin.readline()), [], None
+    for i in range(int(sys.stdin.readline())):
+        content, key = await device.encrypt_plaintext(f"hello {i}".encode())
+        if session is None:
+            session, material = await device.build_session_active(JID, other, etree.parse_bundle(given, JID, other), key)
+            exchange = session.key_exchange
+        else:
+            material, exchange = await device.encrypt_key_material(session, key), None
+        message = omemo.message.Message(device.namespace, JID, own, content, frozenset([(material, exchange)]))
+        write(folder, f"message-{i}", etree.serialize_message(message), device.namespace)
+        print(own, flush=True)
+        sys.stdin.readline()
+        answer = ET.parse(os.path.join(folder, f"answer-{i}.xml")).getroot()
+        etree.MESSAGE_SCHEMA.validate(answer)
+        octets = {e.tag.split("}")[1]: base64.b64decode(e.text or "") for e in answer.iter()}
+        material = oldmemo.oldmemo.EncryptedKeyMaterialImpl.parse(octets["key"], JID, other)
+        key = await device.decrypt_key_material(session, material)
+        content = oldmemo.oldmemo.ContentImpl(octets["payload"], octets["iv"])
+        out.append((await device.decrypt_plaintext(content, key)).decode())
+    return out
+
+
+command = {"make": make, "check": check, "meet": meet, "talk": talk}[sys.argv[1]]
 print(json.dumps(asyncio.run(command(sys.argv[2]))))
