@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
@@ -104,6 +105,30 @@ func TestRates(t *testing.T) {
 		return w.send("<presence from='" + hag + "' to='coven@" + domain + "/thirdwitch'><show>away</show></presence>")
 	}), burstSeconds)
 	require.Len(t, w.send("<presence type='unavailable' from='"+hag+"' to='coven@"+domain+"/thirdwitch'/>"), 3, "one may leave")
+}
+
+// Issue point 6: who leaves and enters again and again has one bucket for that, with all
+// clients; and nothing is kept of who came long ago.
+func TestRateOfEntering(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.PresenceRate = 1 })
+	w.coven()
+	clients := 0
+	n := w.until(hag, "wait/policy-violation", func(int) []*component.Stanza {
+		w.presence(hag, "coven@"+domain+"/thirdwitch", "unavailable", "")
+		return to(w.enter(hag, "coven", "thirdwitch"), hag)[:1]
+	})
+	require.GreaterOrEqual(t, n, burstSeconds-1)
+	w.until(bare(hag)+"/new", "wait/policy-violation", func(int) []*component.Stanza {
+		clients++
+		return to(w.enter(bare(hag)+"/new", "coven", "thirdwitch"), bare(hag)+"/new")[:1]
+	})
+	require.LessOrEqual(t, clients, burstSeconds, "another client is no way around")
+	require.Empty(t, condition(to(w.enter(macbeth, "coven", "king"), macbeth)[0]), "nobody else is concerned")
+	r := w.sv.awake("coven").room
+	require.Len(t, r.comings, 1)
+	r.now = r.now.Add(2 * burstSeconds * time.Second)
+	r.cool()
+	require.Nil(t, r.comings)
 }
 
 // Issue point 6: sizes of what is sent.

@@ -64,8 +64,9 @@ func (r *room) wantsHistory(s *component.Stanza) bool {
 	return true
 }
 
-// cool takes a history out of memory that nobody needed for a while.
+// cool takes out of memory what nobody needed for a while: the history, and who left.
 func (r *room) cool() {
+	r.forgetComings()
 	if r.warm && r.archives() && r.now.Sub(r.entered) > coolAfter {
 		r.warm, r.history = false, nil
 	}

@@ -45,6 +45,8 @@ type room struct {
 	hats        map[string]hat      // by URI
 	wearers     map[string][]string // sorted URIs by bare JID
 	invitations []*invitation
+	comings     map[string]rateLimit // of who left of late, by bare JID
+	swept       time.Time            // when comings were last looked through
 	wrongTokens rateLimit
 	deaf        time.Time // until when no token is looked at
 
