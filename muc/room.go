@@ -62,6 +62,7 @@ type room struct {
 	asks rateLimit // for voice
 
 	reading atomic.Int32 // queries of the archive that are under way
+	rows    atomic.Int32 // single rows that are looked up
 
 	out output
 }
