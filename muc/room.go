@@ -47,8 +47,6 @@ type room struct {
 	invitations []*invitation
 	comings     map[string]rateLimit // of who left of late, by bare JID
 	swept       time.Time            // when comings were last looked through
-	wrongTokens rateLimit
-	deaf        time.Time // until when no token is looked at
 
 	subject subject
 	history []past
