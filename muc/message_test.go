@@ -270,3 +270,15 @@ func TestForgedModerationAndResults(t *testing.T) {
 		require.Contains(t, got, "mine")
 	}
 }
+
+// XEP-0045 §7.2.13: who a message was from (XEP-0033) is for the room to say.
+func TestForgedOriginalSender(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	of := func(typ string) string {
+		return "<addresses xmlns='" + NSAddress + "'><address type='" + typ + "' jid='crone1@shakespeare.lit/desktop'/></addresses>"
+	}
+	got := w.only(w.message(hag, witches, "groupchat", "<body>x</body>"+of("ofrom")+of("cc")), crone2).String()
+	require.NotContains(t, got, "ofrom")
+	require.Contains(t, got, "type='cc'")
+}
