@@ -164,3 +164,23 @@ func TestRateOfRegistrations(t *testing.T) {
 		return to(w.register(macbeth, "coven", "king"), macbeth)
 	}), burstSeconds)
 }
+
+// Issue point 6: the history is bounded by its size too, in memory and for who enters, whether
+// there is an archive or not.
+func TestSizeOfHistory(t *testing.T) {
+	for _, archive := range []string{"0", "1"} {
+		w := newWorld(t, func(o *Options) { o.Limits.MessageRate = -1 })
+		w.coven("muc#roomconfig_enablelogging", archive, "muc#maxhistoryfetch", "100")
+		for i := range 30 {
+			w.say(hag, "coven", fmt.Sprint(i), strings.Repeat("x", 60_000))
+		}
+		got := to(w.enter(macbeth, "coven", "king"), macbeth)
+		size := 0
+		for _, p := range w.sv.awake("coven").room.history {
+			size += p.draft.Size()
+		}
+		require.LessOrEqual(t, size, maxHistory)
+		require.Greater(t, size, maxHistory-2*60_000)
+		require.Equal(t, "29", got[len(got)-2].ID, "the last are there")
+	}
+}
