@@ -49,6 +49,7 @@ func TestNumberOfRooms(t *testing.T) {
 	require.Empty(t, made(macbeth, 4))
 	require.Empty(t, made(macbeth, 5))
 	require.Equal(t, "wait/resource-constraint", made(hag, 6), "in all")
+	require.Equal(t, map[string]int{bare(crone1): 2, bare(macbeth): 2}, w.sv.made, "counted without looking through all rooms")
 	w = newWorld(t, func(o *Options) {
 		o.Limits.RoomsPerUser = 1
 		o.Admins = []jid.JID{jid.MustParse(bare(macbeth))}
