@@ -150,6 +150,10 @@ func (r *room) voice(ses *session, f *component.Form) error {
 		if o == nil {
 			return errNotFound
 		}
+		// Somebody else may have the nickname by now.
+		if j, err := jid.Parse(f.Value("muc#jid")); err == nil && !j.Bare().Equal(o.bare) {
+			return errNotFound
+		}
 		if is, _ := component.Bool(first(allow)); is && o.role == Visitor {
 			r.setRole(o, Participant, ses.occ.nick, "")()
 		}
