@@ -132,6 +132,22 @@ func TestRateOfEntering(t *testing.T) {
 	require.Nil(t, r.comings)
 }
 
+// Issue point 6: strangers cannot register, nor participants invite, without end.
+func TestNumberOfMembers(t *testing.T) {
+	w := newWorld(t)
+	w.coven()
+	r := w.sv.awake("coven").room
+	for i := range maxAffiliates {
+		r.affiliates[fmt.Sprint(i, "@example.org")] = affiliate{level: Member}
+	}
+	require.Equal(t, "wait/resource-constraint", condition(w.only(w.register(macbeth, "coven", "king"), macbeth)))
+	w.grant(bare(hag), "member")
+	w.did(w.register(hag, "coven", "thirdwitch"), hag) // who is one already may
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1", "muc#roomconfig_allowinvites", "1"), crone1)
+	w.refused(w.invite(hag, "<invite to='hecate@shakespeare.lit'/>"), hag, "wait/resource-constraint")
+	require.NotEmpty(t, to(w.invite(crone1, "<invite to='hecate@shakespeare.lit'/>"), "hecate@shakespeare.lit"), "admins may")
+}
+
 // Issue point 6: sizes of what is sent.
 func TestSizes(t *testing.T) {
 	w := newWorld(t, func(o *Options) {

@@ -56,6 +56,9 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 			return errRate
 		}
 	}
+	if r.cfg.MembersOnly && aff < Admin && len(r.affiliates)+len(invites) > maxAffiliates {
+		return errTooManyMembers
+	}
 	to := make([]jid.JID, len(invites))
 	for i, e := range invites {
 		j, err := jid.Parse(e.AttrValue("to"))
