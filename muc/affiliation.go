@@ -16,11 +16,12 @@ func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func(
 		return r.remove(o, notice{codes: []int{307}, actor: actor, reason: reason})
 	}
 	o.role, o.draft = role, nil
-	if r.cfg.Moderated && len(r.given) < maxInvited {
+	bare := o.bare.String()
+	if _, known := r.given[bare]; r.cfg.Moderated && (known || len(r.given) < maxInvited) {
 		if r.given == nil {
 			r.given = map[string]Role{}
 		}
-		r.given[o.bare.String()] = role
+		r.given[bare] = role
 	}
 	return func() {
 		if r.nicks[o.nick] != o {

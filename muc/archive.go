@@ -148,6 +148,7 @@ func (st *Store) history(r *room) error {
 		r.history = append(r.history, p)
 	}
 	slices.Reverse(r.history)
+	r.history = shortened(r.history)
 	return rows.Err()
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
@@ -48,6 +49,7 @@ func TestNumberOfRooms(t *testing.T) {
 	require.Empty(t, made(macbeth, 4))
 	require.Empty(t, made(macbeth, 5))
 	require.Equal(t, "wait/resource-constraint", made(hag, 6), "in all")
+	require.Equal(t, map[string]int{bare(crone1): 2, bare(macbeth): 2}, w.sv.made, "counted without looking through all rooms")
 	w = newWorld(t, func(o *Options) {
 		o.Limits.RoomsPerUser = 1
 		o.Admins = []jid.JID{jid.MustParse(bare(macbeth))}
@@ -106,6 +108,46 @@ func TestRates(t *testing.T) {
 	require.Len(t, w.send("<presence type='unavailable' from='"+hag+"' to='coven@"+domain+"/thirdwitch'/>"), 3, "one may leave")
 }
 
+// Issue point 6: who leaves and enters again and again has one bucket for that, with all
+// clients; and nothing is kept of who came long ago.
+func TestRateOfEntering(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.PresenceRate = 1 })
+	w.coven()
+	clients := 0
+	n := w.until(hag, "wait/policy-violation", func(int) []*component.Stanza {
+		w.presence(hag, "coven@"+domain+"/thirdwitch", "unavailable", "")
+		return to(w.enter(hag, "coven", "thirdwitch"), hag)[:1]
+	})
+	require.GreaterOrEqual(t, n, burstSeconds-1)
+	w.until(bare(hag)+"/new", "wait/policy-violation", func(int) []*component.Stanza {
+		clients++
+		return to(w.enter(bare(hag)+"/new", "coven", "thirdwitch"), bare(hag)+"/new")[:1]
+	})
+	require.LessOrEqual(t, clients, burstSeconds, "another client is no way around")
+	require.Empty(t, condition(to(w.enter(macbeth, "coven", "king"), macbeth)[0]), "nobody else is concerned")
+	r := w.sv.awake("coven").room
+	require.Len(t, r.comings, 1)
+	r.now = r.now.Add(2 * burstSeconds * time.Second)
+	r.cool()
+	require.Nil(t, r.comings)
+}
+
+// Issue point 6: strangers cannot register, nor participants invite, without end.
+func TestNumberOfMembers(t *testing.T) {
+	w := newWorld(t)
+	w.coven()
+	r := w.sv.awake("coven").room
+	for i := range maxAffiliates {
+		r.affiliates[fmt.Sprint(i, "@example.org")] = affiliate{level: Member}
+	}
+	require.Equal(t, "wait/resource-constraint", condition(w.only(w.register(macbeth, "coven", "king"), macbeth)))
+	w.grant(bare(hag), "member")
+	w.did(w.register(hag, "coven", "thirdwitch"), hag) // who is one already may
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1", "muc#roomconfig_allowinvites", "1"), crone1)
+	w.refused(w.invite(hag, "<invite to='hecate@shakespeare.lit'/>"), hag, "wait/resource-constraint")
+	require.NotEmpty(t, to(w.invite(crone1, "<invite to='hecate@shakespeare.lit'/>"), "hecate@shakespeare.lit"), "admins may")
+}
+
 // Issue point 6: sizes of what is sent.
 func TestSizes(t *testing.T) {
 	w := newWorld(t, func(o *Options) {
@@ -138,4 +180,24 @@ func TestRateOfRegistrations(t *testing.T) {
 	require.GreaterOrEqual(t, w.until(macbeth, "wait/policy-violation", func(int) []*component.Stanza {
 		return to(w.register(macbeth, "coven", "king"), macbeth)
 	}), burstSeconds)
+}
+
+// Issue point 6: the history is bounded by its size too, in memory and for who enters, whether
+// there is an archive or not.
+func TestSizeOfHistory(t *testing.T) {
+	for _, archive := range []string{"0", "1"} {
+		w := newWorld(t, func(o *Options) { o.Limits.MessageRate = -1 })
+		w.coven("muc#roomconfig_enablelogging", archive, "muc#maxhistoryfetch", "100")
+		for i := range 30 {
+			w.say(hag, "coven", fmt.Sprint(i), strings.Repeat("x", 60_000))
+		}
+		got := to(w.enter(macbeth, "coven", "king"), macbeth)
+		size := 0
+		for _, p := range w.sv.awake("coven").room.history {
+			size += p.draft.Size()
+		}
+		require.LessOrEqual(t, size, maxHistory)
+		require.Greater(t, size, maxHistory-2*60_000)
+		require.Equal(t, "29", got[len(got)-2].ID, "the last are there")
+	}
 }

@@ -2,6 +2,8 @@ package muc
 
 import (
 	"bytes"
+	"maps"
+	"time"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -166,6 +168,10 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	if err := r.nickFree(nick, bare); err != nil {
 		return err
 	}
+	presences, ok := r.mayCome(bare.String())
+	if !ok {
+		return errRate
+	}
 	o := r.nicks[nick]
 	if o == nil {
 		if r.full(aff) {
@@ -186,7 +192,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 		return errSessions
 	}
 	r.serial++
-	ses := &session{to: component.NewRecipient(s.From), occ: o, serial: r.serial, payload: payload, lang: s.Lang, seen: r.now.Unix()}
+	ses := &session{to: component.NewRecipient(s.From), occ: o, serial: r.serial, payload: payload, lang: s.Lang, seen: r.now.Unix(), presences: presences}
 	o.sessions = append(o.sessions, ses)
 	o.shown, o.draft = ses, nil
 	if r.sessions == nil {
@@ -197,6 +203,44 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	r.entered = r.now
 	r.arrive(ses, s, x)
 	return nil
+}
+
+// mayCome tells if a user does not enter too often, and gives what the session may do. What
+// it has left is kept when it leaves: a new one does not begin anew.
+func (r *room) mayCome(bare string) (left rateLimit, ok bool) {
+	r.forgetComings()
+	left, known := r.comings[bare]
+	if !known {
+		return left, true
+	}
+	ok = left.allow(r.limits.PresenceRate, r.now)
+	r.comings[bare] = left
+	return left, ok
+}
+
+// departed keeps what a session had left.
+func (r *room) departed(ses *session) {
+	bare := ses.occ.bare.String()
+	if _, known := r.comings[bare]; known {
+		return
+	}
+	if r.comings == nil {
+		r.comings = map[string]rateLimit{}
+	}
+	r.comings[bare] = ses.presences
+}
+
+// forgetComings forgets from time to time those who may enter as often as others again.
+func (r *room) forgetComings() {
+	before := r.now.Add(-burstSeconds * time.Second)
+	if r.swept.After(before) {
+		return
+	}
+	r.swept = r.now
+	maps.DeleteFunc(r.comings, func(_ string, l rateLimit) bool { return l.last < before.UnixNano() })
+	if len(r.comings) == 0 {
+		r.comings = nil
+	}
 }
 
 // maxSessions are those of one user with one nickname.

@@ -47,7 +47,24 @@ func (r *room) addPast(p past) {
 		clear(r.history[n:])
 		r.history = r.history[:n]
 	}
-	r.history = append(r.history, p)
+	r.history = shortened(append(r.history, p))
+}
+
+// maxHistory bounds the history in memory, in octets: it is also what everybody gets who
+// enters.
+const maxHistory = 1 << 20
+
+// shortened is a history without the oldest messages, if it is too large.
+func shortened(history []past) []past {
+	size, first := 0, len(history)
+	for ; first > 0; first-- {
+		if size += history[first-1].draft.Size(); size > maxHistory {
+			break
+		}
+	}
+	n := copy(history, history[first:])
+	clear(history[n:])
+	return history[:n]
 }
 
 // wantsHistory tells if the history has to be in memory before s is handled, and is not.
@@ -64,8 +81,9 @@ func (r *room) wantsHistory(s *component.Stanza) bool {
 	return true
 }
 
-// cool takes a history out of memory that nobody needed for a while.
+// cool takes out of memory what nobody needed for a while: the history, and who left.
 func (r *room) cool() {
+	r.forgetComings()
 	if r.warm && r.archives() && r.now.Sub(r.entered) > coolAfter {
 		r.warm, r.history = false, nil
 	}

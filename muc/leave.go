@@ -44,6 +44,7 @@ func (r *room) depart(ses *session, n notice) {
 func (r *room) drop(ses *session, n notice) {
 	o := ses.occ
 	delete(r.sessions, ses.to.String())
+	r.departed(ses)
 	if len(o.sessions) == 1 {
 		r.toThoseWhoSee(o, r.draftOf(o, n, false))
 		o.sessions = nil

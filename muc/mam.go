@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -11,8 +12,11 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
-// maxReading is how many queries of one room's archive may be under way.
-const maxReading = 16
+// How much may be looked up for one room at a time.
+const (
+	maxReading = 16   // queries of the archive
+	maxRows    = 1000 // single messages and vCards
+)
 
 var (
 	errNotImplemented = fail(stanza.Cancel, stanza.FeatureNotImplemented, "")
@@ -38,12 +42,21 @@ func (r *room) mayRead(ses *session, from jid.JID) error {
 
 // lookUp has the store read something for who asked by s, and its answer sent.
 func (r *room) lookUp(s *component.Stanza, read func(st *Store) (then func(r *room), err error)) error {
-	if r.reading.Add(1) > maxReading {
-		r.reading.Add(-1)
+	return r.lookUpAs(&r.reading, maxReading, s, read)
+}
+
+// lookUpRow is lookUp for what is one row.
+func (r *room) lookUpRow(s *component.Stanza, read func(st *Store) (then func(r *room), err error)) error {
+	return r.lookUpAs(&r.rows, maxRows, s, read)
+}
+
+func (r *room) lookUpAs(underWay *atomic.Int32, most int32, s *component.Stanza, read func(st *Store) (then func(r *room), err error)) error {
+	if underWay.Add(1) > most {
+		underWay.Add(-1)
 		return errBusy
 	}
 	r.out.reads = append(r.out.reads, func(st *Store) (func(*room), error) {
-		defer r.reading.Add(-1)
+		defer underWay.Add(-1)
 		then, err := read(st)
 		switch {
 		case errors.Is(err, errUnknownID):

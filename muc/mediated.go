@@ -56,6 +56,9 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 			return errRate
 		}
 	}
+	if r.cfg.MembersOnly && aff < Admin && len(r.affiliates)+len(invites) > maxAffiliates {
+		return errTooManyMembers
+	}
 	to := make([]jid.JID, len(invites))
 	for i, e := range invites {
 		j, err := jid.Parse(e.AttrValue("to"))
@@ -148,6 +151,10 @@ func (r *room) voice(ses *session, f *component.Form) error {
 	if allow, answered := f.Values("muc#request_allow"); answered && ses.occ.role == Moderator {
 		o := r.nicks[f.Value("muc#roomnick")]
 		if o == nil {
+			return errNotFound
+		}
+		// Somebody else may have the nickname by now.
+		if j, err := jid.Parse(f.Value("muc#jid")); err == nil && !j.Bare().Equal(o.bare) {
 			return errNotFound
 		}
 		if is, _ := component.Bool(first(allow)); is && o.role == Visitor {

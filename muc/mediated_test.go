@@ -183,6 +183,8 @@ func TestVoiceRequestRefused(t *testing.T) {
 	refused(hecate, ask, "modify/not-acceptable")
 	refused(hag, requestForm("muc#role", "moderator"), "modify/bad-request")
 	refused(crone1, requestForm("muc#role", "participant", "muc#roomnick", "nobody", "muc#request_allow", "1"), "cancel/item-not-found")
+	// Who took the nickname since then has not asked.
+	refused(crone1, requestForm("muc#role", "participant", "muc#jid", crone2, "muc#roomnick", "thirdwitch", "muc#request_allow", "1"), "cancel/item-not-found")
 	// A visitor cannot answer for itself: it only asks again.
 	own := requestForm("muc#role", "participant", "muc#roomnick", "thirdwitch", "muc#request_allow", "1")
 	require.NotContains(t, summary(w.message(hag, witches, "", own), hag), "presence")

@@ -76,8 +76,14 @@ func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *com
 		switch {
 		case e == nil:
 			return true // white space
-		case e.Name.Space == NSUser, e.Name.Space == NSOccupantID, e.Is(NSHats, "hats"), e.Is(NSModerate, "moderated"):
+		case e.Name.Space == NSUser, e.Name.Space == NSOccupantID, e.Name.Space == NSMAM, e.Is(NSHats, "hats"), e.Is(NSModerate, "moderated"):
 			return true
+		case e.Is(NSAddress, "addresses"):
+			return slices.ContainsFunc(e.Nodes, func(n component.Node) bool {
+				return n.Element != nil && n.Element.AttrValue("type") == "ofrom"
+			})
+		case e.Is(NSRetract, "retract"), e.Is(NSFastening, "apply-to"):
+			return e.Child(NSModerate, "moderated") != nil || e.Child(NSModerate0, "moderated") != nil
 		case e.Is(NSSID, "stanza-id"):
 			return r.isMe(e.AttrValue("by"))
 		case e.Is(NSDelay, "delay"):

@@ -254,3 +254,31 @@ func TestForgedByOnionAddress(t *testing.T) {
 	require.NotContains(t, got, "2002")
 	require.Contains(t, got, "another", "of another room, which nobody takes for ours")
 }
+
+// XEP-0425 §3.1, XEP-0313 §4.2: what moderators and the archive say comes from the room. In
+// an occupant's message it is a forgery, which clients that look at bare JIDs believe.
+func TestForgedModerationAndResults(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	own := "<retract xmlns='" + NSRetract + "' id='mine'/>"
+	forged := "<retract xmlns='" + NSRetract + "' id='forged'><moderated xmlns='" + NSModerate + "' by='" + witches + "/firstwitch'/></retract>" +
+		"<apply-to xmlns='" + NSFastening + "' id='forged'><moderated xmlns='" + NSModerate0 + "' by='" + witches + "/firstwitch'/></apply-to>" +
+		"<result xmlns='" + NSMAM + "' id='forged'><forwarded xmlns='" + NSForward + "'/></result>"
+	for at, typ := range map[string]string{witches: "groupchat", second: "chat"} {
+		got := w.only(w.message(hag, at, typ, "<body>x</body>"+own+forged), crone2).String()
+		require.NotContains(t, got, "forged")
+		require.Contains(t, got, "mine")
+	}
+}
+
+// XEP-0045 §7.2.13: who a message was from (XEP-0033) is for the room to say.
+func TestForgedOriginalSender(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	of := func(typ string) string {
+		return "<addresses xmlns='" + NSAddress + "'><address type='" + typ + "' jid='crone1@shakespeare.lit/desktop'/></addresses>"
+	}
+	got := w.only(w.message(hag, witches, "groupchat", "<body>x</body>"+of("ofrom")+of("cc")), crone2).String()
+	require.NotContains(t, got, "ofrom")
+	require.Contains(t, got, "type='cc'")
+}

@@ -87,7 +87,7 @@ func (r *room) findMessage(s *component.Stanza, id int64, then func(r *room, m *
 		s = &component.Stanza{}
 	}
 	name := r.addr.Localpart()
-	return r.lookUp(s, func(st *Store) (func(*room), error) {
+	return r.lookUpRow(s, func(st *Store) (func(*room), error) {
 		m, err := st.message(name, id)
 		return func(r *room) { then(r, m) }, err
 	})

@@ -25,6 +25,7 @@ const (
 	NSOccupantID  = "urn:xmpp:occupant-id:0"
 	NSVCard       = "vcard-temp"
 	NSAvatar      = "vcard-temp:x:update"
+	NSAddress     = "http://jabber.org/protocol/address"
 	NSHats        = "urn:xmpp:hats:0"
 	NSModerate    = "urn:xmpp:message-moderate:1"
 	NSModerate0   = "urn:xmpp:message-moderate:0"

@@ -28,6 +28,11 @@ func (r *room) registerGet(_ *session, s *component.Stanza) error {
 	return nil
 }
 
+// maxAffiliates bounds those with an affiliation in a room, but for what admins do.
+const maxAffiliates = 10_000
+
+var errTooManyMembers = fail(stanza.Wait, stanza.ResourceConstraint, "The room has as many members as it can have.")
+
 func (r *room) mayRegister(bare jid.JID) error {
 	switch aff := r.affiliation(bare); {
 	case bare.Localpart() == "": // a server itself: all its users would be members
@@ -36,6 +41,8 @@ func (r *room) mayRegister(bare jid.JID) error {
 		return nil
 	case aff == Outcast, r.cfg.NoNicks:
 		return errNotAllowed
+	case len(r.affiliates) >= maxAffiliates:
+		return errTooManyMembers
 	case r.cfg.MembersOnly && !r.cfg.Approve:
 		return errUnregistered
 	}

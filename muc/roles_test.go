@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -188,4 +189,19 @@ func TestBadRequestsForRights(t *testing.T) {
 		})
 	}
 	require.Len(t, w.say(crone2, "coven", "m", "Still here."), 3)
+}
+
+// XEP-0045 §5.1: who lost voice does not have it again by entering anew, however many others
+// a moderator has given or taken it.
+func TestRoleOfVisitIsTaken(t *testing.T) {
+	w := newWorld(t)
+	w.coven("muc#roomconfig_moderatedroom", "1")
+	w.did(w.admin(crone1, "coven", roleItem("thirdwitch", "participant", "")), crone1)
+	r := w.sv.awake("coven").room
+	for i := range maxInvited {
+		r.given[fmt.Sprint(i, "@example.org")] = Visitor
+	}
+	w.did(w.admin(crone1, "coven", roleItem("thirdwitch", "visitor", "")), crone1)
+	w.presence(hag, witches+"/thirdwitch", "unavailable", "")
+	require.Equal(t, "none/visitor", seen(w.enter(hag, "coven", "thirdwitch"), crone1, "thirdwitch"))
 }

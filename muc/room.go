@@ -45,8 +45,8 @@ type room struct {
 	hats        map[string]hat      // by URI
 	wearers     map[string][]string // sorted URIs by bare JID
 	invitations []*invitation
-	wrongTokens rateLimit
-	deaf        time.Time // until when no token is looked at
+	comings     map[string]rateLimit // of who left of late, by bare JID
+	swept       time.Time            // when comings were last looked through
 
 	subject subject
 	history []past
@@ -60,6 +60,7 @@ type room struct {
 	asks rateLimit // for voice
 
 	reading atomic.Int32 // queries of the archive that are under way
+	rows    atomic.Int32 // single rows that are looked up
 
 	out output
 }

@@ -50,6 +50,7 @@ type Service struct {
 	mu     sync.Mutex
 	actors map[string]*actor
 	index  map[string]saveRoom // all rooms, for lists and counts
+	made   map[string]int      // how many of them there are by creator
 	closed bool
 }
 
@@ -76,7 +77,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, slots: make(chan struct{}, 4),
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, made: map[string]int{}, slots: make(chan struct{}, 4),
 		crew: newCrew()}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
@@ -86,7 +87,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 		admin:   func(bare jid.JID) bool { return len(admins) > 0 && admins[bare.String()] },
 		creator: func(bare jid.JID) bool { return o.MayCreate == nil || o.MayCreate(bare) || admins[bare.String()] }}
 	for _, r := range rooms {
-		sv.index[r.Name] = r
+		sv.list(r)
 	}
 	if err := st.loadMOTD(sv.motd); err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
@@ -152,13 +153,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 		return nil, fail(stanza.Modify, stanza.PolicyViolation, "The name of the room is too long.")
 	}
 	if limit := sv.limits.RoomsPerUser; limit > 0 && !sv.admin(bare) {
-		n, creator := 0, bare.String()
-		for _, r := range sv.index {
-			if r.Creator == creator {
-				n++
-			}
-		}
-		if n >= limit {
+		if sv.made[bare.String()] >= limit {
 			return nil, fail(stanza.Wait, stanza.ResourceConstraint, "You have made as many rooms as you may.")
 		}
 	}
@@ -170,7 +165,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	a := &actor{sv: sv, addr: r.addr, room: r}
 	name := s.To.Localpart()
 	sv.actors[name] = a
-	sv.index[name] = saveRoom{Name: name, Config: r.cfg, Creator: r.creator, Locked: true}
+	sv.list(saveRoom{Name: name, Config: r.cfg, Creator: r.creator, Locked: true})
 	return a, a.post(event{do: func(r *room) {
 		r.save()
 		r.affiliate(r.creator, affiliate{level: Owner})
@@ -196,13 +191,32 @@ func (sv *Service) note(changes []change) {
 		switch c := c.(type) {
 		case saveRoom:
 			sv.mu.Lock()
-			sv.index[c.Name] = c
+			sv.list(c)
 			sv.mu.Unlock()
 		case dropRoom:
 			sv.mu.Lock()
-			delete(sv.index, c.Name)
+			sv.unlist(c.Name)
 			sv.mu.Unlock()
 		}
+	}
+}
+
+// list puts a room into the index, as it is now. It is called with mu held, as unlist is.
+func (sv *Service) list(r saveRoom) {
+	sv.unlist(r.Name)
+	sv.index[r.Name] = r
+	sv.made[r.Creator]++
+}
+
+// unlist takes a room out of the index.
+func (sv *Service) unlist(name string) {
+	r, ok := sv.index[name]
+	if !ok {
+		return
+	}
+	delete(sv.index, name)
+	if sv.made[r.Creator]--; sv.made[r.Creator] == 0 {
+		delete(sv.made, r.Creator)
 	}
 }
 

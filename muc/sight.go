@@ -68,6 +68,7 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 	d := r.draftOf(o, n, false)
 	for _, ses := range o.sessions {
 		delete(r.sessions, ses.to.String())
+		r.departed(ses)
 	}
 	r.forget(o)
 	var saw []*occupant

@@ -24,12 +24,8 @@ type invitation struct {
 }
 
 const (
-	tokenLength    = 26 // of rand.Text: at least 128 bits
+	tokenLength    = 26 // of rand.Text: at least 128 bits, which nobody guesses
 	maxInvitations = 100
-	// So many wrong tokens a second may come to a room, with a burst of ten seconds. More,
-	// and tokens are not looked at for a while.
-	wrongTokenRate  = 10
-	wrongTokenPause = 10 * time.Second
 )
 
 // id is what the invitation is called in lists.
@@ -61,7 +57,7 @@ func (r *room) newInvitation(creator, note string, uses int, valid time.Duration
 func (r *room) redeem(bare jid.JID, x *component.Element) bool {
 	aff, word := r.affiliation(bare), x.Child(NSMUC, "password").Text()
 	switch {
-	case len(word) != tokenLength, aff == Outcast, r.locked, r.now.Before(r.deaf):
+	case len(word) != tokenLength, aff == Outcast, r.locked:
 		return false
 	case bare.Localpart() == "": // a server itself: all its users would be members
 		return false
@@ -71,9 +67,6 @@ func (r *room) redeem(bare jid.JID, x *component.Element) bool {
 	hash := sha256.Sum256([]byte(word))
 	n := slices.IndexFunc(r.invitations, func(i *invitation) bool { return i.hash == hash })
 	if n < 0 {
-		if !r.wrongTokens.allow(wrongTokenRate, r.now) {
-			r.deaf = r.now.Add(wrongTokenPause)
-		}
 		return false
 	}
 	i := r.invitations[n]

@@ -17,22 +17,17 @@ import (
 // vcardGet answers with the vCard of the room (XEP-0486 §3).
 func (r *room) vcardGet(_ *session, s *component.Stanza) error {
 	name := r.addr.Localpart()
-	r.out.reads = append(r.out.reads, func(st *Store) (func(*room), error) {
+	return r.lookUpRow(s, func(st *Store) (func(*room), error) {
 		var xml []byte
 		err := st.db.QueryRow("SELECT xml FROM vcard WHERE room = ?", name).Scan(&xml)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return nil, err
+		if errors.Is(err, sql.ErrNoRows) {
+			err = errUnknownID
 		}
 		return func(r *room) {
-			if err != nil {
-				r.refuse(s, errNotFound)
-				return
-			}
 			d := component.NewDraft(s.Result(), xml, nil, nil)
 			r.copy(d, component.NewRecipient(s.From), true)
-		}, nil
+		}, err
 	})
-	return nil
 }
 
 // vcardSet sets the vCard, and with it the picture, of the room (XEP-0486 §3).
