@@ -181,12 +181,39 @@ func (a *actor) store(out *output, s *component.Stanza) {
 	a.pending.Add(1)
 	a.sv.store.submit(changes, func(err error) {
 		defer a.pending.Add(-1)
-		if err != nil && s != nil {
-			a.sv.answer(s, fail(stanza.Wait, stanza.ResourceConstraint, "The room cannot store anything at the moment."))
+		if err != nil {
+			if s != nil {
+				a.sv.answer(s, fail(stanza.Wait, stanza.ResourceConstraint, "The room cannot store anything at the moment."))
+			}
+			a.undo(changes)
 			return
 		}
 		a.sv.out.SendCopies(context.Background(), copies, a.sv.refused)
 	})
+}
+
+// undo has the room be as it is stored, when changes could not be. Messages alone are only
+// in the history, which can be read again; else all occupants have to come again, since
+// what the room has in memory did not come to be. Who was about to be thrown out is not
+// told, and finds out as after a crash (XEP-0410).
+func (a *actor) undo(changes []change) {
+	for _, c := range changes {
+		if _, ok := c.(saveMessage); ok {
+			continue
+		}
+		if a.post(event{do: a.reload}) != nil {
+			a.sv.relist(a.addr.Localpart()) // the room had ended, and has not after all
+		}
+		return
+	}
+	a.post(event{do: func(r *room) { r.warm, r.history = false, nil }})
+}
+
+// reload forgets what is in memory of the room; it is read again when it is needed.
+func (a *actor) reload(r *room) {
+	r.shutDown()
+	r.gone = true
+	a.sv.relist(a.addr.Localpart())
 }
 
 // look starts what the room wants to know.

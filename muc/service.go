@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -217,6 +218,22 @@ func (sv *Service) unlist(name string) {
 	delete(sv.index, name)
 	if sv.made[r.Creator]--; sv.made[r.Creator] == 0 {
 		delete(sv.made, r.Creator)
+	}
+}
+
+// relist puts a room into the index as it is stored, or takes it out if it is not.
+func (sv *Service) relist(name string) {
+	s, err := sv.store.load(name)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		slog.Error("a room cannot be read", "error", err)
+		return
+	}
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	if err != nil {
+		sv.unlist(name)
+	} else {
+		sv.list(s.saveRoom)
 	}
 }
 
