@@ -85,8 +85,9 @@ func TestClientsEncrypt(t *testing.T) {
 	c.kept(t)
 }
 
-// Three people are in a room for members who see each other's addresses. Two are users of
-// the host, and one comes from another server, by Tor.
+// Three people are members of a room in which they see each other's addresses. Two are
+// users of the host, and one comes from another server, by Tor. What is said while one of
+// them is away is for her too, who stands in the list of members alone.
 func TestClientsEncryptInRooms(t *testing.T) {
 	a, b := encryptingNodes(t)
 	c := confide(t, a, b)
@@ -99,6 +100,9 @@ func TestClientsEncryptInRooms(t *testing.T) {
 	for _, p := range []*keyholder{ben, pia} {
 		ann.types(t, "/affiliation set member %s", ann.address(p.guest))
 		p.shows(t, "Chat room invite received")
+	}
+	enters := func(p *keyholder) {
+		t.Helper()
 		p.enters(t)
 		p.shows(t, "You have joined the room as "+p.nick)
 	}
@@ -109,12 +113,21 @@ func TestClientsEncryptInRooms(t *testing.T) {
 			p.shows(t, from.nick+": "+text)
 		}
 	}
-	speaks(ann, c.open+": not encrypted", ben, pia)
+	encrypted := func(from *keyholder) string { return c.secret + " of " + from.nick }
+	enters(ben)
+	speaks(ann, c.open+": not encrypted", ben)
 	a.keeps(t, "rooms.sqlite", c.open+": not encrypted")
-	for _, p := range [][]*keyholder{{ann, ben, pia}, {ben, pia, ann}, {pia, ann, ben}} {
-		p[0].encrypts(t, p[1:]...)
-		speaks(p[0], c.secret+" of "+p[0].nick, p[1:]...)
-		a.keeps(t, "rooms.sqlite", "sid='"+p[0].device+"'")
+	ann.types(t, "/affiliation list member") // as others do when they enter, since she made members when she was in
+	ann.shows(t, "Affiliation: member")
+	for _, p := range [][]*keyholder{{ann, ben}, {ben, ann}} {
+		p[0].encrypts(t, p[1], pia)
+		speaks(p[0], encrypted(p[0]), p[1])
 	}
+	enters(pia)
+	pia.shows(t, "ann: "+encrypted(ann))
+	pia.shows(t, "ben: "+encrypted(ben))
+	pia.encrypts(t, ann, ben)
+	speaks(pia, encrypted(pia), ann, ben)
+	a.keeps(t, "rooms.sqlite", "sid='"+pia.device+"'")
 	c.kept(t)
 }
