@@ -20,8 +20,14 @@ build:
 demo: demo-packages build
 	./allium demo $(DEMO_FLAGS)
 
+# Tests of whole servers wait more than they compute: the longest of them run beside all
+# others, in a network namespace and with a Tor network of their own.
+LONG = ^Test(Clients|Keys|Torture)
 test: test-packages check
-	$(GO) test -race -timeout 30m ./...
+	@echo "$(GO) test -race ./..., in two parts"; \
+	$(GO) test -race -timeout 30m -run '$(LONG)|^TestZ' ./cmd/allium & long=$$!; \
+	$(GO) test -race -timeout 30m -skip '$(LONG)' ./...; rest=$$?; \
+	wait $$long && exit $$rest
 
 check:
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
