@@ -124,21 +124,26 @@ func (r *room) askForWearer(title string) (*component.Reply, error) {
 		component.Field{Var: fieldHatJID, Type: "jid-single", Label: "User", Required: true}, r.hatField())
 }
 
+// wearerIn is the user, as a bare JID, and the hat that a form names.
+func (r *room) wearerIn(f *component.Form) (bare string, h hat, err error) {
+	user, err := userOf(f, fieldHatJID)
+	if err != nil {
+		return "", hat{}, err
+	}
+	h, err = r.hatOf(f)
+	return user.String(), h, err
+}
+
 // assignHat gives somebody a hat (XEP-0317 §3.5).
 func (r *room) assignHat(c *component.Call) (*component.Reply, error) {
 	f := c.Form()
 	if f == nil {
 		return r.askForWearer("Give somebody a hat")
 	}
-	user, err := userOf(f, fieldHatJID)
+	bare, h, err := r.wearerIn(f)
 	if err != nil {
 		return nil, err
 	}
-	h, err := r.hatOf(f)
-	if err != nil {
-		return nil, err
-	}
-	bare := user.String()
 	if n := len(r.wearers[bare]); n >= maxWorn || n == 0 && len(r.wearers) >= maxWearers {
 		return nil, errTooManyHats
 	}
@@ -155,15 +160,10 @@ func (r *room) unassignHat(c *component.Call) (*component.Reply, error) {
 	if f == nil {
 		return r.askForWearer("Take a hat from somebody")
 	}
-	user, err := userOf(f, fieldHatJID)
+	bare, h, err := r.wearerIn(f)
 	if err != nil {
 		return nil, err
 	}
-	h, err := r.hatOf(f)
-	if err != nil {
-		return nil, err
-	}
-	bare := user.String()
 	if !r.takeOff(bare, h.uri) {
 		return nil, errNotFound
 	}
