@@ -49,7 +49,9 @@ func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 		case <-st.ended:
 			return st.err
 		case <-st.kick:
-			err = st.changed(p)
+			if err = st.changed(p); err == nil {
+				err = st.switches()
+			}
 		case <-p.wake:
 			if err = st.other(p); err == nil {
 				err = st.work(p)

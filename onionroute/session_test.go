@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // quick makes a gateway try again soon.
@@ -70,6 +72,49 @@ func TestBothDial(t *testing.T) {
 		a.silent(t)
 		b.silent(t)
 	}
+}
+
+// Two servers that dial each other at the same moment, each to resume a session that the
+// other does not know, or one of them that, do not wait for each other's answer.
+func TestBothResume(t *testing.T) {
+	for i := range 15 {
+		w, a, b, bob, alice := two(t, quick)
+		a.outdate(t, message("alice@a.example", bob, "1"), "A", i%3 != 1)
+		b.outdate(t, message("bob@b.example", alice, "1"), "B", i%3 != 2)
+		w.meet(2)
+		a.start()
+		b.start()
+		require.Equal(t, "1", a.receive1(t).Body())
+		require.Equal(t, "1", b.receive1(t).Body())
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "2")))
+		require.NoError(t, b.HandleStanza(context.Background(), message("bob@b.example", alice, "2")))
+		require.Equal(t, "2", a.receive1(t).Body())
+		require.Equal(t, "2", b.receive1(t).Body())
+		a.silent(t)
+		b.silent(t)
+	}
+}
+
+// outdate stops a server, with a stanza that waits for the peer: written in a session
+// that only this server knows, or not at all.
+func (s *server) outdate(t *testing.T, st *component.Stanza, id string, written bool) {
+	s.detach = func() { require.NoError(t, s.HandleStanza(context.Background(), st)) }
+	s.stop()
+	s.detach = nil
+	if !written {
+		return
+	}
+	sp, err := openSpool(s.config.Spool)
+	require.NoError(t, err)
+	defer sp.close()
+	items, err := sp.items()
+	require.NoError(t, err)
+	require.Len(t, items, 1)
+	items[0].seq = 1
+	require.NoError(t, sp.handled(storedSession{id: id, peer: items[0].onion}))
+	done := make(chan error, 1)
+	sp.store(items, id, func(err error) { done <- err })
+	require.NoError(t, <-done)
 }
 
 // streams is how many streams others have open to the server.
