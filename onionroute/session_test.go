@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +118,28 @@ func (s *server) outdate(t *testing.T, st *component.Stanza, id string, written 
 	require.NoError(t, <-done)
 }
 
+// What is read does not wait for what is written, or two servers that have much for each
+// other would wait until both give up.
+func TestBothHaveMuch(t *testing.T) {
+	_, a, b, bob, alice := two(t, quick)
+	const n = 500
+	text := strings.Repeat("x", 2000)
+	a.toUs, b.toUs = make(chan *component.Stanza), make(chan *component.Stanza) // the hosts take nothing yet
+	for i := range n {
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice"+strconv.Itoa(i)+"@a.example", bob, text)))
+		require.NoError(t, b.HandleStanza(context.Background(), message("bob"+strconv.Itoa(i)+"@b.example", alice, text)))
+	}
+	time.Sleep(300 * time.Millisecond) // until nothing more can be written
+	for i := range 2 * n {
+		select {
+		case <-a.toUs:
+		case <-b.toUs:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d of %d arrived", i, 2*n)
+		}
+	}
+}
+
 // streams is how many streams others have open to the server.
 func (s *server) streams() int {
 	s.mu.Lock()
@@ -136,6 +159,19 @@ func TestOneStream(t *testing.T) {
 	require.NoError(t, a.HandleStanza(context.Background(), message("room@rooms.a.example/nick", `room\40rooms.`+b.m.Identity+"@onion.a.example", "4")))
 	b.receive1(t)
 	assert.Len(t, w.dialled(), 1)
+}
+
+// A session that the peer has opened just when the peer's goroutine ends is kept by who
+// reads the stream.
+func TestOpenedAtTheEnd(t *testing.T) {
+	s := startServer(t, newWire(), "a.example")
+	p, st, sess := s.newPeer("x.onion"), s.newStream(t.Context(), newConn(nil, component.Limits{})), newSession("x.onion", "id")
+	st.sess, p.offered = sess, st
+	sess.goOn(st)
+	p.gone = true
+	require.True(t, p.drop(st))
+	require.True(t, sess.broke(st))
+	require.Nil(t, p.orphan)
 }
 
 func TestSession(t *testing.T) {
