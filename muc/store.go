@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 
-	_ "modernc.org/sqlite" // the driver of Store
+	"github.com/allium-xmpp/allium/component/database"
 )
 
 // A Store keeps rooms and their archives in an SQLite file. It is safe for concurrent
@@ -28,8 +26,7 @@ type Store struct {
 	retention
 }
 
-// migrations make a database of one version that of the next (PRAGMA user_version).
-var migrations = []string{`
+var storeSchema = database.Schema{Migrations: []string{`
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE room (
 	number  INTEGER PRIMARY KEY AUTOINCREMENT, -- of its archive; never given again
@@ -89,75 +86,28 @@ CREATE TABLE invitation (
 ) WITHOUT ROWID;
 CREATE TABLE told (jid TEXT PRIMARY KEY, motd INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX affiliate_by_jid ON affiliate (jid);
-`}
+`},
+	Pragmas: []string{"foreign_keys(ON)", "wal_autocheckpoint(4000)",
+		"secure_delete(ON)"}, // what was deleted is not to be found in the file
+	Instead: "put a backup of it back, or move it away; then all rooms are gone",
+}
 
 // OpenStore opens or makes the file.
 func OpenStore(file string) (*Store, error) {
-	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)",
-		"wal_autocheckpoint(4000)",
-		"secure_delete(ON)"}} // what was deleted is not to be found in the file
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
-	if err != nil {
-		return nil, fmt.Errorf("muc: %w", err)
-	}
-	st := &Store{db: db, work: make(chan *job, maxJobs), ended: make(chan struct{}),
+	st := &Store{work: make(chan *job, maxJobs), ended: make(chan struct{}),
 		numbers: map[string]int64{}, retention: retention{extents: map[string]*extent{}, stop: make(chan struct{})}}
-	if err := errors.Join(st.migrate(), st.prepareInserts()); err != nil {
-		db.Close()
+	db, err := storeSchema.Open(file, st.prepareInserts)
+	if err != nil {
 		return nil, fmt.Errorf("muc: %s: %w", file, err)
 	}
+	st.db = db
 	go st.commitAll()
 	return st, nil
 }
 
 // CheckStore tells if a file of rooms can be used, where there is one. It does not change
 // it.
-func CheckStore(file string) error {
-	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	db, err := sql.Open("sqlite", "file:"+file+"?mode=ro")
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	var version int
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	if version > len(migrations) {
-		return errNewer
-	}
-	return nil
-}
-
-var errNewer = errors.New("it was written by a newer Allium")
-
-func (st *Store) migrate() error {
-	var version int
-	if err := st.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	if version > len(migrations) {
-		return errNewer
-	}
-	for ; version < len(migrations); version++ {
-		tx, err := st.db.Begin()
-		if err != nil {
-			return err
-		}
-		if _, err := tx.Exec(migrations[version]); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-		if _, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", version+1)); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-		if err := tx.Commit(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func CheckStore(file string) error { return storeSchema.Check(file, nil) }
 
 // Close commits what waits and closes the file. Nothing may be given to the store any
 // more.
