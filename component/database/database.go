@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"time"
 )
 
 // A Schema is what the files of one kind are like. It is not changed, and can be used by
@@ -19,7 +20,7 @@ type Schema struct {
 	// files have.
 	Pragmas []string
 	// Connections is how many there are at most; 0 is any number. Only one writes at a
-	// time, others wait for it up to 5 seconds.
+	// time, and others wait for up to 5 seconds.
 	Connections int
 	// Instead tells an admin what to do with a file that cannot be used, as "move it away;
 	// all is fetched again".
@@ -94,7 +95,9 @@ func (s *Schema) Check(file string, also func(*sql.DB) error) error {
 	return s.explain(also(db))
 }
 
-const busy = "busy_timeout(5000)" // milliseconds
+const busyFor = 5 * time.Second // as long who writes waits for others
+
+var busy = fmt.Sprintf("busy_timeout(%d)", busyFor.Milliseconds())
 
 // uri is how SQLite is told of a file, whatever its name is.
 func uri(file string, q url.Values) string {
