@@ -111,7 +111,7 @@ type changeMessage struct {
 }
 
 func (c changeMessage) apply(t *transaction) error {
-	return t.exec("UPDATE message SET body = '', xml = ?, replay = ? WHERE room = "+roomNumber+" AND id = ?", c.XML, int(notReplayed), c.Room, c.ID)
+	return t.erase("UPDATE message SET body = '', xml = ?, replay = ? WHERE room = "+roomNumber+" AND id = ?", c.XML, int(notReplayed), c.Room, c.ID)
 }
 
 const roomNumber = "(SELECT number FROM room WHERE name = ?)"

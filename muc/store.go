@@ -6,12 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/allium-xmpp/allium/component/database"
 )
 
 // A Store keeps rooms and their archives in an SQLite file. It is safe for concurrent
 // use. What is committed survives a crash of the program, and of the machine.
+//
+// What was retracted, is older or more than a room keeps, or was in a room that is no more,
+// is written over in the file, and gone from the log beside it some seconds later, or as soon
+// as nobody reads then. Two things are not promised: SQLite moves rows from page to page as
+// pages fill and empty, and can leave a copy of a row behind, in the unused part of a page,
+// until it uses that; and file systems and backups keep what they keep.
 type Store struct {
 	db    *sql.DB
 	work  chan *job
@@ -22,6 +29,7 @@ type Store struct {
 	numbers map[string]int64 // of rooms
 	rows    []any            // as in transaction
 	inserts [len(messagesAtOnce)]*sql.Stmt
+	scrubber
 
 	retention
 }
@@ -93,8 +101,10 @@ CREATE INDEX affiliate_by_jid ON affiliate (jid);
 }
 
 // OpenStore opens or makes the file.
-func OpenStore(file string) (*Store, error) {
-	st := &Store{work: make(chan *job, maxJobs), ended: make(chan struct{}),
+func OpenStore(file string) (*Store, error) { return openStore(file, scrubAfter) }
+
+func openStore(file string, scrubAfter time.Duration) (*Store, error) {
+	st := &Store{work: make(chan *job, maxJobs), ended: make(chan struct{}), scrubber: newScrubber(scrubAfter),
 		numbers: map[string]int64{}, retention: retention{extents: map[string]*extent{}, stop: make(chan struct{})}}
 	db, err := storeSchema.Open(file, st.prepareInserts)
 	if err != nil {
@@ -215,9 +225,16 @@ func (st *Store) each(query string, row func(scan func(...any) error) error, arg
 
 // A transaction is what changes are applied in.
 type transaction struct {
-	st   *Store
-	tx   *sql.Tx
-	rows []any // values of messages that wait for flush
+	st      *Store
+	tx      *sql.Tx
+	rows    []any // values of messages that wait for flush
+	deleted bool  // something that is not to be found any more
+}
+
+// erase is exec for what deletes something that is not to be found any more: see scrubber.
+func (t *transaction) erase(query string, args ...any) error {
+	t.deleted = true
+	return t.exec(query, args...)
 }
 
 func (t *transaction) exec(query string, args ...any) error {
@@ -256,7 +273,7 @@ type dropRoom struct{ Name string }
 
 func (c dropRoom) apply(t *transaction) error {
 	for _, table := range []string{"affiliate", "vcard", "hat", "wearer", "invitation"} {
-		if err := t.exec("DELETE FROM "+table+" WHERE room = ?", c.Name); err != nil {
+		if err := t.erase("DELETE FROM "+table+" WHERE room = ?", c.Name); err != nil {
 			return err
 		}
 	}
@@ -265,7 +282,7 @@ func (c dropRoom) apply(t *transaction) error {
 	if err := t.exec("INSERT INTO dropped (room) SELECT number FROM room WHERE name = ?", c.Name); err != nil {
 		return err
 	}
-	return t.exec("DELETE FROM room WHERE name = ?", c.Name)
+	return t.erase("DELETE FROM room WHERE name = ?", c.Name)
 }
 
 // saveAffiliate stores an affiliation; None without nickname is forgotten.
