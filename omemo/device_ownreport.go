@@ -91,7 +91,7 @@ func (o *OwnDevice) reply(ctx context.Context, s *component.Stanza, f *Format, e
 	m.Add(answer,
 		component.NewElement(nsEME, "encryption").With("namespace", f.namespace).With("name", "OMEMO"),
 		component.NewElement(nsHints, "store"))
-	if f == Legacy { // in OMEMO2 there is none outside of the envelope (XEP-0420 §8)
+	if f == Legacy { // in OMEMO2 there is none outside of the envelope (XEP-0420 §7)
 		m.Add(component.NewElement(component.NSClient, "body", component.Text("This is encrypted with OMEMO, which your client cannot read.")))
 	}
 	return m

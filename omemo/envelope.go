@@ -24,7 +24,7 @@ const (
 
 var errClock = errors.New("the time in the envelope is another than here")
 
-// openEnvelope reads the envelope that is encrypted in OMEMO2 (XEP-0420 §4, XEP-0384 §5.4.1),
+// openEnvelope reads the envelope that is encrypted in OMEMO2 (XEP-0420 §4, XEP-0384 §5.5.1),
 // and checks what is in it about who wrote it, to whom and when. said tells if there is a
 // text for people in it.
 func openEnvelope(xml []byte, from, to jid.JID, now time.Time) (said bool, err error) {

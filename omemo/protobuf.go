@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A ratchetMessage is an OMEMOMessage (XEP-0384 §13).
+// A ratchetMessage is an OMEMOMessage (XEP-0384 §12).
 type ratchetMessage struct {
 	n, previous uint32 // its place in its chain, and how long the chain before that is
 	key         Key    // of the ratchet
