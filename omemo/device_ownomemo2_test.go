@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -156,4 +157,29 @@ func TestReportSilence(t *testing.T) {
 		assert.Nil(t, o.tell(alice, k.message(plain)), "it has turned")
 		k.reports(o.tell(alice, k.hello()))
 	}
+}
+
+// A payload is read only with the key and the HMAC that are of it.
+func TestReportPayload(t *testing.T) {
+	c := &channel2{o: newOwn(t).OwnDevice, us: jid.MustParse(gateway), them: jid.MustParse(alice)}
+	key := make([]byte, 32)
+	k, err := newCBC(key, "OMEMO Payload")
+	require.NoError(t, err)
+	sealed, err := k.seal([]byte(envelope("")))
+	require.NoError(t, err)
+	payload := OMEMO2.text("payload", sealed)
+	mac := k.mac(sealed)
+	said, err := c.read(append(key, mac...), payload)
+	require.NoError(t, err)
+	assert.True(t, said)
+	for i := range mac {
+		mac[i] ^= 1
+		_, err = c.read(append(key, mac...), payload)
+		assert.ErrorContains(t, err, "not authentic")
+		mac[i] ^= 1
+	}
+	_, err = c.read(append(key, mac[1:]...), payload)
+	assert.ErrorContains(t, err, "length")
+	_, err = c.read(key, payload)
+	assert.ErrorContains(t, err, "length")
 }

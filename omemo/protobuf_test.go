@@ -52,6 +52,10 @@ func TestProtobuf(t *testing.T) {
 		_, err := parseKeyExchange(good[:i])
 		assert.Error(t, err, i)
 	}
+	_, err = parseKeyExchange(good[2:])
+	assert.Error(t, err, "without a one-time pre-key")
+	_, err = parseAuthenticated(octets(1, m.mac, m.octets[2:]))
+	assert.Error(t, err, "without a number")
 }
 
 // However big a message is, refusing it takes little memory.
