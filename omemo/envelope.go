@@ -18,7 +18,7 @@ const (
 	nsSCE = "urn:xmpp:sce:1"
 
 	envelopeClock = time.Hour // how much clocks may differ
-	envelopeLen   = 600       // of octets; a shorter envelope gets as long as that, and all some more
+	envelopeLen   = 1000      // of octets; a shorter envelope gets as long as that, and all some more
 	envelopeExtra = 200
 )
 
