@@ -99,7 +99,16 @@
 // keys of both formats; secrets are in a file that only Allium's user can read. The signed
 // pre-key is replaced each week, and the old one forgotten 30 days later; one-time pre-keys
 // are made anew for those that were used. It is published to everybody, and answers who
-// writes to it in Legacy with an encrypted report; in OMEMO2 it is only published.
+// writes to it with an encrypted report, in the format of what was written.
+//
+// Others begin sessions with it, and it begins none: who writes in a session that is not known
+// here, or not any more, gets an error. Legacy is what go.mau.fi/libsignal does. Its protocol
+// has other constants and another form of messages than OMEMO2, and they cannot be set; so
+// OMEMO2 is written here: X3DH and the Double Ratchet as XEP-0384 §4 has them, of primitives of
+// the standard library, and the envelope of XEP-0420, of which sender, recipient and time must
+// be those of its message, as far as they are in it. What is kept of a session is bounded: 1000
+// keys of messages that did not come, for 100 turns of the ratchet; and so are sessions, of
+// which those are forgotten first that were not used for longest.
 //
 // # Concurrency
 //
