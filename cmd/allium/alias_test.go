@@ -88,13 +88,20 @@ func TestAlias(t *testing.T) {
 }
 
 // bridged is a user at third.example, and the public server public.example with an alias
-// for the rooms of the hidden server. They find each other by names that stand in a file.
+// for the rooms of the hidden server.
 func bridged(t *testing.T, hidden *node) (carol, bridge *node) {
+	return neighbours(t, "hidden", "[[alias]]", fmt.Sprintf("onion = %q", "rooms."+hidden.onion), `access = "anyone"`)
+}
+
+// neighbours are a user at third.example, and the public server public.example, which has
+// an Allium, and a user who is not logged in. They find each other by names that stand in
+// a file. What is given is a section of Allium's configuration about one more domain.
+func neighbours(t *testing.T, label string, section ...string) (carol, public *node) {
 	dir, err := os.MkdirTemp("", "bridge")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	names := filepath.Join(dir, "hosts")
-	require.NoError(t, os.WriteFile(names, []byte("127.0.0.2 public.example onion.public.example hidden.public.example\n127.0.0.3 third.example\n"), 0o644))
+	names, domain := filepath.Join(dir, "hosts"), label+".public.example"
+	require.NoError(t, os.WriteFile(names, []byte("127.0.0.2 public.example onion.public.example "+domain+"\n127.0.0.3 third.example\n"), 0o644))
 	resolver := fmt.Sprintf("unbound = { resolvconf = false, hoststxt = %q, forward = { \"255.255.255.255\" } }\n", names)
 	start := func(name string, components map[string]string) *node {
 		n := &node{dir: filepath.Join(dir, name), domain: name + ".example", user: "user-" + name, pass: rand.Text()}
@@ -105,11 +112,11 @@ func bridged(t *testing.T, hidden *node) (carol, bridge *node) {
 		return n
 	}
 	carol = start("third", nil)
-	bridge = start("public", map[string]string{"onion.public.example": "s", "hidden.public.example": "own"})
-	forward(t, "127.0.0.2:5269", bridge.host.S2SAddr())
+	public = start("public", map[string]string{"onion.public.example": "s", domain: "own"})
+	forward(t, "127.0.0.2:5269", public.host.S2SAddr())
 	forward(t, "127.0.0.3:5269", carol.host.S2SAddr())
-	bridge.config, bridge.log = filepath.Join(dir, "allium.toml"), filepath.Join(dir, "allium.log")
-	require.NoError(t, os.WriteFile(bridge.config, fmt.Appendf(nil, `
+	public.config, public.log = filepath.Join(public.dir, "allium.toml"), filepath.Join(public.dir, "allium.log")
+	require.NoError(t, os.WriteFile(public.config, fmt.Appendf(nil, `
 state_dir = "state"
 [host]
 server = %q
@@ -117,24 +124,22 @@ secret = "s"
 domains = ["public.example"]
 [federation]
 domain = "onion.public.example"
-[[alias]]
-domain = "hidden.public.example"
-onion = %q
-access = "anyone"
+%s
+domain = %q
 secret = "own"
 [tor]
 torrc = %q
 [log]
 level = "debug"
-`, bridge.host.ComponentAddr(), "rooms."+hidden.onion, torNetwork(t).Torrc()), 0o600))
-	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
+`, public.host.ComponentAddr(), strings.Join(section, "\n"), domain, torNetwork(t).Torrc()), 0o600))
+	id, err := onionroute.CreateIdentity(filepath.Join(public.dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
-	bridge.onion = id.Name()
-	carol.log = bridge.log
-	bridge.startAllium(t)
-	t.Cleanup(bridge.stopAllium)
+	public.onion = id.Name()
+	carol.log = public.log
+	public.startAllium(t)
+	t.Cleanup(public.stopAllium)
 	carol.login(t)
-	return carol, bridge
+	return carol, public
 }
 
 // forward connects an address, which is one that other servers look for, to where a

@@ -28,7 +28,7 @@ func TestKeysOfWhoIsAway(t *testing.T) { keysOfWhoIsAway(t, "prosody", "keys-a",
 func TestKeysOfWhoIsAwayEjabberd(t *testing.T) { keysOfWhoIsAway(t, "ejabberd", "keys-c", "keys-b") }
 
 func keysOfWhoIsAway(t *testing.T, kind, nameA, nameB string) {
-	a, b := alliumNode(t, nameA, kind), alliumNode(t, nameB, "prosody")
+	a, b := privateHall(t, nameA, kind), alliumNode(t, nameB, "prosody")
 	ctx := deadline(t, 3*time.Minute)
 	says(t, ctx, b, a, "Tor has found the way")
 	for format, file := range map[*omemo.Format]string{omemo.Legacy: "legacy", omemo.OMEMO2: "omemo2"} {
@@ -143,7 +143,7 @@ func publishKeys(t testing.TB, n *node, node, id, payload string) {
 
 // Contacts hear of new devices, also of what was published while either server was away.
 func TestKeysAfterReturn(t *testing.T) {
-	a, b := alliumNode(t, "keys-a", "prosody"), alliumNode(t, "keys-b", "prosody")
+	a, b := privateHall(t, "keys-a", "prosody"), alliumNode(t, "keys-b", "prosody")
 	acquaint(t, a, b)
 	ctx := deadline(t, 3*time.Minute)
 	hearsOfKeys(t, ctx, b, a)
