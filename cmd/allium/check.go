@@ -55,7 +55,7 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 		}
 		r.step("spool "+c.spoolFile(), onionroute.CheckSpool(c.spoolFile()))
 		r.step("keys "+c.keysFile(), omemo.CheckFile(c.keysFile()))
-		if !r.step("addresses of peers", onionroute.CheckPeers(c.gatewaySettings(id))) {
+		if _, err := onionroute.NewAddressMap(c.gatewaySettings(id)); !r.step("addresses of peers", err) {
 			return r.result()
 		}
 	}

@@ -27,12 +27,16 @@ func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute
 	if err != nil {
 		return nil, nil, err
 	}
+	addresses, err := onionroute.NewAddressMap(settings)
+	if err != nil {
+		return nil, nil, err
+	}
 	hosts := c.domains(id)
 	h.keys, err = omemo.OpenDirectory(c.keysFile(), omemo.Options{
 		Address:   address,
 		Local:     func(j jid.JID) bool { return slices.Contains(hosts, j.Domainpart()) },
 		Related:   func(a, b jid.JID) bool { return h.related != nil && h.related(a, b) },
-		Canonical: func(j jid.JID) jid.JID { return g.Canonical(j) },
+		Canonical: addresses.Canonical,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -42,7 +46,7 @@ func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute
 		return nil, nil, err
 	}
 	h.gateway = g
-	if err := h.openOMEMO(c, hosts, g.Service(), router); err != nil {
+	if err := h.openOMEMO(c, hosts, addresses.Typed, g.Service(), router); err != nil {
 		return nil, nil, err
 	}
 	return g, h.keys.Handler(g), nil
