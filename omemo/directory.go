@@ -18,9 +18,9 @@ import (
 // Options say what a Directory serves, and how long and how much it keeps. Addresses are
 // as the host sees them.
 type Options struct {
-	// Address is what the directory asks from in its own name. The answers must come by
-	// the ways that it stands on.
-	Address jid.JID
+	// Address is what the directory asks from in its own name, and AtPeers the same where
+	// a peer is asked; default Address. The answers must come by the ways that it stands on.
+	Address, AtPeers jid.JID
 	// Local tells if an address is at a domain of the host.
 	Local func(jid.JID) bool
 	// Related tells if two bare addresses may know each other's keys though one is of a
@@ -53,6 +53,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 256 << 20
+	}
+	if o.AtPeers.Equal(jid.JID{}) {
+		o.AtPeers = o.Address
 	}
 	if o.Canonical == nil {
 		o.Canonical = func(j jid.JID) jid.JID { return j }

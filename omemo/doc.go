@@ -70,7 +70,8 @@
 //     bundles, fetched by the directory itself, so that they are there later.
 //   - A stranger, who is in a room with somebody at a peer, is asked, and answered, by the
 //     directory, since the gateway is no relay. For that the gateway's domain must be one
-//     that other servers can reach.
+//     that other servers can reach. At a native host strangers are only asked: to their own
+//     servers, somebody at a peer is at an onion service.
 //
 // What is kept is bounded for each user and in all. Users whose keys nobody has asked for
 // are forgotten first, so that a peer cannot crowd out others by making up users.

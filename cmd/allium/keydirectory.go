@@ -18,14 +18,15 @@ func (c *config) keysFile() string { return filepath.Join(c.StateDir, "keys.sqli
 // is what the gateway's domains are handled by.
 func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute.Config, router *component.Router) (
 	g *onionroute.Gateway, service component.Handler, err error) {
-	// A native host's gateway domain is nothing that peers know.
-	domain := c.gateway(id)
-	if c.Federation.Native {
-		domain = id.Name()
-	}
-	address, err := jid.New("", domain, "")
+	address, err := jid.New("", c.gateway(id), "")
 	if err != nil {
 		return nil, nil, err
+	}
+	atPeers := address
+	if c.Federation.Native { // peers know nothing of the gateway's domain, and what is for ours the host keeps
+		if atPeers, err = jid.New("", id.Name(), ""); err != nil {
+			return nil, nil, err
+		}
 	}
 	addresses, err := onionroute.NewAddressMap(settings)
 	if err != nil {
@@ -34,6 +35,7 @@ func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute
 	hosts := c.domains(id)
 	h.keys, err = omemo.OpenDirectory(c.keysFile(), omemo.Options{
 		Address:   address,
+		AtPeers:   atPeers,
 		Local:     func(j jid.JID) bool { return slices.Contains(hosts, j.Domainpart()) },
 		Related:   func(a, b jid.JID) bool { return h.related != nil && h.related(a, b) },
 		Canonical: addresses.Canonical,
