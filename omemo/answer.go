@@ -40,6 +40,9 @@ func (d *Directory) answer(ctx context.Context, from side, s *component.Stanza) 
 	if len(found) == 0 {
 		d.nothing(q)
 	}
+	if q.listens && len(found) == 1 {
+		d.heard(q, &found[0])
+	}
 	if q.head == nil {
 		end(s)
 		return nil
@@ -87,6 +90,8 @@ func (d *Directory) reply(ctx context.Context, q *question, s, r *component.Stan
 func (d *Directory) failed(ctx context.Context, q *question, s *component.Stanza) error {
 	e, age, refusal := s.StanzaError(), d.o.MaxAge, false
 	switch {
+	case q.listens && refuses(e.Condition):
+		d.heard(q, nil)
 	case q.at == hostSide && refuses(e.Condition) && d.o.Local(q.owner):
 		if d.askByRight(ctx, q) {
 			end(s)

@@ -105,6 +105,8 @@ type Directory struct {
 	counts map[string]int       // of them, by asker
 	sides  [2]int               // of them, by the side of the owner
 	rights map[string]privilege // by domain of the host
+
+	endRecheck context.CancelFunc
 }
 
 // OpenDirectory makes a Directory that keeps what it knows in that SQLite file, which is
@@ -125,7 +127,7 @@ func OpenDirectory(file string, o Options) (*Directory, error) {
 	}
 	d := &Directory{o: o, file: file, store: st, settle: 5 * time.Second, expire: 2 * time.Minute, renewed: renewed, silent: silent,
 		limited: rate.Sometimes{First: 3, Interval: time.Minute},
-		asked:   map[string]*question{}, counts: map[string]int{}, rights: map[string]privilege{}}
+		asked:   map[string]*question{}, counts: map[string]int{}, rights: map[string]privilege{}, endRecheck: func() {}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	return d, nil
 }
@@ -172,6 +174,8 @@ func (d *Directory) take(ctx context.Context, from side, s *component.Stanza) er
 		return d.request(ctx, from, s)
 	case s.Kind == component.IQ && !s.IsRequest():
 		return d.answer(ctx, from, s)
+	case s.Kind == component.Presence:
+		d.presence(from, s)
 	}
 	return d.pass(ctx, from, s)
 }

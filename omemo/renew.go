@@ -85,8 +85,13 @@ func (d *Directory) fetchBundles(owner jid.JID, f *Format, devices []uint32) {
 // there is another occasion.
 func (d *Directory) fetch(q *question) {
 	q.at, q.from = peerSide, d.o.AtPeers
+	d.inquire(q)
+}
+
+// inquire asks a question of the directory's own.
+func (d *Directory) inquire(q *question) {
 	s := &component.Stanza{Kind: component.IQ, Type: string(stanza.GetIQ), To: q.owner}
 	if err := d.ask(d.ctx, q, s.Add(q.request())); err != nil {
-		d.o.Log.Debug("a contact's keys cannot be fetched now", "error", err)
+		d.o.Log.Debug("keys cannot be fetched now", "error", err)
 	}
 }

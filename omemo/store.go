@@ -70,6 +70,15 @@ CREATE TABLE handed ( -- one-time pre-keys that were handed out from here
 	PRIMARY KEY (owner, format, device, prekey),
 	FOREIGN KEY (owner, format, device) REFERENCES item (owner, format, device) ON DELETE CASCADE
 );
+`, `
+CREATE TABLE listener ( -- clients at peers that the host notifies of a local user's list
+	owner  INTEGER NOT NULL REFERENCES owner (id) ON DELETE CASCADE,
+	format TEXT NOT NULL,
+	jid    TEXT NOT NULL,
+	told   BLOB NOT NULL,    -- hash of the last list that it was told
+	at     INTEGER NOT NULL, -- when; Unix nanoseconds
+	PRIMARY KEY (owner, format, jid)
+);
 `}
 
 // openStore opens the file, or makes it.
