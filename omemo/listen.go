@@ -59,10 +59,10 @@ func (d *Directory) recheck(ctx context.Context) {
 	}
 	found := make(chan []listener, 1)
 	var all []listener
-	if !d.store.queue(op{func(tx *sql.Tx) (err error) {
+	if !d.store.queue(func(tx *sql.Tx) (err error) {
 		all, err = someListeners(tx)
 		return err
-	}, func(error) { found <- all }}) {
+	}, func(error) { found <- all }) {
 		return
 	}
 	pace := rate.NewLimiter(recheckRate, 1)
@@ -115,7 +115,7 @@ func (d *Directory) heard(q *question, f *find) {
 	}
 	var late bool
 	var next string
-	d.store.queue(op{func(tx *sql.Tx) error {
+	d.store.queue(func(tx *sql.Tx) error {
 		var id int64
 		var told []byte
 		late, next = false, ""
@@ -151,7 +151,7 @@ func (d *Directory) heard(q *question, f *find) {
 		if at, err := jid.Parse(next); err == nil {
 			d.wg.Go(func() { d.listen(listener{q.owner, q.format, at}, hash) })
 		}
-	}})
+	})
 }
 
 // notification is what the host would have sent to the one in whose place it was asked.
@@ -164,7 +164,7 @@ func (q *question) notification(f *find) *component.Stanza {
 // told notes that the host has notified a listener.
 func (st *store) told(owner, at jid.JID, f find) {
 	hash, now := f.hash(), time.Now().UnixNano()
-	st.queue(op{do: func(tx *sql.Tx) error {
+	st.queue(func(tx *sql.Tx) error {
 		var id int64
 		if err := tx.QueryRow("SELECT id FROM owner WHERE jid = ?", owner.String()).Scan(&id); errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -180,7 +180,7 @@ func (st *store) told(owner, at jid.JID, f find) {
 			(SELECT jid FROM listener WHERE owner = ? AND format = ? ORDER BY at DESC, jid LIMIT -1 OFFSET ?)`,
 			id, f.format.namespace, id, f.format.namespace, maxListeners)
 		return err
-	}})
+	}, nil)
 }
 
 // presence takes note of who does not listen any more: a client that goes off-line, or a
@@ -197,9 +197,9 @@ func (d *Directory) presence(from side, s *component.Stanza) {
 // deaf forgets a listener, or, of a bare address, all there.
 func (st *store) deaf(owner, at jid.JID) {
 	who := at.String()
-	st.queue(op{do: func(tx *sql.Tx) error {
+	st.queue(func(tx *sql.Tx) error {
 		_, err := tx.Exec("DELETE FROM listener WHERE owner = (SELECT id FROM owner WHERE jid = ?) AND (jid = ? OR substr(jid, 1, ?) = ?)",
 			owner.String(), who, len([]rune(who))+1, who+"/")
 		return err
-	}})
+	}, nil)
 }
