@@ -97,6 +97,9 @@
 // Directory that may be running, and verifies all anew. What is no fault, such as a device
 // whose keys nobody has asked for yet, is a note.
 //
+// [Refused] tells of keys that the host has kept from peers since a Directory is there, and
+// [NewProbe] asks the host as a peer does.
+//
 // # The own device
 //
 // An [OwnDevice] is one of Allium itself, for the address of a service. It has one id, and

@@ -65,6 +65,12 @@ CREATE TABLE listener ( -- clients at peers that the host notifies of a local us
 	at     INTEGER NOT NULL, -- when; Unix nanoseconds
 	PRIMARY KEY (owner, format, jid)
 );
+CREATE TABLE refused ( -- what the host did not let peers read of a local user, though it is there
+	owner INTEGER NOT NULL REFERENCES owner (id) ON DELETE CASCADE,
+	node  TEXT NOT NULL,
+	at    INTEGER NOT NULL, -- last; Unix seconds
+	PRIMARY KEY (owner, node)
+);
 `},
 	Pragmas:     []string{"foreign_keys(ON)"},
 	Connections: 1,
@@ -90,6 +96,10 @@ func openStore(file string, o *Options) (*store, error) {
 // CheckFile tells if the file of a directory can be used, where there is one. It does not
 // change it.
 func CheckFile(file string) error { return storeSchema.Check(file, nil) }
+
+// CheckOwnDevice tells if the file of an OwnDevice can be used, where there is one. It does
+// not change it.
+func CheckOwnDevice(file string) error { return ownSchema.Check(file, nil) }
 
 // count finds out how much there is.
 func (st *store) count(db *sql.DB) error {
