@@ -68,9 +68,13 @@
 //   - A notification (XEP-0163 §4.3) goes on as it was verified, and what it tells is kept;
 //     nobody but their owner can change keys. With a new list of a peer's user come the
 //     bundles, fetched by the directory itself, so that they are there later.
+//   - What the host could not tell clients at peers, because Allium was away, they hear when
+//     its link is up again: the directory remembers whom the host notified of which list, and
+//     asks the host for these lists in the place of a client each, a few a second.
 //   - A stranger, who is in a room with somebody at a peer, is asked, and answered, by the
 //     directory, since the gateway is no relay. For that the gateway's domain must be one
-//     that other servers can reach.
+//     that other servers can reach. At a native host strangers are only asked: to their own
+//     servers, somebody at a peer is at an onion service.
 //
 // What is kept is bounded for each user and in all. Users whose keys nobody has asked for
 // are forgotten first, so that a peer cannot crowd out others by making up users.
@@ -92,6 +96,9 @@
 // [Audit] tells what is wrong with what is kept, for admins: it reads the file of a
 // Directory that may be running, and verifies all anew. What is no fault, such as a device
 // whose keys nobody has asked for yet, is a note.
+//
+// [Refused] tells of keys that the host has kept from peers since a Directory is there, and
+// [NewProbe] asks the host as a peer does.
 //
 // # The own device
 //

@@ -19,6 +19,7 @@ import (
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/omemo"
+	"github.com/allium-xmpp/allium/onionroute"
 )
 
 // The audit prints what is kept while a directory is at it, and fails when something is wrong.
@@ -26,7 +27,8 @@ func TestOmemoAudit(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "allium.toml")
 	require.NoError(t, os.WriteFile(file, []byte("state_dir = \"state\"\n[host]\nsecret = \"s\"\ndomains = [\"example.org\"]\n[federation]\ndomain = \"onion.example.org\"\n"), 0o600))
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "state"), 0o700))
+	_, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
+	require.NoError(t, err)
 	audit := func(jids ...string) (string, error) {
 		return runAllium(t.Context(), append([]string{"omemo", "audit", "--config", file}, jids...)...)
 	}
@@ -61,6 +63,13 @@ func TestOmemoAudit(t *testing.T) {
 	assert.Regexp(t, `(?m)^bob@example\.org +- .*no keys are kept`, out)
 	assert.Contains(t, out, "Something is wrong with 1 of 2.")
 
+	peer, err := onionroute.NewName()
+	require.NoError(t, err)
+	for _, typed := range []string{"bob@" + peer, " xmpp:bob@" + peer + "?message", "bob%" + peer + "@onion.example.org", `bob\40` + peer + "@onion.example.org"} {
+		out, err = audit(typed)
+		assert.ErrorIs(t, err, errTold)
+		assert.Contains(t, out, "\nbob\\40"+peer+"@onion.example.org ", typed)
+	}
 	_, err = audit("@")
 	assert.ErrorContains(t, err, "is not an address")
 }
