@@ -138,7 +138,7 @@ func TestNumberOfMembers(t *testing.T) {
 	w.coven()
 	r := w.sv.awake("coven").room
 	for i := range maxAffiliates {
-		r.affiliates[fmt.Sprint(i, "@example.org")] = affiliate{level: Member}
+		r.affiliates.put(affiliate{jid: fmt.Sprint(i, "@example.org"), level: Member})
 	}
 	require.Equal(t, "wait/resource-constraint", condition(w.only(w.register(macbeth, "coven", "king"), macbeth)))
 	w.grant(bare(hag), "member")

@@ -17,7 +17,7 @@ func (r *room) discoInfo(ses *session, s *component.Stanza) error {
 	case "":
 	case "x-roomuser-item": // §7.12
 		q := component.NewElement(component.NSDiscoInfo, "query").With("node", "x-roomuser-item")
-		if nick := r.affiliates[s.From.Bare().String()].nick; nick != "" {
+		if nick := r.affiliates.get(s.From.Bare().String()).nick; nick != "" {
 			q.Add(identity(nick))
 		}
 		r.result(s, q)

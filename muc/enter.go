@@ -120,9 +120,9 @@ func (r *room) probe(ses *session, s *component.Stanza) error {
 		r.others(ses)
 		return nil
 	}
-	o := r.nicks[nick]
+	o := r.nicks.get(nick)
 	if o == nil && r.cfg.ShowMembers {
-		if bare, ok := r.registered(nick); ok && r.affiliates[bare].level >= Member {
+		if bare, ok := r.registered(nick); ok && r.affiliates.get(bare).level >= Member {
 			r.copy(r.absentee(nick, bare), ses.to, r.seesJIDs(ses.occ))
 			return nil
 		}
@@ -172,7 +172,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	if !ok {
 		return errRate
 	}
-	o := r.nicks[nick]
+	o := r.nicks.get(nick)
 	if o == nil {
 		if r.full(aff) {
 			return errFull
@@ -183,10 +183,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 			o.role = role // §5.1
 		}
 		o.told = o.role
-		if r.nicks == nil {
-			r.nicks = map[string]*occupant{}
-		}
-		r.nicks[nick] = o
+		r.nicks.put(o)
 		r.list = append(r.list, o)
 	} else if len(o.sessions) >= maxSessions {
 		return errSessions
@@ -195,10 +192,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	ses := &session{to: component.NewRecipient(s.From), occ: o, serial: r.serial, payload: payload, lang: s.Lang, seen: r.now.Unix(), presences: presences}
 	o.sessions = append(o.sessions, ses)
 	o.shown, o.draft = ses, nil
-	if r.sessions == nil {
-		r.sessions = map[string]*session{}
-	}
-	r.sessions[ses.to.String()] = ses
+	r.sessions.put(ses)
 	delete(r.invited, bare.String())
 	r.entered = r.now
 	r.arrive(ses, s, x)

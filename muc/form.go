@@ -224,9 +224,9 @@ func (r *room) form() *component.Form {
 
 func (r *room) withLevel(level Affiliation) []string {
 	var jids []string
-	for j, a := range r.affiliates {
+	for _, a := range r.affiliates {
 		if a.level == level {
-			jids = append(jids, j)
+			jids = append(jids, a.jid)
 		}
 	}
 	slices.Sort(jids)
@@ -279,16 +279,16 @@ func (r *room) lists(f *component.Form) (todo []action, err error) {
 		return nil, err
 	}
 	want := map[string]Affiliation{}
-	for key, a := range r.affiliates {
+	for _, a := range r.affiliates {
 		switch {
 		case a.level == Owner && hasOwners && !hasAdmins:
-			want[key] = Admin
+			want[a.jid] = Admin
 		case a.level == Owner && hasOwners, a.level == Admin && hasAdmins:
-			want[key] = Member
+			want[a.jid] = Member
 		}
 	}
 	for _, key := range admins {
-		if hasOwners || r.affiliates[key].level != Owner {
+		if hasOwners || r.affiliates.get(key).level != Owner {
 			want[key] = Admin
 		}
 	}
@@ -296,7 +296,7 @@ func (r *room) lists(f *component.Form) (todo []action, err error) {
 		want[key] = Owner
 	}
 	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if want[key] != r.affiliates[key].level {
+		if want[key] != r.affiliates.get(key).level {
 			todo = append(todo, action{jid: jid.MustParse(key), level: want[key]})
 		}
 	}

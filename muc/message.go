@@ -171,7 +171,7 @@ const stampFormat = "2006-01-02T15:04:05.000Z" // XEP-0082
 
 // handlePrivate handles a message to an occupant (XEP-0045 §7.5).
 func (r *room) handlePrivate(ses *session, s *component.Stanza) error {
-	to := r.nicks[s.To.Resourcepart()]
+	to := r.nicks.get(s.To.Resourcepart())
 	switch {
 	case s.Type == string(stanza.ErrorMessage):
 		if ses != nil && !r.bounced(ses, s) && to != nil {

@@ -43,6 +43,10 @@ type session struct {
 	messages, presences rateLimit
 }
 
+func (o *occupant) key() string { return o.nick }
+
+func (ses *session) key() string { return ses.to.String() }
+
 // occupantID is the id of a user in the room: the same for all visits and nicknames, and
 // no use outside (XEP-0421 §3.3).
 func (r *room) occupantID(bare jid.JID) string {
@@ -182,8 +186,8 @@ func (r *room) announceOwn(o *occupant, n notice) {
 
 // forget takes o off the lists.
 func (r *room) forget(o *occupant) {
-	if r.nicks[o.nick] == o {
-		delete(r.nicks, o.nick)
+	if r.nicks.get(o.nick) == o {
+		r.nicks.drop(o.nick)
 	}
 	if i := slices.Index(r.list, o); i >= 0 {
 		r.list = slices.Delete(r.list, i, i+1)

@@ -34,9 +34,9 @@ type room struct {
 	locked  bool    // until its creator has configured it (XEP-0045 §10.1.1)
 	gone    bool    // it was destroyed
 
-	affiliates map[string]affiliate // by bare JID, or domain
-	nicks      map[string]*occupant
-	sessions   map[string]*session // by full JID
+	affiliates roll[affiliate]
+	nicks      roll[*occupant]
+	sessions   roll[*session]
 	list       []*occupant         // in the order of their coming
 	shown      Roles               // those whose presence all know of
 	invited    map[string][]string // bare JIDs, with those of who invited them
@@ -67,10 +67,13 @@ type room struct {
 
 // An affiliate is somebody with an affiliation, or a registered nickname.
 type affiliate struct {
+	jid    string // bare, or a domain
 	level  Affiliation
 	nick   string
 	reason string
 }
+
+func (a affiliate) key() string { return a.jid }
 
 // output is what handling something leads to.
 type output struct {
@@ -93,7 +96,7 @@ func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
 // handle handles one stanza for the room.
 func (r *room) handle(s *component.Stanza, now time.Time) {
 	r.now = now
-	ses := r.sessions[s.From.String()]
+	ses := r.sessions.get(s.From.String())
 	if ses != nil && s.Type != "error" { // which may be of its server
 		ses.seen = now.Unix()
 	}
@@ -194,10 +197,10 @@ func (r *room) affiliation(bare jid.JID) Affiliation {
 }
 
 func (r *room) listed(bare jid.JID) Affiliation {
-	if a, ok := r.affiliates[bare.String()]; ok {
-		return a.level
+	if i, found := r.affiliates.find(bare.String()); found {
+		return r.affiliates[i].level
 	}
-	return r.affiliates[bare.Domainpart()].level
+	return r.affiliates.get(bare.Domainpart()).level
 }
 
 // roleOf is the role that an affiliation begins with (XEP-0045 §5.1.2).

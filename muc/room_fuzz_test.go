@@ -175,8 +175,8 @@ func runScript(t *testing.T, s *script) {
 		for _, o := range r.list {
 			knew[o.bare.String()] = knew[o.bare.String()] || r.seesJIDs(o) || o.affiliation >= Admin
 		}
-		for j, a := range r.affiliates {
-			knew[j] = knew[j] || a.level >= Admin
+		for _, a := range r.affiliates {
+			knew[a.jid] = knew[a.jid] || a.level >= Admin
 		}
 		now = now.Add(10 * time.Second)
 		st := parseOne(t, xml)

@@ -185,7 +185,7 @@ func (st *Store) secret(name string) ([]byte, error) {
 // A saved is a room as it is stored, without archive.
 type saved struct {
 	saveRoom
-	affiliates map[string]affiliate
+	affiliates roll[affiliate]
 	avatar     string
 	lastID     int64
 }
@@ -219,7 +219,7 @@ func scanRoom(scan func(...any) error, more ...any) (saveRoom, error) {
 
 // load reads a room.
 func (st *Store) load(name string) (*saved, error) {
-	s := &saved{affiliates: map[string]affiliate{}}
+	s := &saved{}
 	row := st.db.QueryRow("SELECT name, config, creator, locked, subject, last_id FROM room WHERE name = ?", name)
 	var err error
 	if s.saveRoom, err = scanRoom(row.Scan, &s.lastID); err != nil {
@@ -231,12 +231,11 @@ func (st *Store) load(name string) (*saved, error) {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var j string
 		var a affiliate
-		if err := rows.Scan(&j, &a.level, &a.nick, &a.reason); err != nil {
+		if err := rows.Scan(&a.jid, &a.level, &a.nick, &a.reason); err != nil {
 			return nil, err
 		}
-		s.affiliates[j] = a
+		s.affiliates.put(a)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
