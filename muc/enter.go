@@ -194,7 +194,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	o.shown, o.draft = ses, nil
 	r.sessions.put(ses)
 	delete(r.invited, bare.String())
-	r.entered = r.now
+	r.entered = r.now.Unix()
 	r.arrive(ses, s, x)
 	return nil
 }
@@ -226,12 +226,12 @@ func (r *room) departed(ses *session) {
 
 // forgetComings forgets from time to time those who may enter as often as others again.
 func (r *room) forgetComings() {
-	before := r.now.Add(-burstSeconds * time.Second)
-	if r.swept.After(before) {
+	before := r.now.Add(-burstSeconds * time.Second).UnixNano()
+	if r.swept > before {
 		return
 	}
-	r.swept = r.now
-	maps.DeleteFunc(r.comings, func(_ string, l rateLimit) bool { return l.last < before.UnixNano() })
+	r.swept = r.now.UnixNano()
+	maps.DeleteFunc(r.comings, func(_ string, l rateLimit) bool { return l.last < before })
 	if len(r.comings) == 0 {
 		r.comings = nil
 	}

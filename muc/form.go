@@ -211,10 +211,10 @@ func (r *room) form() *component.Form {
 	f.Fields = append(f.Fields, kind)
 	for _, o := range configForm {
 		options := o.options
-		if v := o.get(&r.cfg); o.typ == "list-single" && !slices.ContainsFunc(options, func(x component.Option) bool { return x.Value == v[0] }) {
+		if v := o.get(r.cfg); o.typ == "list-single" && !slices.ContainsFunc(options, func(x component.Option) bool { return x.Value == v[0] }) {
 			options = append([]component.Option{{Label: v[0], Value: v[0]}}, options...)
 		}
-		f.Fields = append(f.Fields, component.Field{Var: o.name, Type: o.typ, Label: o.label, Values: o.get(&r.cfg), Options: options})
+		f.Fields = append(f.Fields, component.Field{Var: o.name, Type: o.typ, Label: o.label, Values: o.get(r.cfg), Options: options})
 	}
 	f.Fields = append(f.Fields,
 		component.Field{Var: "muc#roomconfig_roomadmins", Type: "jid-multi", Label: "Admins", Values: r.withLevel(Admin)},
@@ -235,7 +235,7 @@ func (r *room) withLevel(level Affiliation) []string {
 
 // submitted is the configuration that a submitted form asks for. What is not in it stays.
 func (r *room) submitted(f *component.Form) (Config, error) {
-	c := r.cfg
+	c := *r.cfg
 	kind, ok := f.Values(nsKind)
 	another := ok && !slices.Equal(kind, []string{c.Kind})
 	if another {
@@ -247,7 +247,7 @@ func (r *room) submitted(f *component.Form) (Config, error) {
 	for _, o := range configForm {
 		v, ok := f.Values(o.name)
 		// What a client merely sent back is no wish: a new kind may change it.
-		if !ok || another && slices.Equal(v, o.get(&r.cfg)) {
+		if !ok || another && slices.Equal(v, o.get(r.cfg)) {
 			continue
 		}
 		if !o.set(&c, v) {

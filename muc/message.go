@@ -17,6 +17,8 @@ type subject struct {
 	Set  time.Time `json:"set,omitzero"`
 }
 
+var noSubject = new(subject)
+
 // handleMessage handles a message to the room itself.
 func (r *room) handleMessage(ses *session, s *component.Stanza) error {
 	switch stanza.MessageType(s.Type) {
@@ -142,7 +144,7 @@ func (r *room) setSubject(ses *session, s *component.Stanza) error {
 	if d.Size() > r.limits.Message {
 		return errTooLong
 	}
-	r.subject = subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
+	r.subject = &subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
 	r.save()
 	r.toAll(d)
 	r.archive(o, s, d, id, notReplayed)

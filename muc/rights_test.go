@@ -141,7 +141,7 @@ var (
 // cast makes a room with who acts, who is acted on, and an owner beside.
 func cast(t *testing.T, actor, target string) *room {
 	r := newRoom(&settings{motd: &motd{}, limits: Limits{}.orDefault(), admin: func(jid.JID) bool { return false },
-		creator: func(jid.JID) bool { return true }}, jid.MustParse("coven@"+domain), KindConfig("open"))
+		creator: func(jid.JID) bool { return true }}, jid.MustParse("coven@"+domain), new(KindConfig("open")))
 	r.affiliate("else@shakespeare.lit", affiliate{level: Owner})
 	for i, j := range []jid.JID{actorJID, targetJID} {
 		who := []string{actor, target}[i]

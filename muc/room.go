@@ -27,8 +27,8 @@ type settings struct {
 type room struct {
 	*settings
 	addr    jid.JID
-	self    string // addr
-	cfg     Config
+	self    string  // addr
+	cfg     *Config // is not changed, but another one set
 	creator string  // bare JID
 	tag     [8]byte // of its archive ids
 	locked  bool    // until its creator has configured it (XEP-0045 §10.1.1)
@@ -46,13 +46,13 @@ type room struct {
 	wearers     map[string][]string // sorted URIs by bare JID
 	invitations []*invitation
 	comings     map[string]rateLimit // of who left of late, by bare JID
-	swept       time.Time            // when comings were last looked through
+	swept       int64                // when comings were last looked through, Unix nanoseconds
 
-	subject subject
+	subject *subject // is not changed, but another one set
 	history []past
-	warm    bool      // the history is in memory, though there is an archive
-	entered time.Time // when somebody last did
-	avatar  string    // hashes of the pictures in the vCard (XEP-0486), "" if there is none
+	warm    bool   // the history is in memory, though there is an archive
+	entered int64  // when somebody last did, Unix seconds
+	avatar  string // hashes of the pictures in the vCard (XEP-0486), "" if there is none
 	lastID  int64
 	serial  uint32
 
@@ -89,8 +89,8 @@ type change interface{ apply(tx *transaction) error }
 // is handled, and may be nil.
 type read func(st *Store) (func(r *room), error)
 
-func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
-	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, tag: idTag(addr), shown: cfg.Broadcast}
+func newRoom(sv *settings, addr jid.JID, cfg *Config) *room {
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, subject: noSubject, tag: idTag(addr), shown: cfg.Broadcast}
 }
 
 // handle handles one stanza for the room.

@@ -165,7 +165,7 @@ func runScript(t *testing.T, s *script) {
 	sv := &settings{key: []byte("key"), limits: Limits{MessageRate: -1, PresenceRate: -1, VoiceRate: -1, Occupants: 6}.orDefault(),
 		admin: func(jid.JID) bool { return false }, creator: func(jid.JID) bool { return true },
 		dialogs: &component.Dialogs{}, motd: &motd{}}
-	r := newRoom(sv, jid.MustParse(fuzzed), KindConfig(KindNames()[s.next(5)]))
+	r := newRoom(sv, jid.MustParse(fuzzed), new(KindConfig(KindNames()[s.next(5)])))
 	r.creator, r.locked, r.now, r.warm = "owner@"+users, true, now, true
 	r.affiliate(r.creator, affiliate{level: Owner})
 	r.out = output{}

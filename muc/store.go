@@ -190,22 +190,15 @@ type saved struct {
 	lastID     int64
 }
 
-// rooms are all rooms, without affiliates.
-func (st *Store) rooms() ([]saveRoom, error) {
-	rows, err := st.db.Query("SELECT name, config, creator, locked, subject FROM room")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []saveRoom
-	for rows.Next() {
-		r, err := scanRoom(rows.Scan)
-		if err != nil {
-			return nil, err
+// rooms calls room for each room, without affiliates.
+func (st *Store) rooms(room func(saveRoom)) error {
+	return st.each("SELECT name, config, creator, locked, subject FROM room", func(scan func(...any) error) error {
+		r, err := scanRoom(scan)
+		if err == nil {
+			room(r)
 		}
-		all = append(all, r)
-	}
-	return all, rows.Err()
+		return err
+	})
 }
 
 func scanRoom(scan func(...any) error, more ...any) (saveRoom, error) {
@@ -280,10 +273,10 @@ func (t *transaction) exec(query string, args ...any) error {
 // saveRoom stores a room itself.
 type saveRoom struct {
 	Name    string
-	Config  Config
+	Config  *Config
 	Creator string
 	Locked  bool
-	Subject subject
+	Subject *subject
 }
 
 func (c saveRoom) apply(t *transaction) error {
