@@ -193,8 +193,9 @@ func TestSizeOfHistory(t *testing.T) {
 		}
 		got := to(w.enter(macbeth, "coven", "king"), macbeth)
 		size := 0
-		for _, p := range w.sv.awake("coven").room.history {
-			size += p.draft.Size()
+		r := w.sv.awake("coven").room
+		for i := range r.history {
+			size += len(r.text(&r.history[i]))
 		}
 		require.LessOrEqual(t, size, maxHistory)
 		require.Greater(t, size, maxHistory-2*60_000)

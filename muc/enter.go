@@ -177,7 +177,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 		if r.full(aff) {
 			return errFull
 		}
-		o = &occupant{nick: nick, addr: s.To, from: s.To.String(), bare: bare, id: r.occupantID(bare), affiliation: aff, role: r.roleOf(aff)}
+		o = &occupant{voice: &voice{from: s.To.String(), id: r.occupantID(bare)}, nick: nick, addr: s.To, bare: bare, affiliation: aff, role: r.roleOf(aff)}
 		o.hats = r.hatsOf(bare)
 		if role, ok := r.given[bare.String()]; ok && r.cfg.Moderated && aff < Admin {
 			o.role = role // §5.1

@@ -62,13 +62,14 @@ func (r *room) groupchat(ses *session, s *component.Stanza) error {
 // messageDraft makes what the occupants get of a message from o, and its archive id.
 func (r *room) messageDraft(o *occupant, s *component.Stanza) (*component.Draft, int64) {
 	id := r.nextID()
-	after := make([]byte, 0, 256)
-	after = append(after, "<stanza-id xmlns='"+NSSID+"' id='"...)
-	after = r.appendID(after, id)
-	after = component.AppendAttr(append(after, '\''), "by", r.self)
-	after = append(after, '/', '>')
-	after = appendOccupantID(after, o.id)
-	return r.fromOccupant(o, s, after), id
+	return r.fromOccupant(o, s, r.appendIDs(make([]byte, 0, 256), id, o.id)), id
+}
+
+// appendIDs appends the ids that the room gives a message: its own, and the occupant's.
+func (r *room) appendIDs(dst []byte, id int64, occupant string) []byte {
+	dst = append(dst, "<stanza-id xmlns='"+NSSID+"' id='"...)
+	dst = component.AppendAttr(append(r.appendID(dst, id), '\''), "by", r.self)
+	return appendOccupantID(append(dst, '/', '>'), occupant)
 }
 
 // fromOccupant makes a draft of s as one from o, with more behind what s has and may have.

@@ -68,7 +68,7 @@ func (r *room) changeNick(ses *session, s *component.Stanza, x *component.Elemen
 	r.toThoseWhoSee(o, others)
 	r.copy(own, ses.to, true)
 	r.nicks.drop(o.nick)
-	o.nick, o.addr, o.from = nick, s.To, s.To.String()
+	o.nick, o.addr, o.voice = nick, s.To, &voice{from: s.To.String(), id: o.id}
 	r.nicks.put(o)
 	ses.payload, ses.lang = payload, s.Lang
 	r.renamed(ses, s, x)
@@ -94,7 +94,7 @@ func (r *room) splitNick(ses *session, s *component.Stanza, x *component.Element
 	r.drop(ses, gone)
 	o := r.nicks.get(s.To.Resourcepart())
 	if o == nil {
-		o = &occupant{nick: s.To.Resourcepart(), addr: s.To, from: s.To.String(), bare: old.bare, id: old.id, role: old.role, told: old.told, affiliation: old.affiliation, hats: old.hats}
+		o = &occupant{voice: &voice{from: s.To.String(), id: old.id}, nick: s.To.Resourcepart(), addr: s.To, bare: old.bare, role: old.role, told: old.told, affiliation: old.affiliation, hats: old.hats}
 		r.nicks.put(o)
 		r.list = append(r.list, o)
 	}

@@ -15,11 +15,10 @@ import (
 // An occupant is a nickname in a room, and the user behind it. One user can have it in
 // several sessions (XEP-0045 §7.2.8).
 type occupant struct {
+	*voice
 	nick        string
 	addr        jid.JID // room@service/nick
-	from        string  // addr
 	bare        jid.JID // of the user
-	id          string  // XEP-0421
 	role        Role
 	told        Role // that the others, and o itself, know of
 	affiliation Affiliation
