@@ -95,6 +95,7 @@ CREATE INDEX affiliate_by_jid ON affiliate (jid);
 func OpenStore(file string) (*Store, error) {
 	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)",
 		"wal_autocheckpoint(4000)",
+		"cache_size(-256)",   // KiB of each connection; the system's cache is as good, and is not held on to
 		"secure_delete(ON)"}} // what was deleted is not to be found in the file
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
 	if err != nil {
