@@ -14,7 +14,7 @@ import (
 const (
 	quietTick  = time.Second
 	quietBytes = 256 << 10 // allocated in a tick; less is quiet
-	trimBytes  = 4 << 20   // allocated since memory was given back last; less is not worth it
+	trimBytes  = 1 << 20   // allocated since memory was given back last; less is not worth it
 
 	// What is needed for long lies between what is not, and memory is given back by pages:
 	// the less garbage there is at a time, the fewer pages are held by a little.
