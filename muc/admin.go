@@ -68,7 +68,7 @@ func (r *room) mayReadList(ses *session, bare jid.JID, level Affiliation) bool {
 
 func (r *room) addAffiliates(q *component.Element, level Affiliation) {
 	for _, j := range r.withLevel(level) {
-		a := r.affiliates[j]
+		a := r.affiliates.get(j)
 		item := component.NewElement(NSAdmin, "item").With("affiliation", level.String()).With("jid", j)
 		if a.nick != "" {
 			item.SetAttr("nick", a.nick)

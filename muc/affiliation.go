@@ -9,7 +9,7 @@ import (
 // setRole changes a role and returns what tells the others.
 func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func()) {
 	was := o.role
-	if r.nicks[o.nick] != o || role == was {
+	if r.nicks.get(o.nick) != o || role == was {
 		return func() {} // an item before took it away, or there is nothing to tell
 	}
 	if role == NoRole {
@@ -24,7 +24,7 @@ func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func(
 		r.given[bare] = role
 	}
 	return func() {
-		if r.nicks[o.nick] != o {
+		if r.nicks.get(o.nick) != o {
 			return
 		}
 		r.announce(o, notice{actor: actor, reason: reason})
@@ -35,7 +35,7 @@ func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func(
 // of who is.
 func (r *room) setAffiliation(a action, actor string) (tell func()) {
 	key := a.jid.String()
-	old := r.affiliates[key]
+	old := r.affiliates.get(key)
 	now := affiliate{level: a.level, reason: a.reason}
 	switch {
 	case a.setsNick:
@@ -69,13 +69,11 @@ func (r *room) setAffiliation(a action, actor string) (tell func()) {
 
 // affiliate stores somebody's affiliation, or forgets it.
 func (r *room) affiliate(key string, a affiliate) {
+	a.jid = key
 	if a.level == None && a.nick == "" {
-		delete(r.affiliates, key)
+		r.affiliates.drop(key)
 	} else {
-		if r.affiliates == nil {
-			r.affiliates = map[string]affiliate{}
-		}
-		r.affiliates[key] = a
+		r.affiliates.put(a)
 	}
 	r.change(saveAffiliate{Room: r.addr.Localpart(), JID: key, Level: a.level, Nick: a.nick, Reason: a.reason})
 }
@@ -101,7 +99,7 @@ func (r *room) reaffiliate(o *occupant, actor, reason string) (tell func()) {
 		o.role = min(role, r.roleOf(aff))
 	}
 	return func() {
-		if r.nicks[o.nick] != o {
+		if r.nicks.get(o.nick) != o {
 			return
 		}
 		r.announce(o, notice{actor: actor, reason: reason})
@@ -110,7 +108,7 @@ func (r *room) reaffiliate(o *occupant, actor, reason string) (tell func()) {
 
 // evict removes who uses a nickname that belongs to somebody else now (XEP-0045 §7.10).
 func (r *room) evict(nick string, owner jid.JID) {
-	if o := r.nicks[nick]; o != nil && !o.bare.Equal(owner) {
+	if o := r.nicks.get(nick); o != nil && !o.bare.Equal(owner) {
 		r.remove(o, notice{codes: []int{307}, reason: "This nickname is reserved"})()
 	}
 }

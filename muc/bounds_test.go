@@ -138,7 +138,7 @@ func TestNumberOfMembers(t *testing.T) {
 	w.coven()
 	r := w.sv.awake("coven").room
 	for i := range maxAffiliates {
-		r.affiliates[fmt.Sprint(i, "@example.org")] = affiliate{level: Member}
+		r.affiliates.put(affiliate{jid: fmt.Sprint(i, "@example.org"), level: Member})
 	}
 	require.Equal(t, "wait/resource-constraint", condition(w.only(w.register(macbeth, "coven", "king"), macbeth)))
 	w.grant(bare(hag), "member")
@@ -193,8 +193,9 @@ func TestSizeOfHistory(t *testing.T) {
 		}
 		got := to(w.enter(macbeth, "coven", "king"), macbeth)
 		size := 0
-		for _, p := range w.sv.awake("coven").room.history {
-			size += p.draft.Size()
+		r := w.sv.awake("coven").room
+		for i := range r.history {
+			size += len(r.text(&r.history[i]))
 		}
 		require.LessOrEqual(t, size, maxHistory)
 		require.Greater(t, size, maxHistory-2*60_000)

@@ -10,7 +10,7 @@ import (
 // entitled tells if somebody may know that a hidden room exists.
 func (r *room) entitled(from jid.JID) bool {
 	bare := from.Bare()
-	return r.cfg.Public && !r.locked || r.affiliation(bare) > None || r.sessions[from.String()] != nil ||
+	return r.cfg.Public && !r.locked || r.affiliation(bare) > None || r.sessions.get(from.String()) != nil ||
 		len(r.invited[bare.String()]) > 0 || len(r.occupantsOf(bare)) > 0
 }
 

@@ -205,7 +205,7 @@ func (r *room) appendAuthor(dst []byte, m *stored) []byte {
 	aff, role := None, NoRole
 	if j, err := jid.Parse(m.jid); err == nil {
 		aff = r.affiliation(j.Bare())
-		if o := r.nicks[m.nick]; o != nil && o.bare.Equal(j.Bare()) {
+		if o := r.nicks.get(m.nick); o != nil && o.bare.Equal(j.Bare()) {
 			role = o.role
 		}
 	}

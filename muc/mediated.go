@@ -115,7 +115,7 @@ func (r *room) decline(s *component.Stanza, d *component.Element) error {
 	}
 	var to []*occupant
 	if j.Bare().Equal(r.addr) {
-		if o := r.nicks[j.Resourcepart()]; o != nil {
+		if o := r.nicks.get(j.Resourcepart()); o != nil {
 			to = []*occupant{o}
 		}
 	} else {
@@ -149,7 +149,7 @@ func (r *room) voice(ses *session, f *component.Form) error {
 		return errBadRequest
 	}
 	if allow, answered := f.Values("muc#request_allow"); answered && ses.occ.role == Moderator {
-		o := r.nicks[f.Value("muc#roomnick")]
+		o := r.nicks.get(f.Value("muc#roomnick"))
 		if o == nil {
 			return errNotFound
 		}

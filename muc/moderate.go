@@ -75,7 +75,7 @@ func (r *room) moderate(ses *session, s *component.Stanza) error {
 func (r *room) findMessage(s *component.Stanza, id int64, then func(r *room, m *stored)) error {
 	for i := range r.history {
 		if p := &r.history[i]; p.id == id {
-			then(r, &stored{id: id, occupant: p.from, xml: p.draft.XML()})
+			then(r, &stored{id: id, occupant: p.by.id, xml: r.text(p)})
 			return nil
 		}
 	}
@@ -114,8 +114,8 @@ func (r *room) moderated(m *stored, t retraction) {
 	d := component.NewDraft(told, nil, nil, nil)
 	r.entomb(m, t)
 	r.toAll(d)
-	r.archive(&occupant{}, &component.Stanza{}, d, id, replayedLate)
-	r.addPast(past{draft: d, id: id})
+	r.archive(&occupant{voice: &voice{}}, &component.Stanza{}, d, id, replayedLate)
+	r.addPast(d, &voice{}, id, false)
 }
 
 // entomb leaves of a message only that it was there (XEP-0424 §4, XEP-0425 §4).

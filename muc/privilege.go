@@ -93,7 +93,7 @@ func (r *room) occupantNamed(nick string) *occupant {
 	if err != nil {
 		return nil
 	}
-	return r.nicks[j.Resourcepart()]
+	return r.nicks.get(j.Resourcepart())
 }
 
 // checkAffiliation tells if bare may give somebody an affiliation (XEP-0045 §5.2.3).

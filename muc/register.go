@@ -15,7 +15,7 @@ func (r *room) registerGet(_ *session, s *component.Stanza) error {
 		return err
 	}
 	q := component.NewElement(NSRegister, "query")
-	nick := r.affiliates[s.From.Bare().String()].nick
+	nick := r.affiliates.get(s.From.Bare().String()).nick
 	if nick != "" {
 		q.Add(component.NewElement(NSRegister, "registered"), component.NewElement(NSRegister, "username", component.Text(nick)))
 	}
@@ -73,7 +73,7 @@ func (r *room) registerSet(_ *session, s *component.Stanza) error {
 		return err
 	}
 	// Nobody can have those sent away who belong to the room, by registering their name.
-	if o := r.nicks[nick]; o != nil && !o.bare.Equal(bare) && o.affiliation > None {
+	if o := r.nicks.get(nick); o != nil && !o.bare.Equal(bare) && o.affiliation > None {
 		return errConflict
 	}
 	level := r.listed(bare)
@@ -94,7 +94,7 @@ func (r *room) registerSet(_ *session, s *component.Stanza) error {
 // unregister ends a registration, and with it the membership (XEP-0077 §3.2).
 func (r *room) unregister(s *component.Stanza) error {
 	bare := s.From.Bare()
-	a := r.affiliates[bare.String()]
+	a := r.affiliates.get(bare.String())
 	switch {
 	case a.level < Member:
 		return errUnregistered

@@ -27,16 +27,16 @@ type settings struct {
 type room struct {
 	*settings
 	addr    jid.JID
-	self    string // addr
-	cfg     Config
+	self    string  // addr
+	cfg     *Config // is not changed, but another one set
 	creator string  // bare JID
 	tag     [8]byte // of its archive ids
 	locked  bool    // until its creator has configured it (XEP-0045 §10.1.1)
 	gone    bool    // it was destroyed
 
-	affiliates map[string]affiliate // by bare JID, or domain
-	nicks      map[string]*occupant
-	sessions   map[string]*session // by full JID
+	affiliates roll[affiliate]
+	nicks      roll[*occupant]
+	sessions   roll[*session]
 	list       []*occupant         // in the order of their coming
 	shown      Roles               // those whose presence all know of
 	invited    map[string][]string // bare JIDs, with those of who invited them
@@ -46,13 +46,13 @@ type room struct {
 	wearers     map[string][]string // sorted URIs by bare JID
 	invitations []*invitation
 	comings     map[string]rateLimit // of who left of late, by bare JID
-	swept       time.Time            // when comings were last looked through
+	swept       int64                // when comings were last looked through, Unix nanoseconds
 
-	subject subject
+	subject *subject // is not changed, but another one set
 	history []past
-	warm    bool      // the history is in memory, though there is an archive
-	entered time.Time // when somebody last did
-	avatar  string    // hashes of the pictures in the vCard (XEP-0486), "" if there is none
+	warm    bool   // the history is in memory, though there is an archive
+	entered int64  // when somebody last did, Unix seconds
+	avatar  string // hashes of the pictures in the vCard (XEP-0486), "" if there is none
 	lastID  int64
 	serial  uint32
 
@@ -67,10 +67,13 @@ type room struct {
 
 // An affiliate is somebody with an affiliation, or a registered nickname.
 type affiliate struct {
+	jid    string // bare, or a domain
 	level  Affiliation
 	nick   string
 	reason string
 }
+
+func (a affiliate) key() string { return a.jid }
 
 // output is what handling something leads to.
 type output struct {
@@ -86,14 +89,14 @@ type change interface{ apply(tx *transaction) error }
 // is handled, and may be nil.
 type read func(st *Store) (func(r *room), error)
 
-func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
-	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, tag: idTag(addr), shown: cfg.Broadcast}
+func newRoom(sv *settings, addr jid.JID, cfg *Config) *room {
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, subject: noSubject, tag: idTag(addr), shown: cfg.Broadcast}
 }
 
 // handle handles one stanza for the room.
 func (r *room) handle(s *component.Stanza, now time.Time) {
 	r.now = now
-	ses := r.sessions[s.From.String()]
+	ses := r.sessions.get(s.From.String())
 	if ses != nil && s.Type != "error" { // which may be of its server
 		ses.seen = now.Unix()
 	}
@@ -194,10 +197,10 @@ func (r *room) affiliation(bare jid.JID) Affiliation {
 }
 
 func (r *room) listed(bare jid.JID) Affiliation {
-	if a, ok := r.affiliates[bare.String()]; ok {
-		return a.level
+	if i, found := r.affiliates.find(bare.String()); found {
+		return r.affiliates[i].level
 	}
-	return r.affiliates[bare.Domainpart()].level
+	return r.affiliates.get(bare.Domainpart()).level
 }
 
 // roleOf is the role that an affiliation begins with (XEP-0045 §5.1.2).

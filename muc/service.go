@@ -50,9 +50,16 @@ type Service struct {
 
 	mu     sync.Mutex
 	actors map[string]*actor
-	index  map[string]saveRoom // all rooms, for lists and counts
-	made   map[string]int      // how many of them there are by creator
+	index  map[string]listing // all rooms, for lists and counts
+	made   map[string]int     // how many of them there are by creator
 	closed bool
+}
+
+// A listing is what the service itself knows of a room, in memory or not.
+type listing struct {
+	Config  *Config
+	Creator string
+	Locked  bool
 }
 
 // NewService makes a service that keeps its rooms in st, and sends by out.
@@ -74,11 +81,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	rooms, err := st.rooms()
-	if err != nil {
-		return nil, fmt.Errorf("muc: %w", err)
-	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, made: map[string]int{}, slots: make(chan struct{}, 4),
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]listing{}, made: map[string]int{}, slots: make(chan struct{}, 4),
 		crew: newCrew()}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
@@ -87,10 +90,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	sv.settings = settings{limits: o.Limits.orDefault(), key: key, onionOf: o.OnionOf, dialogs: &component.Dialogs{}, motd: &motd{},
 		admin:   func(bare jid.JID) bool { return len(admins) > 0 && admins[bare.String()] },
 		creator: func(bare jid.JID) bool { return o.MayCreate == nil || o.MayCreate(bare) || admins[bare.String()] }}
-	for _, r := range rooms {
-		sv.list(r)
-	}
-	if err := st.loadMOTD(sv.motd); err != nil {
+	if err := errors.Join(st.rooms(sv.list), st.loadMOTD(sv.motd)); err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
 	sv.front = component.NewService(out, component.Identity{Category: "conference", Type: "text", Name: o.Name})
@@ -161,7 +161,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	if limit := sv.limits.Rooms; limit > 0 && len(sv.index) >= limit {
 		return nil, fail(stanza.Wait, stanza.ResourceConstraint, "There are as many rooms as there can be.")
 	}
-	r := newRoom(&sv.settings, s.To.Bare(), KindConfig(sv.o.DefaultKind))
+	r := newRoom(&sv.settings, s.To.Bare(), new(KindConfig(sv.o.DefaultKind)))
 	r.creator, r.locked = bare.String(), true
 	a := &actor{sv: sv, addr: r.addr, room: r}
 	name := s.To.Localpart()
@@ -205,7 +205,7 @@ func (sv *Service) note(changes []change) {
 // list puts a room into the index, as it is now. It is called with mu held, as unlist is.
 func (sv *Service) list(r saveRoom) {
 	sv.unlist(r.Name)
-	sv.index[r.Name] = r
+	sv.index[r.Name] = listing{Config: r.Config, Creator: r.Creator, Locked: r.Locked}
 	sv.made[r.Creator]++
 }
 
@@ -385,13 +385,13 @@ func (a *actor) idle() bool {
 	return !a.running && a.pending.Load() == 0 && a.reading.Load() == 0
 }
 
-// kept are all rooms as they are stored.
-func (sv *Service) kept() []saveRoom {
+// kept are the configurations of all rooms, by name.
+func (sv *Service) kept() map[string]*Config {
 	sv.mu.Lock()
 	defer sv.mu.Unlock()
-	all := make([]saveRoom, 0, len(sv.index))
-	for _, r := range sv.index {
-		all = append(all, r)
+	all := make(map[string]*Config, len(sv.index))
+	for name, r := range sv.index {
+		all[name] = r.Config
 	}
 	return all
 }

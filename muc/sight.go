@@ -67,7 +67,7 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 	r.announceOwn(o, n)
 	d := r.draftOf(o, n, false)
 	for _, ses := range o.sessions {
-		delete(r.sessions, ses.to.String())
+		r.sessions.drop(ses.to.String())
 		r.departed(ses)
 	}
 	r.forget(o)
@@ -79,7 +79,7 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 	}
 	return func() {
 		for _, viewer := range saw {
-			if r.nicks[viewer.nick] == viewer {
+			if r.nicks.get(viewer.nick) == viewer {
 				r.toOccupant(viewer, d)
 			}
 		}
