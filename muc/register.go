@@ -72,8 +72,9 @@ func (r *room) registerSet(_ *session, s *component.Stanza) error {
 	if err != nil {
 		return err
 	}
-	// Nobody can have those sent away who belong to the room, by registering their name.
-	if o := r.nicks[nick]; o != nil && !o.bare.Equal(bare) && o.affiliation > None {
+	// Nobody can have others sent away by registering their nickname, but admins those who
+	// do not belong to the room.
+	if o := r.nicks[nick]; o != nil && !o.bare.Equal(bare) && (o.affiliation > None || r.affiliation(bare) < Admin) {
 		return errConflict
 	}
 	level := r.listed(bare)

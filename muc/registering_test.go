@@ -113,8 +113,8 @@ func TestReservedNickname(t *testing.T) {
 	require.Equal(t, "king", w.reserved(macbeth, "coven"), "also from inside")
 }
 
-// XEP-0045 §7.10: who uses a nickname that is then given to another is removed, unless
-// that one registers by oneself what somebody of the room uses.
+// XEP-0045 §7.10, §9.3: who uses a nickname that an admin then gives to somebody, or takes,
+// is removed; nobody else can do that by registering.
 func TestNicknameInUseIsReserved(t *testing.T) {
 	w := newWorld(t)
 	w.coven()
@@ -123,6 +123,9 @@ func TestNicknameInUseIsReserved(t *testing.T) {
 	require.Equal(t, "gone none/none 307", seen(out, crone2, "thirdwitch"))
 	require.NotEmpty(t, item(to(out, crone2)[0]).Child(NSUser, "reason").Text())
 	require.Equal(t, "result", to(out, crone1)[2].Type, "when that and the change are told")
+	w.refused(w.register(hag, "coven", "secondwitch"), hag, "cancel/conflict")
+	w.grant(bare(macbeth), "member", bare(hag), "admin")
+	w.refused(w.register(macbeth, "coven", "secondwitch"), macbeth, "cancel/conflict")
 	w.send("<presence type='unavailable' from='" + crone1 + "' to='coven@" + domain + "/firstwitch'/>")
 	out = w.register(hag, "coven", "secondwitch")
 	require.Equal(t, "gone none/none 307 110", seen(out, crone2, "secondwitch"))
