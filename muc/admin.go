@@ -112,6 +112,9 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 		}
 		todo = append(todo, a)
 	}
+	if err := checkNicks(todo); err != nil {
+		return err
+	}
 	if err := r.checkOwners(todo); err != nil {
 		return err
 	}

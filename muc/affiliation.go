@@ -69,6 +69,7 @@ func (r *room) setAffiliation(a action, actor string) (tell func()) {
 
 // affiliate stores somebody's affiliation, or forgets it.
 func (r *room) affiliate(key string, a affiliate) {
+	r.reserve(key, a.nick)
 	if a.level == None && a.nick == "" {
 		delete(r.affiliates, key)
 	} else {

@@ -149,6 +149,21 @@ func (r *room) registrable(nick string, bare jid.JID) (string, error) {
 	return nick, nil
 }
 
+// checkNicks is conflict if a request gives one nickname to two.
+func checkNicks(todo []action) error {
+	given := map[string]jid.JID{}
+	for _, a := range todo {
+		if !a.setsNick || a.nick == "" {
+			continue
+		}
+		if other, twice := given[a.nick]; twice && !other.Equal(a.jid) {
+			return errConflict
+		}
+		given[a.nick] = a.jid
+	}
+	return nil
+}
+
 // checkOwners is conflict if a room would lose its last owner (XEP-0045 §10.4).
 func (r *room) checkOwners(todo []action) error {
 	after := map[string]bool{}

@@ -133,6 +133,27 @@ func TestNicknameInUseIsReserved(t *testing.T) {
 	require.Equal(t, "cancel/item-not-found", condition(w.get(crone1, "coven", ownerQuery)), "a temporary room that nobody is left in")
 }
 
+// XEP-0045 §7.2.8, §7.12: a nickname belongs to one, also where a request gives it to two;
+// it stays so after a restart, and is free when its owner gives it up.
+func TestReservedNicknameHasOneOwner(t *testing.T) {
+	w := newCoven(t)
+	give := func(j, nick string) string {
+		return "<item affiliation='member' jid='" + j + "' nick='" + nick + "'/>"
+	}
+	w.refused(w.admin(crone1, "coven", give(bare(macbeth), "king"), give(bare(hag), "king")), crone1, "cancel/conflict")
+	require.Empty(t, w.adminList(crone1, "coven", "affiliation", "member"))
+	w.did(w.admin(crone1, "coven", give(bare(macbeth), "king"), give(bare(macbeth), "thane")), crone1)
+	require.Equal(t, "thane", w.reserved(macbeth, "coven"))
+	w.did(w.register(hag, "coven", "king"), hag)
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_persistentroom", "1"), crone1)
+	w.restart()
+	w.refused(w.register(hag, "coven", "thane"), hag, "cancel/conflict")
+	w.enter(crone1, "coven", "firstwitch")
+	w.grant(bare(macbeth), "none")
+	w.did(w.register(hag, "coven", "thane"), hag)
+	w.did(w.register(macbeth, "coven", "king"), macbeth)
+}
+
 // XEP-0045 §17.1: a nickname is reserved as it is prepared.
 func TestReservedNicknameIsPrepared(t *testing.T) {
 	w := newCoven(t)

@@ -35,6 +35,7 @@ type room struct {
 	gone    bool    // it was destroyed
 
 	affiliates map[string]affiliate // by bare JID, or domain
+	reserved   map[string]string    // whose a registered nickname is, by nickname
 	nicks      map[string]*occupant
 	sessions   map[string]*session // by full JID
 	list       []*occupant         // in the order of their coming

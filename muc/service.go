@@ -181,6 +181,9 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	}
 	r := newRoom(&sv.settings, addr, s.Config)
 	r.creator, r.locked, r.subject, r.affiliates = s.Creator, s.Locked, s.Subject, s.affiliates
+	for bare, a := range r.affiliates {
+		r.reserve(bare, a.nick)
+	}
 	last, err := sv.store.last(addr.Localpart())
 	r.avatar, r.lastID = s.avatar, max(s.lastID, last) // so that ids never go back
 	return r, errors.Join(err, sv.store.loadHats(r), sv.store.loadInvitations(r))
