@@ -28,6 +28,22 @@ func TestWhoMayCreate(t *testing.T) {
 	require.Equal(t, "none/participant", seen(w.enter(stranger, "coven", "x"), crone1, "x"), "entering is another matter")
 }
 
+// XEP-0045 §5.2, §9.2: an affiliation of a domain is that of all its users, so a domain that
+// enters makes no room, and gets no affiliation but by its address.
+func TestDomainsAsUsers(t *testing.T) {
+	w := newWorld(t)
+	for _, who := range []string{"gateway.example.org", "gateway.example.org/bot"} {
+		require.Equal(t, "cancel/not-allowed", condition(w.only(w.enter(who, "coven", "bot"), who)))
+	}
+	w.coven()
+	require.Equal(t, "none/participant", seen(w.enter("gateway.example.org/bot", "coven", "bot"), crone1, "bot"))
+	for _, affiliation := range []string{"owner", "member", "outcast"} {
+		w.refused(w.admin(crone1, "coven", "<item nick='bot' affiliation='"+affiliation+"'/>"), crone1, "cancel/not-allowed")
+	}
+	w.grant("gateway.example.org", "member")
+	require.Equal(t, []string{"gateway.example.org"}, w.adminList(crone1, "coven", "affiliation", "member"))
+}
+
 // Issue point 6: rooms of one creator, and in all; destroyed ones do not count.
 func TestNumberOfRooms(t *testing.T) {
 	w := newWorld(t, func(o *Options) {

@@ -111,7 +111,9 @@ func (r *room) checkAffiliation(bare jid.JID, item *component.Element, a *action
 		a.jid = j.Bare()
 	} else if nick == "" {
 		return errBadRequest
-	} else if o := r.occupantNamed(nick); o != nil {
+	} else if o := r.occupantNamed(nick); o != nil && o.bare.Localpart() == "" {
+		return errNotAllowed // all its users would get it, which is to be asked for by address
+	} else if o != nil {
 		a.jid, hasNick = o.bare, false
 	} else {
 		return errNotFound

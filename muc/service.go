@@ -148,6 +148,8 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	switch {
 	case !joins(s):
 		return nil, nil
+	case bare.Localpart() == "": // a server itself, or a component: all its users would own the room
+		return nil, errNotAllowed
 	case !sv.creator(bare):
 		return nil, errNotAllowed
 	case utf8.RuneCountInString(s.To.Localpart()) > sv.limits.Name:
