@@ -117,7 +117,7 @@ func (r *room) evict(nick string, owner jid.JID) {
 }
 
 // tellAbsent tells of a change of who is not in the room: the occupants who know them
-// (XEP-0045 §10.3), and who is concerned, by an invitation (§9.5) or with status 101 (§18.1).
+// (XEP-0045 §10.3), and who is concerned.
 func (r *room) tellAbsent(a action, actor string, was Affiliation) {
 	if was == a.level {
 		return
@@ -135,6 +135,19 @@ func (r *room) tellAbsent(a action, actor string, was Affiliation) {
 			r.toOccupant(o, d)
 		}
 	}
+	if r.locked {
+		was = None // nobody outside has heard of more
+	}
+	r.whenOpen(func() {
+		if r.listed(a.jid) == a.level { // still
+			r.tellConcerned(a, was)
+		}
+	})
+}
+
+// tellConcerned tells who is not in the room of the own affiliation, by an invitation
+// (XEP-0045 §9.5) or with status 101 (§18.1).
+func (r *room) tellConcerned(a action, was Affiliation) {
 	switch {
 	case a.jid.Localpart() == "":
 	case a.level == Member && was < Member && r.cfg.MembersOnly:

@@ -80,6 +80,9 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 		tell()
 	}
 	r.configured(old)
+	if !r.gone {
+		r.opened()
+	}
 	return nil
 }
 

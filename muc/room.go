@@ -41,6 +41,7 @@ type room struct {
 	list       []*occupant         // in the order of their coming
 	shown      Roles               // those whose presence all know of
 	invited    map[string][]string // bare JIDs, with those of who invited them
+	held       []func()            // tell of invitations when the room is unlocked
 	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
 
 	hats        map[string]hat      // by URI
