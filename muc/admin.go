@@ -143,7 +143,7 @@ const maxItems = 1000
 // refuseItem answers a request for roles with an error, and with the item it is because of
 // (XEP-0045 §8.4).
 func (r *room) refuseItem(s *component.Stanza, item *component.Element, err error) {
-	e := s.Error(err)
+	e := refusal(s, err)
 	e.Nodes = append([]component.Node{component.NewElement(NSAdmin, "query", item.Node()).Node()}, e.Nodes...)
 	r.send(e)
 }

@@ -135,10 +135,15 @@ func (r *room) refuse(s *component.Stanza, err error) {
 }
 
 // refusal is the answer to s that tells of err; nil if there must be none. That of who
-// wants to enter repeats what for, which some clients wait for (XEP-0045 §7.2.5).
+// wants to enter repeats what for, which some clients wait for (XEP-0045 §7.2.5). It says
+// that it is by the room, and not by a client behind the address (RFC 6120 §8.3.1).
 func refusal(s *component.Stanza, err error) *component.Stanza {
 	e := s.Error(err)
-	if e != nil && joins(s) {
+	if e == nil {
+		return nil
+	}
+	e.Child(component.NSClient, "error").SetAttr("by", s.To.Bare().String())
+	if joins(s) {
 		e.Nodes = append([]component.Node{component.NewElement(NSMUC, "x").Node()}, e.Nodes...)
 	}
 	return e
