@@ -52,6 +52,7 @@ type Service struct {
 	actors map[string]*actor
 	index  map[string]saveRoom // all rooms, for lists and counts
 	made   map[string]int      // how many of them there are by creator
+	public names               // of those that are listed for everybody
 	closed bool
 }
 
@@ -212,6 +213,9 @@ func (sv *Service) list(r saveRoom) {
 	sv.unlist(r.Name)
 	sv.index[r.Name] = r
 	sv.made[r.Creator]++
+	if r.Config.Public && !r.Locked {
+		sv.public.put(r.Name)
+	}
 }
 
 // unlist takes a room out of the index.
@@ -221,6 +225,7 @@ func (sv *Service) unlist(name string) {
 		return
 	}
 	delete(sv.index, name)
+	sv.public.take(name)
 	if sv.made[r.Creator]--; sv.made[r.Creator] == 0 {
 		delete(sv.made, r.Creator)
 	}

@@ -190,9 +190,9 @@ type saved struct {
 	lastID     int64
 }
 
-// rooms are all rooms, without affiliates.
+// rooms are all rooms in the order of their names, without affiliates.
 func (st *Store) rooms() ([]saveRoom, error) {
-	rows, err := st.db.Query("SELECT name, config, creator, locked, subject FROM room")
+	rows, err := st.db.Query("SELECT name, config, creator, locked, subject FROM room ORDER BY name")
 	if err != nil {
 		return nil, err
 	}
