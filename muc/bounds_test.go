@@ -164,6 +164,33 @@ func TestNumberOfMembers(t *testing.T) {
 	require.NotEmpty(t, to(w.invite(crone1, "<invite to='hecate@shakespeare.lit'/>"), "hecate@shakespeare.lit"), "admins may")
 }
 
+// XEP-0045 §14.6: who makes temporary rooms and leaves them, again and again, is slowed down;
+// nobody else is, and nothing is kept of who made rooms long ago.
+func TestRateOfMakingRooms(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.Limits.RoomRate = 1
+		o.Admins = []jid.JID{jid.MustParse(bare(macbeth))}
+	})
+	comeAndGo := func(who string, i int) []*component.Stanza {
+		room := fmt.Sprint("room", i%2)
+		out := w.enter(who, room, "x")
+		w.presence(who, room+"@"+domain+"/x", "unavailable", "")
+		return out
+	}
+	n := w.until(hag, "wait/policy-violation", func(i int) []*component.Stanza { return comeAndGo(hag, i) })
+	require.GreaterOrEqual(t, n, burstSeconds)
+	require.LessOrEqual(t, n, 2*burstSeconds)
+	for i := range 2 * burstSeconds {
+		require.Contains(t, codes(comeAndGo(macbeth, i)[0]), "201", "an admin of the service may")
+	}
+	w.open(crone1, "coven", "firstwitch")
+	w.sv.mu.Lock()
+	defer w.sv.mu.Unlock()
+	require.Len(t, w.sv.makers, 2)
+	require.True(t, w.sv.mayMake(bare(crone1), time.Now().Add(2*burstSeconds*time.Second)))
+	require.Len(t, w.sv.makers, 1)
+}
+
 // Issue point 6: sizes of what is sent.
 func TestSizes(t *testing.T) {
 	w := newWorld(t, func(o *Options) {

@@ -50,9 +50,11 @@ type Service struct {
 
 	mu     sync.Mutex
 	actors map[string]*actor
-	index  map[string]saveRoom // all rooms, for lists and counts
-	made   map[string]int      // how many of them there are by creator
-	public names               // of those that are listed for everybody
+	index  map[string]saveRoom  // all rooms, for lists and counts
+	made   map[string]int       // how many of them there are by creator
+	public names                // of those that are listed for everybody
+	makers map[string]rateLimit // of who made rooms of late, by bare JID
+	swept  time.Time            // when makers were last looked through
 	closed bool
 }
 
@@ -79,7 +81,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, made: map[string]int{}, slots: make(chan struct{}, 4),
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, made: map[string]int{}, makers: map[string]rateLimit{}, slots: make(chan struct{}, 4),
 		crew: newCrew()}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
@@ -164,6 +166,9 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	if limit := sv.limits.Rooms; limit > 0 && len(sv.index) >= limit {
 		return nil, fail(stanza.Wait, stanza.ResourceConstraint, "There are as many rooms as there can be.")
 	}
+	if !sv.admin(bare) && !sv.mayMake(bare.String(), time.Now()) {
+		return nil, errRate
+	}
 	r := newRoom(&sv.settings, s.To.Bare(), KindConfig(sv.o.DefaultKind))
 	r.creator, r.locked = bare.String(), true
 	a := &actor{sv: sv, addr: r.addr, room: r}
@@ -174,6 +179,15 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 		r.save()
 		r.affiliate(r.creator, affiliate{level: Owner})
 	}})
+}
+
+// mayMake tells if a user does not make rooms too often. It is called with mu held.
+func (sv *Service) mayMake(bare string, now time.Time) bool {
+	sv.swept = forgetFull(sv.makers, sv.swept, now)
+	l := sv.makers[bare]
+	ok := l.allow(sv.limits.RoomRate, now)
+	sv.makers[bare] = l
+	return ok
 }
 
 // loadRoom reads a room from the store.
