@@ -24,6 +24,7 @@ type actor struct {
 
 	mu      sync.Mutex
 	queue   []event
+	weight  int // of the stanzas in it
 	running bool
 	ended   bool // nothing is taken any more; a new actor may be made
 
@@ -48,14 +49,20 @@ var (
 
 // post gives something to the room. The error is errEnded, or one for the sender.
 func (a *actor) post(e event) error {
+	w := 0
+	if e.do == nil {
+		w = weight(e.s)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
 	case a.ended:
 		return errEnded
-	case len(a.queue) >= a.sv.limits.Waiting && e.do == nil:
+	case e.do != nil || len(a.queue) == 0:
+	case len(a.queue) >= a.sv.limits.Waiting, a.weight+w > a.sv.limits.Backlog:
 		return errBusy
 	}
+	a.weight += w
 	a.queue = append(a.queue, e)
 	if !a.running {
 		a.running = true
@@ -77,7 +84,7 @@ func (a *actor) run() {
 	for {
 		a.mu.Lock()
 		events := a.queue
-		a.queue = nil
+		a.queue, a.weight = nil, 0
 		if len(events) == 0 {
 			a.running = false
 			a.mu.Unlock()
@@ -249,7 +256,7 @@ func (a *actor) end(rest []event) {
 	a.mu.Lock()
 	a.ended = true
 	rest = append(rest, a.queue...)
-	a.queue = nil
+	a.queue, a.weight = nil, 0
 	a.mu.Unlock()
 	for _, e := range rest {
 		switch {

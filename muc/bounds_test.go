@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -189,6 +190,38 @@ func TestRateOfMakingRooms(t *testing.T) {
 	require.Len(t, w.sv.makers, 2)
 	require.True(t, w.sv.mayMake(bare(crone1), time.Now().Add(2*burstSeconds*time.Second)))
 	require.Len(t, w.sv.makers, 1)
+}
+
+// XEP-0045 §14.6: what waits for a room that is busy is bounded in number and in memory, also
+// where a stanza is short as text; who is refused may try again, and nothing is lost.
+func TestWhatWaitsIsBounded(t *testing.T) {
+	const mib = 1 << 20
+	w := newWorld(t, func(o *Options) {
+		o.Limits.Waiting, o.Limits.Backlog, o.Limits.MessageRate, o.Limits.Message = 100, mib, -1, mib
+	})
+	w.coven()
+	fill := func(content string) (taken int) {
+		busy, goOn := make(chan struct{}), make(chan struct{})
+		require.NoError(t, w.sv.awake("coven").post(event{do: func(*room) { close(busy); <-goOn }}))
+		<-busy
+		var err error
+		for ; err == nil; taken++ {
+			s := parseOne(t, "<message type='groupchat' from='"+hag+"' to='coven@"+domain+"'><body>b</body>"+content+"</message>")
+			err = w.sv.HandleStanza(t.Context(), s)
+		}
+		var se stanza.Error
+		require.ErrorAs(t, err, &se)
+		require.Equal(t, stanza.Error{Type: stanza.Wait, Condition: stanza.ResourceConstraint}, stanza.Error{Type: se.Type, Condition: se.Condition})
+		close(goOn)
+		w.settle()
+		require.Len(t, to(w.send(""), hag), taken-1)
+		return taken - 1
+	}
+	require.Equal(t, 100, fill(""))
+	require.Equal(t, 10, fill("<x xmlns='urn:x'>"+strings.Repeat("x", 100_000)+"</x>"))
+	require.Less(t, fill("<x xmlns='urn:x'>"+strings.Repeat("<a b=''/>", 1000)+"</x>"), 10)
+	w.sv.limits.Backlog = 1
+	require.Equal(t, 1, fill(""), "a single one may wait, however large it is")
 }
 
 // Issue point 6: sizes of what is sent.

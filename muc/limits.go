@@ -24,6 +24,7 @@ type Limits struct {
 	VCard        int // octets of a room's vCard; default 256 KiB
 	History      int // messages for who enters; default 100
 	Waiting      int // stanzas that wait for a room; default 5000
+	Backlog      int // octets of memory that these take, unless it is a single one; default 16 MiB
 
 	KeepDays   int  // days that archives go back; default 365
 	KeepNumber int  // messages in the archive of a room; default 100,000
@@ -54,6 +55,7 @@ func (l Limits) orDefault() Limits {
 	def(&l.VCard, 256<<10)
 	def(&l.History, 100)
 	def(&l.Waiting, 5000)
+	def(&l.Backlog, 16<<20)
 	def(&l.KeepDays, 365)
 	def(&l.KeepNumber, 100_000)
 	return l
