@@ -111,6 +111,14 @@ func (a *actor) handle(e *event, out *output) {
 	}
 	now := time.Now()
 	a.busy.Store(now.Unix())
+	before := len(out.copies)
+	defer func() {
+		if p := recover(); p != nil {
+			slog.Error("muc: a room failed, please report this", "panic", p, "stack", string(debug.Stack()))
+			out.copies = out.copies[:min(before, len(out.copies))]
+			a.failed(e, out)
+		}
+	}()
 	if a.room == nil {
 		r, err := a.sv.loadRoom(a.addr)
 		if err != nil {
@@ -122,14 +130,6 @@ func (a *actor) handle(e *event, out *output) {
 		}
 		a.room = r
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			slog.Error("muc: a room failed, please report this", "panic", p, "stack", string(debug.Stack()))
-			if e.s != nil {
-				a.sv.answer(e.s, errors.New("muc: panicked"))
-			}
-		}
-	}()
 	if e.s != nil && a.room.wantsHistory(e.s) {
 		if err := a.readHistory(); err != nil {
 			slog.Error("the history of a room cannot be read", "error", err)
@@ -156,12 +156,16 @@ func (a *actor) handle(e *event, out *output) {
 // readHistory reads the history of the room from its archive, when all that it has said
 // is in there.
 func (a *actor) readHistory() error {
-	if a.pending.Load() > 0 {
-		stored := make(chan struct{})
-		a.sv.store.submit(nil, func(error) { close(stored) })
-		<-stored
-	}
+	a.settle()
 	return a.sv.store.history(a.room)
+}
+
+// settle waits until all that the room wanted is stored, or could not be, and what follows
+// from it is sent.
+func (a *actor) settle() {
+	if a.pending.Load() > 0 {
+		a.sv.store.wait()
+	}
 }
 
 // flushAt is how many copies wait to be sent together.
@@ -216,11 +220,33 @@ func (a *actor) undo(changes []change) {
 	a.post(event{do: func(r *room) { r.warm, r.history = false, nil }})
 }
 
-// reload forgets what is in memory of the room; it is read again when it is needed.
+// reload forgets what is in memory of the room; it is read again when it is needed, with all
+// that is under way to the store.
 func (a *actor) reload(r *room) {
-	r.shutDown()
 	r.gone = true
+	a.settle()
 	a.sv.relist(a.addr.Localpart())
+	r.shutDown()
+}
+
+// failed forgets a room that panicked: what it was about to do is done by halves in its
+// memory, and has not happened.
+func (a *actor) failed(e *event, out *output) {
+	if e.s != nil {
+		a.sv.answer(e.s, errors.New("muc: panicked"))
+	}
+	if a.room == nil {
+		return // it could not be read
+	}
+	defer func() {
+		if p := recover(); p != nil { // of who is in the room, some find out by themselves (XEP-0410)
+			slog.Error("muc: a room failed once more", "panic", p)
+		}
+	}()
+	out.changes, out.reads = nil, nil
+	a.room.out = *out
+	a.reload(a.room)
+	*out = a.room.out
 }
 
 // look starts what the room wants to know.

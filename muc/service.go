@@ -56,6 +56,8 @@ type Service struct {
 	makers map[string]rateLimit // of who made rooms of late, by bare JID
 	swept  time.Time            // when makers were last looked through
 	closed bool
+	// When it is time to look for temporary rooms that nobody came back to; zero: there are none.
+	sweepAt time.Time
 }
 
 // NewService makes a service that keeps its rooms in st, and sends by out.
@@ -98,6 +100,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	}
 	sv.front = component.NewService(out, component.Identity{Category: "conference", Type: "text", Name: o.Name})
 	sv.face()
+	sv.sweepAt = time.Now().Add(returnWithin)
 	return sv, nil
 }
 
@@ -256,9 +259,10 @@ func (sv *Service) relist(name string) {
 	defer sv.mu.Unlock()
 	if err != nil {
 		sv.unlist(name)
-	} else {
-		sv.list(s.saveRoom)
+		return
 	}
+	sv.list(s.saveRoom)
+	sv.sweepAt = time.Now().Add(returnWithin)
 }
 
 // remove takes an actor off the list.
@@ -329,17 +333,12 @@ func (sv *Service) Recheck() {
 func (sv *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
-	started := time.Now()
-	for swept := false; ; {
+	for {
 		select {
 		case <-ctx.Done():
 			sv.stop()
 			return nil
 		case now := <-tick.C:
-			if !swept && now.Sub(started) > returnWithin {
-				swept = true
-				sv.sweep()
-			}
 			sv.tick(now)
 		}
 	}
@@ -353,12 +352,19 @@ func (sv *Service) tick(now time.Time) {
 			a.post(event{do: func(r *room) { r.pingSilent(pingAfter); r.cool() }})
 		}
 	}
+	sv.sweep(now)
 	sv.store.expire(now, sv.limits, sv.kept())
 }
 
-// sweep ends temporary rooms that were left over by a crash, and that nobody came back to.
-func (sv *Service) sweep() {
+// sweep ends temporary rooms that were left over by a crash, or a failure, and that nobody
+// came back to.
+func (sv *Service) sweep(now time.Time) {
 	sv.mu.Lock()
+	if sv.sweepAt.IsZero() || now.Before(sv.sweepAt) {
+		sv.mu.Unlock()
+		return
+	}
+	sv.sweepAt = time.Time{}
 	var names []string
 	for name, r := range sv.index {
 		if !r.Config.Persistent || r.Locked {
