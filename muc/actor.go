@@ -28,10 +28,20 @@ type actor struct {
 	running bool
 	ended   bool // nothing is taken any more; a new actor may be made
 
+	doing doing // what is being handled
+
 	busy      atomic.Int64 // when it last had something to do, Unix seconds
 	occupants atomic.Int32
 	pending   atomic.Int32 // jobs that the store has not done yet
 	reading   atomic.Int32 // what is being looked up for it
+	undone    atomic.Bool  // it is to be read again
+}
+
+// doing is what is known of an event while it is handled.
+type doing struct {
+	s      *component.Stanza
+	handed bool // a portion of what follows from it was sent
+	void   bool // that could not be stored
 }
 
 // An event is a stanza for a room, or something else to be done with it, because of the
@@ -112,11 +122,15 @@ func (a *actor) handle(e *event, out *output) {
 	now := time.Now()
 	a.busy.Store(now.Unix())
 	before := len(out.copies)
+	a.doing = doing{s: e.s}
 	defer func() {
 		if p := recover(); p != nil {
 			slog.Error("muc: a room failed, please report this", "panic", p, "stack", string(debug.Stack()))
+			if a.doing.handed {
+				before = 0
+			}
 			out.copies = out.copies[:min(before, len(out.copies))]
-			a.failed(e, out)
+			a.failed(out)
 		}
 	}()
 	if a.room == nil {
@@ -135,6 +149,9 @@ func (a *actor) handle(e *event, out *output) {
 			slog.Error("the history of a room cannot be read", "error", err)
 		}
 	}
+	if a.room.hand == nil {
+		a.room.hand = a.hand
+	}
 	a.room.out = *out
 	if e.do != nil {
 		a.room.now = now
@@ -142,15 +159,36 @@ func (a *actor) handle(e *event, out *output) {
 	} else {
 		a.room.handle(e.s, now)
 	}
+	if a.doing.void {
+		a.hand()
+	}
 	*out = a.room.out
 	a.room.out = output{}
 	a.occupants.Store(int32(len(a.room.list)))
 	a.look(out, e.s)
 	if len(out.changes) > 0 || a.pending.Load() > 0 {
-		a.store(out, e.s)
+		a.store(out, a.doing.s)
 	} else if len(out.copies) > flushAt {
 		a.flush(out)
 	}
+}
+
+// hand has what the room has said so far stored and sent, while it goes on. It waits for
+// that, so that there is no more in memory than one portion. What cannot be stored has not
+// happened, nor what follows from it.
+func (a *actor) hand() {
+	out := &a.room.out
+	switch {
+	case a.doing.void:
+		clear(out.copies)
+		out.copies, out.changes = out.copies[:0], nil
+	case len(out.changes) > 0 || a.pending.Load() > 0:
+		a.store(out, a.doing.s)
+		a.settle()
+	default:
+		a.flush(out)
+	}
+	a.doing = doing{handed: true, void: a.undone.Load()}
 }
 
 // readHistory reads the history of the room from its archive, when all that it has said
@@ -212,6 +250,7 @@ func (a *actor) undo(changes []change) {
 		if _, ok := c.(saveMessage); ok {
 			continue
 		}
+		a.undone.Store(true)
 		if a.post(event{do: a.reload}) != nil {
 			a.sv.relist(a.addr.Localpart()) // the room had ended, and has not after all
 		}
@@ -231,9 +270,9 @@ func (a *actor) reload(r *room) {
 
 // failed forgets a room that panicked: what it was about to do is done by halves in its
 // memory, and has not happened.
-func (a *actor) failed(e *event, out *output) {
-	if e.s != nil {
-		a.sv.answer(e.s, errors.New("muc: panicked"))
+func (a *actor) failed(out *output) {
+	if s := a.doing.s; s != nil {
+		a.sv.answer(s, errors.New("muc: panicked"))
 	}
 	if a.room == nil {
 		return // it could not be read

@@ -122,18 +122,16 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 	if ses != nil {
 		actor = ses.occ.nick
 	}
-	var later []func()
+	var later tellings
 	for _, a := range todo {
 		if a.isRole {
 			later = append(later, r.setRole(a.occ, a.role, actor, a.reason))
 		} else {
-			later = append(later, r.setAffiliation(a, actor))
+			later = append(later, r.setAffiliation(a, actor)...)
 		}
 	}
 	r.result(s)
-	for _, tell := range later {
-		tell()
-	}
+	r.tellAll(later)
 	r.afterLeaving(s.From.Bare())
 	return nil
 }

@@ -33,7 +33,7 @@ func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func(
 
 // setAffiliation changes an affiliation, tells of who is not there, and returns what tells
 // of who is.
-func (r *room) setAffiliation(a action, actor string) (tell func()) {
+func (r *room) setAffiliation(a action, actor string) (tell tellings) {
 	key := a.jid.String()
 	old := r.affiliates[key]
 	now := affiliate{level: a.level, reason: a.reason}
@@ -54,17 +54,12 @@ func (r *room) setAffiliation(a action, actor string) (tell func()) {
 	if len(here) == 0 {
 		r.tellAbsent(a, actor, old.level)
 	}
-	var later []func()
 	for _, o := range here {
 		if o.affiliation != r.affiliation(o.bare) || old.nick != now.nick {
-			later = append(later, r.reaffiliate(o, actor, a.reason))
+			tell = append(tell, r.reaffiliate(o, actor, a.reason))
 		}
 	}
-	return func() {
-		for _, tell := range later {
-			tell()
-		}
-	}
+	return tell
 }
 
 // affiliate stores somebody's affiliation, or forgets it.

@@ -74,7 +74,7 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 			continue // an error would tell who is banned, and so who somebody was
 		}
 		if r.cfg.MembersOnly && r.listed(bare) == None {
-			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick)()
+			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick).now()
 		}
 		r.whenOpen(func() {
 			r.remember(bare.String(), ses.occ.bare.String())

@@ -64,7 +64,8 @@ type room struct {
 	reading atomic.Int32 // queries of the archive that are under way
 	rows    atomic.Int32 // single rows that are looked up
 
-	out output
+	out  output
+	hand func() // takes what is in out; nil: nobody takes it before the room has done
 }
 
 // An affiliate is somebody with an affiliation, or a registered nickname.
@@ -174,6 +175,31 @@ func (r *room) toOccupant(o *occupant, d *component.Draft) {
 	full := r.seesJIDs(o)
 	for _, ses := range o.sessions {
 		r.copy(d, ses.to, full)
+	}
+}
+
+// portion is called where everybody is told of everybody, behind each: what there is by then
+// is stored and sent, if it is much. The changes and the answer come before.
+func (r *room) portion() {
+	if r.hand != nil && len(r.out.copies) >= flushAt {
+		r.hand()
+	}
+}
+
+// tellings tell of changes, one of one.
+type tellings []func()
+
+func (t tellings) now() {
+	for _, tell := range t {
+		tell()
+	}
+}
+
+// tellAll tells of all that a request changed, by portions.
+func (r *room) tellAll(t tellings) {
+	for _, tell := range t {
+		tell()
+		r.portion()
 	}
 }
 

@@ -65,7 +65,7 @@ func TestRoomThatPanics(t *testing.T) {
 		handled++
 		r.cfg.Name = "Half a cave"
 		r.save()
-		r.setAffiliation(action{jid: r.nicks["thirdwitch"].bare, level: Outcast}, "firstwitch")()
+		r.setAffiliation(action{jid: r.nicks["thirdwitch"].bare, level: Outcast}, "firstwitch").now()
 		panic("a fault of ours")
 	})
 	give(said, nil)
