@@ -165,7 +165,7 @@ func (a *actor) handle(e *event, out *output) {
 	*out = a.room.out
 	a.room.out = output{}
 	a.occupants.Store(int32(len(a.room.list)))
-	a.look(out, e.s)
+	a.look(out)
 	if len(out.changes) > 0 || a.pending.Load() > 0 {
 		a.store(out, a.doing.s)
 	} else if len(out.copies) > flushAt {
@@ -181,27 +181,34 @@ func (a *actor) readHistory() error {
 }
 
 // look starts what the room wants to know.
-func (a *actor) look(out *output, s *component.Stanza) {
+func (a *actor) look(out *output) {
 	for _, read := range out.reads {
 		a.reading.Add(1)
-		go func() {
-			defer a.reading.Add(-1) // when what follows is in the queue
-			a.sv.slots <- struct{}{}
-			then, err := read(a.sv.store)
-			<-a.sv.slots
-			if err != nil {
-				slog.Error("the archive cannot be read", "error", err)
-				if s != nil {
-					a.sv.answer(s, errors.New("muc: archive cannot be read"))
-				}
-				return
-			}
-			if then != nil && a.post(event{s: s, do: then}) != nil {
-				a.sv.gone(s)
-			}
-		}()
+		if !a.sv.readers.add(read.kind, read.user, func() { a.read(read) }) {
+			a.reading.Add(-1)
+			a.sv.answer(read.s, errBusy)
+		}
 	}
 	out.reads = nil
+}
+
+// read looks something up, and has the room go on with it.
+func (a *actor) read(read read) {
+	defer a.reading.Add(-1) // when what follows is in the queue
+	defer func() {
+		if p := recover(); p != nil {
+			slog.Error("muc: an archive failed, please report this", "panic", p, "stack", string(debug.Stack()))
+			a.sv.answer(read.s, errors.New("muc: panicked"))
+		}
+	}()
+	if a.sv.stopping() {
+		a.sv.answer(read.s, errUnsupported)
+		return
+	}
+	then := read.do(a.sv.store)
+	if a.post(event{s: read.s, do: then}) != nil {
+		a.sv.gone(read.s)
+	}
 }
 
 // over tells if the room is no more.

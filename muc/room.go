@@ -1,7 +1,6 @@
 package muc
 
 import (
-	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -61,9 +60,6 @@ type room struct {
 	now  time.Time // of what is being handled
 	asks rateLimit // for voice
 
-	reading atomic.Int32 // queries of the archive that are under way
-	rows    atomic.Int32 // single rows that are looked up
-
 	out  output
 	hand func() // takes what is in out; nil: nobody takes it before the room has done
 }
@@ -85,9 +81,13 @@ type output struct {
 // A change is what is to be stored. See store.go.
 type change interface{ apply(tx *transaction) error }
 
-// A read is what is to be looked up outside. What it returns is called when nothing else
-// is handled, and may be nil.
-type read func(st *Store) (func(r *room), error)
+// A read is what is to be looked up outside.
+type read struct {
+	kind lane
+	user string                               // who wants it, a bare JID
+	s    *component.Stanza                    // that is answered if it cannot be
+	do   func(st *Store) (then func(r *room)) // then is called when nothing else is handled
+}
 
 func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
 	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, tag: idTag(addr), shown: cfg.Broadcast}

@@ -40,13 +40,13 @@ type Sender interface {
 // A Service has all rooms of a domain. It is a component.Handler.
 type Service struct {
 	settings
-	o     Options
-	addr  jid.JID
-	out   Sender
-	store *Store
-	front *component.Service
-	slots chan struct{} // bounds what is read at a time
-	crew  *crew
+	o       Options
+	addr    jid.JID
+	out     Sender
+	store   *Store
+	front   *component.Service
+	crew    *crew
+	readers readers
 
 	mu     sync.Mutex
 	actors map[string]*actor
@@ -83,8 +83,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, made: map[string]int{}, makers: map[string]rateLimit{}, slots: make(chan struct{}, 4),
-		crew: newCrew()}
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, made: map[string]int{}, makers: map[string]rateLimit{}, crew: newCrew()}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
@@ -406,6 +405,13 @@ func (sv *Service) stop() {
 		}
 	}
 	sv.store.wait() // also for what rooms wanted that are no more
+}
+
+// stopping tells if the service is about to stop.
+func (sv *Service) stopping() bool {
+	sv.mu.Lock()
+	defer sv.mu.Unlock()
+	return sv.closed
 }
 
 // idle tells if nothing is under way.
