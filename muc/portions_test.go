@@ -58,6 +58,14 @@ func TestAllAreToldOfAllByPortions(t *testing.T) {
 	portioned(out)
 	require.Equal(t, crowd-1, presences(out, oneOf(0), "unavailable"))
 	portioned(w.configure(crone1, "coven", "muc#roomconfig_presencebroadcast", "visitor"+"</value><value>participant</value><value>moderator"))
+	hat := []string{"hats#title", "Hat", "hats#uri", "urn:h:1"}
+	w.command(crone1, "coven", hatNode+"create", hat...)
+	for i := range crowd {
+		w.command(crone1, "coven", hatNode+"assign", append(hat, "hats#jid", bare(oneOf(i)))...)
+	}
+	w.most = 0
+	answer, others := w.command(crone1, "coven", hatNode+"destroy", hat...)
+	portioned(append(others, answer))
 	portioned(w.grant("crowd.example", "admin"))
 	portioned(w.grant("crowd.example", "none"))
 	out = w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1")

@@ -60,8 +60,9 @@ type room struct {
 	now  time.Time // of what is being handled
 	asks rateLimit // for voice
 
-	out  output
-	hand func() // takes what is in out; nil: nobody takes it before the room has done
+	out   output
+	later tellings // of what a command did
+	hand  func()   // takes what is in out; nil: nobody takes it before the room has done
 }
 
 // An affiliate is somebody with an affiliation, or a registered nickname.
