@@ -33,7 +33,7 @@ func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func(
 
 // setAffiliation changes an affiliation, tells of who is not there, and returns what tells
 // of who is.
-func (r *room) setAffiliation(a action, actor string) (tell func()) {
+func (r *room) setAffiliation(a action, actor string) (tell tellings) {
 	key := a.jid.String()
 	old := r.affiliates.get(key)
 	now := affiliate{level: a.level, reason: a.reason}
@@ -54,22 +54,18 @@ func (r *room) setAffiliation(a action, actor string) (tell func()) {
 	if len(here) == 0 {
 		r.tellAbsent(a, actor, old.level)
 	}
-	var later []func()
 	for _, o := range here {
 		if o.affiliation != r.affiliation(o.bare) || old.nick != now.nick {
-			later = append(later, r.reaffiliate(o, actor, a.reason))
+			tell = append(tell, r.reaffiliate(o, actor, a.reason))
 		}
 	}
-	return func() {
-		for _, tell := range later {
-			tell()
-		}
-	}
+	return tell
 }
 
 // affiliate stores somebody's affiliation, or forgets it.
 func (r *room) affiliate(key string, a affiliate) {
 	a.jid = key
+	r.reserve(key, a.nick)
 	if a.level == None && a.nick == "" {
 		r.affiliates.drop(key)
 	} else {
@@ -114,7 +110,7 @@ func (r *room) evict(nick string, owner jid.JID) {
 }
 
 // tellAbsent tells of a change of who is not in the room: the occupants who know them
-// (XEP-0045 §10.3), and who is concerned, by an invitation (§9.5) or with status 101 (§18.1).
+// (XEP-0045 §10.3), and who is concerned.
 func (r *room) tellAbsent(a action, actor string, was Affiliation) {
 	if was == a.level {
 		return
@@ -132,6 +128,19 @@ func (r *room) tellAbsent(a action, actor string, was Affiliation) {
 			r.toOccupant(o, d)
 		}
 	}
+	if r.locked {
+		was = None // nobody outside has heard of more
+	}
+	r.whenOpen(func() {
+		if r.listed(a.jid) == a.level { // still
+			r.tellConcerned(a, was)
+		}
+	})
+}
+
+// tellConcerned tells who is not in the room of the own affiliation, by an invitation
+// (XEP-0045 §9.5) or with status 101 (§18.1).
+func (r *room) tellConcerned(a action, was Affiliation) {
 	switch {
 	case a.jid.Localpart() == "":
 	case a.level == Member && was < Member && r.cfg.MembersOnly:

@@ -2,8 +2,6 @@ package muc
 
 import (
 	"bytes"
-	"maps"
-	"time"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -226,12 +224,7 @@ func (r *room) departed(ses *session) {
 
 // forgetComings forgets from time to time those who may enter as often as others again.
 func (r *room) forgetComings() {
-	before := r.now.Add(-burstSeconds * time.Second).UnixNano()
-	if r.swept > before {
-		return
-	}
-	r.swept = r.now.UnixNano()
-	maps.DeleteFunc(r.comings, func(_ string, l rateLimit) bool { return l.last < before })
+	r.swept = forgetFull(r.comings, r.swept, r.now)
 	if len(r.comings) == 0 {
 		r.comings = nil
 	}

@@ -34,12 +34,23 @@ func (r *room) nickFree(nick string, bare jid.JID) error {
 
 // registered is whose a registered nickname is.
 func (r *room) registered(nick string) (bare string, ok bool) {
-	for _, a := range r.affiliates {
-		if a.nick == nick {
-			return a.jid, true
-		}
+	bare, ok = r.reserved[nick]
+	return bare, ok
+}
+
+// reserve notes the registered nickname of somebody, "" if there is none, instead of the
+// one before.
+func (r *room) reserve(bare, nick string) {
+	if old := r.affiliates.get(bare).nick; old != "" && r.reserved[old] == bare {
+		delete(r.reserved, old)
 	}
-	return "", false
+	if nick == "" {
+		return
+	}
+	if r.reserved == nil {
+		r.reserved = map[string]string{}
+	}
+	r.reserved[nick] = bare
 }
 
 // changeNick changes the nickname of a user (XEP-0045 §7.6). If the user has more

@@ -71,15 +71,16 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 	old := r.cfg
 	r.cfg, r.locked = &c, false
 	r.save()
-	var later []func()
+	var later tellings
 	for _, a := range todo {
-		later = append(later, r.setAffiliation(a, ""))
+		later = append(later, r.setAffiliation(a, "")...)
 	}
 	r.result(s)
-	for _, tell := range later {
-		tell()
-	}
+	r.tellAll(later)
 	r.configured(old)
+	if !r.gone {
+		r.opened()
+	}
 	return nil
 }
 
@@ -97,6 +98,7 @@ func (r *room) configured(old *Config) {
 		for _, o := range append([]*occupant(nil), r.list...) {
 			if o.affiliation < Member {
 				r.remove(o, notice{codes: []int{322}})()
+				r.portion()
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package muc
 
 import (
-	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -35,11 +34,13 @@ type room struct {
 	gone    bool    // it was destroyed
 
 	affiliates roll[affiliate]
+	reserved   map[string]string // whose a registered nickname is, by nickname
 	nicks      roll[*occupant]
 	sessions   roll[*session]
 	list       []*occupant         // in the order of their coming
 	shown      Roles               // those whose presence all know of
 	invited    map[string][]string // bare JIDs, with those of who invited them
+	held       []func()            // tell of invitations when the room is unlocked
 	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
 
 	hats        map[string]hat      // by URI
@@ -59,10 +60,9 @@ type room struct {
 	now  time.Time // of what is being handled
 	asks rateLimit // for voice
 
-	reading atomic.Int32 // queries of the archive that are under way
-	rows    atomic.Int32 // single rows that are looked up
-
-	out output
+	out   output
+	later tellings // of what a command did
+	hand  func()   // takes what is in out; nil: nobody takes it before the room has done
 }
 
 // An affiliate is somebody with an affiliation, or a registered nickname.
@@ -85,9 +85,13 @@ type output struct {
 // A change is what is to be stored. See store.go.
 type change interface{ apply(tx *transaction) error }
 
-// A read is what is to be looked up outside. What it returns is called when nothing else
-// is handled, and may be nil.
-type read func(st *Store) (func(r *room), error)
+// A read is what is to be looked up outside.
+type read struct {
+	kind lane
+	user string                               // who wants it, a bare JID
+	s    *component.Stanza                    // that is answered if it cannot be
+	do   func(st *Store) (then func(r *room)) // then is called when nothing else is handled
+}
 
 func newRoom(sv *settings, addr jid.JID, cfg *Config) *room {
 	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, subject: noSubject, tag: idTag(addr), shown: cfg.Broadcast}
@@ -136,10 +140,15 @@ func (r *room) refuse(s *component.Stanza, err error) {
 }
 
 // refusal is the answer to s that tells of err; nil if there must be none. That of who
-// wants to enter repeats what for, which some clients wait for (XEP-0045 §7.2.5).
+// wants to enter repeats what for, which some clients wait for (XEP-0045 §7.2.5). It says
+// that it is by the room, and not by a client behind the address (RFC 6120 §8.3.1).
 func refusal(s *component.Stanza, err error) *component.Stanza {
 	e := s.Error(err)
-	if e != nil && joins(s) {
+	if e == nil {
+		return nil
+	}
+	e.Child(component.NSClient, "error").SetAttr("by", s.To.Bare().String())
+	if joins(s) {
 		e.Nodes = append([]component.Node{component.NewElement(NSMUC, "x").Node()}, e.Nodes...)
 	}
 	return e
@@ -170,6 +179,31 @@ func (r *room) toOccupant(o *occupant, d *component.Draft) {
 	full := r.seesJIDs(o)
 	for _, ses := range o.sessions {
 		r.copy(d, ses.to, full)
+	}
+}
+
+// portion is called where everybody is told of everybody, behind each: what there is by then
+// is stored and sent, if it is much. The changes and the answer come before.
+func (r *room) portion() {
+	if r.hand != nil && len(r.out.copies) >= flushAt {
+		r.hand()
+	}
+}
+
+// tellings tell of changes, one of one.
+type tellings []func()
+
+func (t tellings) now() {
+	for _, tell := range t {
+		tell()
+	}
+}
+
+// tellAll tells of all that a request changed, by portions.
+func (r *room) tellAll(t tellings) {
+	for _, tell := range t {
+		tell()
+		r.portion()
 	}
 }
 

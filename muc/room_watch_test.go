@@ -178,6 +178,14 @@ func (w *watcher) check() {
 	}
 	w.is(len(r.nicks) == len(r.list) && len(r.sessions) == n, "%d nicknames, %d occupants, %d of %d sessions", len(r.nicks), len(r.list), len(r.sessions), n)
 	w.is(r.gone || len(r.withLevel(Owner)) > 0, "a room without owner")
+	reserved := map[string]string{}
+	for _, a := range r.affiliates {
+		if a.nick != "" {
+			w.is(reserved[a.nick] == "", "%s belongs to two", a.nick)
+			reserved[a.nick] = a.jid
+		}
+	}
+	w.is(maps.Equal(reserved, r.reserved), "nicknames are reserved by %v and not %v", r.reserved, reserved)
 	for j, c := range w.clients {
 		ses := r.sessions.get(j)
 		w.is((ses != nil) == c.in, "%s believes to be in the room: %v", j, c.in)

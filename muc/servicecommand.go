@@ -144,7 +144,7 @@ func (sv *Service) makeOwner(c *component.Call) (*component.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sv.inRoom(c, func(r *room) { r.setAffiliation(action{jid: user, level: Owner}, "")() })
+	return sv.inRoom(c, func(r *room) { r.setAffiliation(action{jid: user, level: Owner}, "").now() })
 }
 
 // textOf is a text of several lines in a form.

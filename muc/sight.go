@@ -71,6 +71,9 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 		r.departed(ses)
 	}
 	r.forget(o)
+	if r.shown.Has(o.told) { // by all, whatever becomes of them
+		return func() { r.toAll(d) }
+	}
 	var saw []*occupant
 	for _, viewer := range r.list {
 		if r.visibleTo(viewer, o) {
@@ -103,6 +106,7 @@ func (r *room) reveal() {
 				r.toOccupant(viewer, r.current(o))
 			}
 		}
+		r.portion()
 	}
 }
 
@@ -123,5 +127,6 @@ func (r *room) rebroadcast() {
 				r.toOccupant(viewer, d)
 			}
 		}
+		r.portion()
 	}
 }

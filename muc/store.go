@@ -151,9 +151,9 @@ type saved struct {
 	lastID     int64
 }
 
-// rooms calls room for each room, without affiliates.
+// rooms calls room for each room, in the order of their names, without affiliates.
 func (st *Store) rooms(room func(saveRoom)) error {
-	return st.each("SELECT name, config, creator, locked, subject FROM room", func(scan func(...any) error) error {
+	return st.each("SELECT name, config, creator, locked, subject FROM room ORDER BY name", func(scan func(...any) error) error {
 		r, err := scanRoom(scan)
 		if err == nil {
 			room(r)
