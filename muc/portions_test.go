@@ -98,7 +98,9 @@ func TestPanicBetweenPortions(t *testing.T) {
 	request := parseOne(t, "<iq type='set' id='set' from='"+crone1+"' to='coven@"+domain+"'><query xmlns='urn:x'/></iq>")
 	require.NoError(t, w.sv.awake("coven").post(event{s: request, do: func(r *room) {
 		r.result(request)
-		r.cfg.NonAnon = true
+		cfg := *r.cfg
+		cfg.NonAnon = true
+		r.cfg = &cfg
 		r.reveal()
 		panic("a fault of ours")
 	}}))
