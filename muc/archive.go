@@ -42,9 +42,9 @@ const (
 var messagesAtOnce = [...]int{40, 8, 1}
 
 // prepareInserts compiles the statements, once for all transactions.
-func (st *Store) prepareInserts() (err error) {
+func (st *Store) prepareInserts(db *sql.DB) (err error) {
 	for i, n := range messagesAtOnce {
-		if st.inserts[i], err = st.db.Prepare(insertMessage + messageRow + strings.Repeat(", "+messageRow, n-1)); err != nil {
+		if st.inserts[i], err = db.Prepare(insertMessage + messageRow + strings.Repeat(", "+messageRow, n-1)); err != nil {
 			return err
 		}
 	}
@@ -111,7 +111,7 @@ type changeMessage struct {
 }
 
 func (c changeMessage) apply(t *transaction) error {
-	return t.exec("UPDATE message SET body = '', xml = ?, replay = ? WHERE room = "+roomNumber+" AND id = ?", c.XML, int(notReplayed), c.Room, c.ID)
+	return t.erase("UPDATE message SET body = '', xml = ?, replay = ? WHERE room = "+roomNumber+" AND id = ?", c.XML, int(notReplayed), c.Room, c.ID)
 }
 
 const roomNumber = "(SELECT number FROM room WHERE name = ?)"

@@ -28,25 +28,38 @@ func (st *Store) commitAll() {
 			}
 		}
 	}()
-	for j := range st.work {
-		jobs := []*job{j}
-	more:
-		for len(jobs) < maxJobs {
-			select {
-			case j, ok := <-st.work:
-				if !ok {
-					break more
-				}
-				jobs = append(jobs, j)
-			default:
-				break more
+	for {
+		select {
+		case <-st.scrubs.C:
+			st.scrub()
+		case j, ok := <-st.work:
+			if !ok {
+				close(committed)
+				<-sent
+				return
 			}
+			jobs := st.batch(j)
+			st.commit(jobs)
+			committed <- jobs
 		}
-		st.commit(jobs)
-		committed <- jobs
 	}
-	close(committed)
-	<-sent
+}
+
+// batch is a job and what else waits.
+func (st *Store) batch(first *job) []*job {
+	jobs := []*job{first}
+	for len(jobs) < maxJobs {
+		select {
+		case j, ok := <-st.work:
+			if !ok {
+				return jobs
+			}
+			jobs = append(jobs, j)
+		default:
+			return jobs
+		}
+	}
+	return jobs
 }
 
 // commit applies all jobs in one transaction. If that fails, each is tried in one of its
@@ -96,6 +109,9 @@ func (st *Store) apply(jobs []*job) (err error) {
 		return err
 	}
 	st.note(jobs)
+	if t.deleted {
+		st.scrubSoon()
+	}
 	return nil
 }
 

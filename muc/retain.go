@@ -287,6 +287,7 @@ func (c *trim) apply(t *transaction) error {
 	if c.deleted, err = res.RowsAffected(); err != nil {
 		return err
 	}
+	t.deleted = t.deleted || c.deleted > 0
 	if err := t.exec("UPDATE room SET last_id = ? WHERE number = ? AND last_id < ?", upTo, room, upTo); err != nil {
 		return err
 	}
@@ -331,5 +332,5 @@ func (c *clearSlice) apply(t *transaction) error {
 		c.done = true
 		return t.exec("DELETE FROM dropped WHERE room = ?", c.room)
 	}
-	return t.exec("DELETE FROM message WHERE room = ? AND id <= ?", c.room, upTo)
+	return t.erase("DELETE FROM message WHERE room = ? AND id <= ?", c.room, upTo)
 }

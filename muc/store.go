@@ -6,14 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
+	"time"
 
-	_ "modernc.org/sqlite" // the driver of Store
+	"github.com/allium-xmpp/allium/component/database"
 )
 
 // A Store keeps rooms and their archives in an SQLite file. It is safe for concurrent
 // use. What is committed survives a crash of the program, and of the machine.
+//
+// What was retracted, is older or more than a room keeps, or was in a room that is no more,
+// is written over in the file, and gone from the log beside it some seconds later, or as soon
+// as nobody reads then. Two things are not promised: SQLite moves rows from page to page as
+// pages fill and empty, and can leave a copy of a row behind, in the unused part of a page,
+// until it uses that; and file systems and backups keep what they keep.
 type Store struct {
 	db    *sql.DB
 	work  chan *job
@@ -24,12 +29,12 @@ type Store struct {
 	numbers map[string]int64 // of rooms
 	rows    []any            // as in transaction
 	inserts [len(messagesAtOnce)]*sql.Stmt
+	scrubber
 
 	retention
 }
 
-// migrations make a database of one version that of the next (PRAGMA user_version).
-var migrations = []string{`
+var storeSchema = database.Schema{Migrations: []string{`
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE room (
 	number  INTEGER PRIMARY KEY AUTOINCREMENT, -- of its archive; never given again
@@ -89,75 +94,30 @@ CREATE TABLE invitation (
 ) WITHOUT ROWID;
 CREATE TABLE told (jid TEXT PRIMARY KEY, motd INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX affiliate_by_jid ON affiliate (jid);
-`}
+`},
+	Pragmas: []string{"foreign_keys(ON)", "wal_autocheckpoint(4000)",
+		"secure_delete(ON)"}, // what was deleted is not to be found in the file
+	Instead: "put a backup of it back, or move it away; then all rooms are gone",
+}
 
 // OpenStore opens or makes the file.
-func OpenStore(file string) (*Store, error) {
-	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)",
-		"wal_autocheckpoint(4000)",
-		"secure_delete(ON)"}} // what was deleted is not to be found in the file
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
-	if err != nil {
-		return nil, fmt.Errorf("muc: %w", err)
-	}
-	st := &Store{db: db, work: make(chan *job, maxJobs), ended: make(chan struct{}),
+func OpenStore(file string) (*Store, error) { return openStore(file, scrubAfter) }
+
+func openStore(file string, scrubAfter time.Duration) (*Store, error) {
+	st := &Store{work: make(chan *job, maxJobs), ended: make(chan struct{}), scrubber: newScrubber(scrubAfter),
 		numbers: map[string]int64{}, retention: retention{extents: map[string]*extent{}, stop: make(chan struct{})}}
-	if err := errors.Join(st.migrate(), st.prepareInserts()); err != nil {
-		db.Close()
+	db, err := storeSchema.Open(file, st.prepareInserts)
+	if err != nil {
 		return nil, fmt.Errorf("muc: %s: %w", file, err)
 	}
+	st.db = db
 	go st.commitAll()
 	return st, nil
 }
 
 // CheckStore tells if a file of rooms can be used, where there is one. It does not change
 // it.
-func CheckStore(file string) error {
-	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	db, err := sql.Open("sqlite", "file:"+file+"?mode=ro")
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	var version int
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	if version > len(migrations) {
-		return errNewer
-	}
-	return nil
-}
-
-var errNewer = errors.New("it was written by a newer Allium")
-
-func (st *Store) migrate() error {
-	var version int
-	if err := st.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	if version > len(migrations) {
-		return errNewer
-	}
-	for ; version < len(migrations); version++ {
-		tx, err := st.db.Begin()
-		if err != nil {
-			return err
-		}
-		if _, err := tx.Exec(migrations[version]); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-		if _, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", version+1)); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-		if err := tx.Commit(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func CheckStore(file string) error { return storeSchema.Check(file, nil) }
 
 // Close commits what waits and closes the file. Nothing may be given to the store any
 // more.
@@ -265,9 +225,16 @@ func (st *Store) each(query string, row func(scan func(...any) error) error, arg
 
 // A transaction is what changes are applied in.
 type transaction struct {
-	st   *Store
-	tx   *sql.Tx
-	rows []any // values of messages that wait for flush
+	st      *Store
+	tx      *sql.Tx
+	rows    []any // values of messages that wait for flush
+	deleted bool  // something that is not to be found any more
+}
+
+// erase is exec for what deletes something that is not to be found any more: see scrubber.
+func (t *transaction) erase(query string, args ...any) error {
+	t.deleted = true
+	return t.exec(query, args...)
 }
 
 func (t *transaction) exec(query string, args ...any) error {
@@ -306,7 +273,7 @@ type dropRoom struct{ Name string }
 
 func (c dropRoom) apply(t *transaction) error {
 	for _, table := range []string{"affiliate", "vcard", "hat", "wearer", "invitation"} {
-		if err := t.exec("DELETE FROM "+table+" WHERE room = ?", c.Name); err != nil {
+		if err := t.erase("DELETE FROM "+table+" WHERE room = ?", c.Name); err != nil {
 			return err
 		}
 	}
@@ -315,7 +282,7 @@ func (c dropRoom) apply(t *transaction) error {
 	if err := t.exec("INSERT INTO dropped (room) SELECT number FROM room WHERE name = ?", c.Name); err != nil {
 		return err
 	}
-	return t.exec("DELETE FROM room WHERE name = ?", c.Name)
+	return t.erase("DELETE FROM room WHERE name = ?", c.Name)
 }
 
 // saveAffiliate stores an affiliation; None without nickname is forgotten.

@@ -22,6 +22,8 @@ type world struct {
 	st *Store
 	o  Options
 
+	scrubAfter time.Duration
+
 	mu   sync.Mutex
 	file string
 	out  []*component.Stanza
@@ -30,7 +32,7 @@ type world struct {
 const domain = "chat.shakespeare.lit"
 
 func newWorld(t *testing.T, change ...func(*Options)) *world {
-	w := &world{t: t, file: filepath.Join(t.TempDir(), "rooms.sqlite")}
+	w := &world{t: t, file: filepath.Join(t.TempDir(), "rooms.sqlite"), scrubAfter: scrubAfter}
 	w.o = Options{Domain: domain, DefaultKind: "open"}
 	for _, c := range change {
 		c(&w.o)
@@ -42,7 +44,7 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 
 func (w *world) start() {
 	var err error
-	w.st, err = OpenStore(w.file)
+	w.st, err = openStore(w.file, w.scrubAfter)
 	require.NoError(w.t, err)
 	w.sv, err = NewService(w.o, w.st, w)
 	require.NoError(w.t, err)

@@ -75,7 +75,7 @@ func auditFile(ctx context.Context, file string, owners []jid.JID) (all []Audite
 	if _, err := os.Stat(file); err != nil {
 		return nil, err
 	}
-	db, err := readStore(file)
+	db, err := storeSchema.OpenReadOnly(file)
 	if err != nil {
 		return nil, err
 	}

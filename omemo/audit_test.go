@@ -32,13 +32,13 @@ func audited(t *testing.T) *world {
 	// A disk that is damaged, and time that has gone by.
 	wrong := newBundle(t, Legacy, newSigner(t, Legacy), 100)
 	wrong.Signature[7] ^= 1
-	w.store.queue(op{do: func(tx *sql.Tx) error {
+	w.store.queue(func(tx *sql.Tx) error {
 		_, err := tx.Exec("UPDATE item SET xml = ? WHERE device = 4", wrong.Element().AppendXML(nil, component.NSClient))
 		if err == nil {
 			_, err = tx.Exec("UPDATE item SET fetched = ? WHERE device = 5", time.Now().Add(-31*24*time.Hour).Unix())
 		}
 		return err
-	}})
+	}, nil)
 	w.sync()
 	return w
 }

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/allium-xmpp/allium/component/database"
 )
 
 // How long keys of an OwnDevice last, and how many there are.
@@ -36,8 +38,7 @@ type OwnDevice struct {
 	bundles map[*Format]*Bundle // that are published; never changed
 }
 
-// ownMigrations are applied in order; PRAGMA user_version counts them.
-var ownMigrations = []string{`
+var ownSchema = database.Schema{Migrations: []string{`
 CREATE TABLE device (
 	id     INTEGER NOT NULL,
 	prekey INTEGER NOT NULL -- how many pre-keys were ever made
@@ -61,22 +62,21 @@ CREATE TABLE session ( -- of Legacy, with devices of others
 	used   INTEGER NOT NULL, -- Unix seconds
 	PRIMARY KEY (jid, device)
 );
-`}
+`},
+	Pragmas:     []string{"secure_delete(ON)"},
+	Connections: 1,
+	Instead:     "move it away; then Allium has a new device",
+}
 
 // OpenOwnDevice opens the file, or makes it with a new device.
 func OpenOwnDevice(file string) (*OwnDevice, error) {
-	db, err := openFile(file, ownMigrations)
-	o := &OwnDevice{db: db, now: time.Now, busy: make(chan struct{}, maxOwnBusy)}
-	if err == nil {
-		if _, err = db.Exec("PRAGMA secure_delete = ON"); err == nil {
-			err = o.renew()
-		}
-		if err != nil {
-			db.Close()
-		}
-	}
+	o := &OwnDevice{now: time.Now, busy: make(chan struct{}, maxOwnBusy)}
+	_, err := ownSchema.Open(file, func(db *sql.DB) error {
+		o.db = db
+		return o.renew()
+	})
 	if err != nil {
-		return nil, fmt.Errorf("omemo: %s: %w: if it is damaged, move it away; then Allium has a new device", file, err)
+		return nil, fmt.Errorf("omemo: %s: %w", file, err)
 	}
 	o.timer = time.AfterFunc(ownRound, o.round)
 	return o, nil

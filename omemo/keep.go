@@ -48,7 +48,7 @@ func (st *store) keep(owner jid.JID, f find, asked *component.Stanza) {
 	if asked != nil {
 		asker = asked.From.Bare()
 	}
-	st.queue(op{do: func(tx *sql.Tx) error {
+	st.queue(func(tx *sql.Tx) error {
 		id, err := st.owner(tx, owner, asked != nil, now)
 		if err != nil {
 			return err
@@ -86,7 +86,7 @@ func (st *store) keep(owner jid.JID, f find, asked *component.Stanza) {
 			return err
 		}
 		return st.weigh(tx, id)
-	}})
+	}, nil)
 }
 
 // owner is the row of a user, which is made if there is none.
@@ -188,7 +188,7 @@ func (st *store) drop(w what) {
 func (st *store) dropBundles(w what) { st.forget(w, "device > 0") }
 
 func (st *store) forget(w what, which string, args ...any) {
-	st.queue(op{do: func(tx *sql.Tx) error {
+	st.queue(func(tx *sql.Tx) error {
 		var id int64
 		if err := tx.QueryRow("SELECT id FROM owner WHERE jid = ?", w.owner.String()).Scan(&id); errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -199,7 +199,7 @@ func (st *store) forget(w what, which string, args ...any) {
 			return err
 		}
 		return st.weigh(tx, id)
-	}})
+	}, nil)
 }
 
 // column is the one column of a query.

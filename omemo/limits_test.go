@@ -23,7 +23,7 @@ func user(i int) string { return fmt.Sprintf(`u%d\40x@onion.example.org`, i) }
 func (w *world) has(query string) (n int) {
 	w.t.Helper()
 	w.sync() // what is too much goes at the end of a transaction
-	require.True(w.t, w.store.queue(op{do: func(tx *sql.Tx) error { return tx.QueryRow(query).Scan(&n) }}))
+	require.True(w.t, w.store.queue(func(tx *sql.Tx) error { return tx.QueryRow(query).Scan(&n) }, nil))
 	w.sync()
 	return n
 }
@@ -43,10 +43,10 @@ func TestManyUsers(t *testing.T) {
 	assert.Equal(t, users, w.has("SELECT COUNT(*) FROM item"))
 	w.still(alice, bob, Legacy, list(Legacy, 1))
 	w.has("SELECT 1 FROM owner") // what went before is done
-	require.True(t, w.store.queue(op{do: func(tx *sql.Tx) error {
+	require.True(t, w.store.queue(func(tx *sql.Tx) error {
 		_, err := tx.Exec("UPDATE owner SET used = used - 10 WHERE jid = ?", eve)
 		return err
-	}}))
+	}, nil))
 	for i := range users - 1 {
 		w.knows(alice, user(i), NodeLegacyDevices, current, list(Legacy, 1))
 	}
@@ -112,17 +112,17 @@ func TestDamage(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.knows(alice, bob, NodeLegacyDevices, current, list(Legacy, 1))
-		require.True(t, w.store.queue(op{do: func(tx *sql.Tx) error { _, err := tx.Exec(change); return err }}))
+		require.True(t, w.store.queue(func(tx *sql.Tx) error { _, err := tx.Exec(change); return err }, nil))
 		w.still(alice, bob, Legacy, nil)
 		w.knows(alice, bob, NodeLegacyDevices, current, list(Legacy, 2))
 		w.still(alice, bob, Legacy, list(Legacy, 2))
 	}
 	// A disk that is full costs what would be kept, and nothing else.
 	w := newWorld(t)
-	require.True(t, w.store.queue(op{do: func(tx *sql.Tx) error {
+	require.True(t, w.store.queue(func(tx *sql.Tx) error {
 		_, err := tx.Exec("CREATE TRIGGER full BEFORE INSERT ON item BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
 		return err
-	}}))
+	}, nil))
 	w.knows(alice, bob, NodeLegacyDevices, current, list(Legacy, 1))
 	w.still(alice, bob, Legacy, nil)
 	assert.Contains(t, w.log.String(), "is the disk full?")
@@ -133,7 +133,7 @@ func TestDamage(t *testing.T) {
 	assert.Zero(t, st.Mode().Perm()&0o077, "who asked for whose keys is nobody's business")
 	require.NoError(t, CheckFile(w.file))
 	require.NoError(t, CheckFile(w.file+"-not-there"))
-	require.True(t, w.store.queue(op{do: func(tx *sql.Tx) error { _, err := tx.Exec("PRAGMA user_version = 99"); return err }}))
+	require.True(t, w.store.queue(func(tx *sql.Tx) error { _, err := tx.Exec("PRAGMA user_version = 99"); return err }, nil))
 	w.close()
 	_, err = OpenDirectory(w.file, Options{})
 	assert.ErrorContains(t, err, "newer Allium")

@@ -43,7 +43,7 @@ func (d *Directory) renew(owner jid.JID, f find) {
 // stale gives the devices to done whose bundles are not kept, or are older.
 func (st *store) stale(w what, l *DeviceList, since time.Time, done func([]uint32)) {
 	var devices []uint32
-	st.queue(op{func(tx *sql.Tx) error {
+	st.queue(func(tx *sql.Tx) error {
 		devices = devices[:0]
 		var id int64
 		err := tx.QueryRow("SELECT id FROM owner WHERE jid = ?", w.owner.String()).Scan(&id)
@@ -64,7 +64,7 @@ func (st *store) stale(w what, l *DeviceList, since time.Time, done func([]uint3
 		if err == nil && len(devices) > 0 {
 			done(devices)
 		}
-	}})
+	})
 }
 
 func (d *Directory) fetchBundles(owner jid.JID, f *Format, devices []uint32) {

@@ -17,7 +17,7 @@ import (
 // done. It is false if that is too much now.
 func (st *store) serve(q *question, since time.Time, done func([]find)) bool {
 	var found []find
-	return st.queue(op{func(tx *sql.Tx) (err error) {
+	return st.queue(func(tx *sql.Tx) (err error) {
 		found, err = st.look(tx, q, since)
 		return err
 	}, func(err error) {
@@ -25,7 +25,7 @@ func (st *store) serve(q *question, since time.Time, done func([]find)) bool {
 			found = nil
 		}
 		done(found)
-	}})
+	})
 }
 
 func (st *store) look(tx *sql.Tx, q *question, since time.Time) ([]find, error) {

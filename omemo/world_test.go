@@ -142,7 +142,7 @@ func (w *world) nothing() {
 // sync waits until what waits in the store has been done, and what follows from that sent.
 func (w *world) sync() {
 	done := make(chan struct{})
-	require.True(w.t, w.store.queue(op{do: func(*sql.Tx) error { return nil }, done: func(error) { close(done) }}))
+	require.True(w.t, w.store.queue(func(*sql.Tx) error { return nil }, func(error) { close(done) }))
 	<-done
 	w.wg.Wait()
 }

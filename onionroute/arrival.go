@@ -60,6 +60,17 @@ func (st *stream) askNow() error {
 	return st.ask()
 }
 
+// askAgain asks about what was written while the last question was under way.
+func (st *stream) askAgain() error {
+	st.mu.Lock()
+	again := !st.managed && st.probe == "" && st.openItems() > 0
+	st.mu.Unlock()
+	if !again {
+		return nil
+	}
+	return st.ask()
+}
+
 // answered takes note that the peer has answered, and of what has arrived.
 func (st *stream) answered(items []*item) {
 	st.mu.Lock()
@@ -85,9 +96,6 @@ func (st *stream) verified(d dialback) error {
 			items, _ = sess.acknowledged(covers)
 		}
 		st.answered(items)
-		if st.openNow() > 0 {
-			return st.ask()
-		}
 		return nil
 	}
 	// Only what was asked on this stream, which leads to the authoritative server and

@@ -98,7 +98,7 @@ func (st *stream) leave(p *peer, err error) {
 	switch {
 	case errors.Is(err, errUnused):
 		st.close(p, nil)
-	case errors.Is(err, errSwitched):
+	case errors.Is(err, errSwitched) && !st.isResuming():
 		st.c.finish(nil)
 		select {
 		case <-st.ended:

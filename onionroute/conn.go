@@ -25,7 +25,9 @@ const (
 )
 
 // A conn is a connection with one XML stream in each direction (RFC 6120 §4). One
-// goroutine reads, any may write, end or abort.
+// goroutine reads, any may write, end or abort. Once stanzas go both ways, who reads does
+// not write but by reply and later, which do not wait: or two that have much for each
+// other would both write, and neither read.
 type conn struct {
 	raw    net.Conn      // below TLS; deadlines and closing are its business
 	delay  time.Duration // of what is not urgent
@@ -38,9 +40,12 @@ type conn struct {
 
 	mu     sync.Mutex // held while writing
 	w      net.Conn
-	closed bool   // our closing tag was sent
-	first  []byte // goes before the next write; see ahead
-	held   []byte // goes along with it; see later
+	closed bool // our closing tag was sent
+
+	waiting sync.Mutex // guards what goes before the next write; never held while writing
+	first   []byte     // see ahead
+	replies []byte     // see reply
+	held    []byte     // see later
 
 	last atomic.Int64 // no write lasts longer than until then, Unix nanoseconds; 0: it may
 }
@@ -106,8 +111,11 @@ func (c *conn) write(p []byte) error {
 }
 
 func (c *conn) writeLocked(p []byte, timeout time.Duration) error {
-	p = slices.Concat(c.first, c.held, p)
-	if c.first, c.held = nil, nil; len(p) == 0 {
+	c.waiting.Lock()
+	p = slices.Concat(c.first, c.replies, c.held, p)
+	c.first, c.replies, c.held = nil, nil, nil
+	c.waiting.Unlock()
+	if len(p) == 0 {
 		return nil
 	}
 	deadline := time.Now().Add(timeout)
@@ -121,19 +129,34 @@ func (c *conn) writeLocked(p []byte, timeout time.Duration) error {
 
 // ahead writes p before what is written next, in one with that, or after a delay.
 func (c *conn) ahead(p []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.waiting.Lock()
+	defer c.waiting.Unlock()
 	c.first = append(c.first, p...)
 	time.AfterFunc(c.delay, func() { c.write(nil) })
 }
 
+// reply writes e soon, and does not wait for that. It is an error if the peer asks for
+// answers, and does not read them.
+func (c *conn) reply(e *component.Element) error {
+	c.waiting.Lock()
+	defer c.waiting.Unlock()
+	if len(c.replies) == 0 {
+		go c.write(nil)
+	}
+	c.replies = e.AppendXML(c.replies, component.NSServer)
+	if len(c.replies) > maxReplies {
+		return component.NewStreamError(condition.PolicyViolation, "answers are not read")
+	}
+	return nil
+}
+
 // later writes e along with what is written next, or by itself if that is nothing for
-// a while. What waits from before is left out. Two small writes cost more than one: a
-// relay of Tor that has not heard yet that the first has arrived can hold the second back
-// until it has, which takes up to 40 ms (Nagle's algorithm).
+// a while; it does not wait for that. What waits from before is left out. Two small writes
+// cost more than one: a relay of Tor that has not heard yet that the first has arrived can
+// hold the second back until it has, which takes up to 40 ms (Nagle's algorithm).
 func (c *conn) later(e *component.Element) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.waiting.Lock()
+	defer c.waiting.Unlock()
 	if c.held == nil {
 		time.AfterFunc(c.delay, func() { c.write(nil) })
 	}

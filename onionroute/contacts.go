@@ -11,6 +11,7 @@ import (
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/component/database"
 )
 
 // contacts is who at peers is on-line, as far as somebody here was told so, so that
@@ -167,7 +168,7 @@ func (s *spool) online(onion string, who []acquaintance, is bool) {
 	if len(who) == 0 {
 		return
 	}
-	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
 		query := "DELETE FROM online WHERE peer = ? AND from_jid = ? AND to_jid = ?"
 		if is {
 			query = "INSERT OR IGNORE INTO online (peer, from_jid, to_jid) VALUES (?,?,?)"
@@ -178,7 +179,7 @@ func (s *spool) online(onion string, who []acquaintance, is bool) {
 			}
 		}
 		return nil
-	}, func(error) {}}
+	}}
 }
 
 // load reads who was on-line.

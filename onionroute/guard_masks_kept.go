@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"mellium.im/xmpp/jid"
+
+	"github.com/allium-xmpp/allium/component/database"
 )
 
 // The masks are kept in the spool, as sessions of local users outlive us: so after a
@@ -119,8 +121,8 @@ func (m *masks) write(query string, args ...any) {
 	if m.spool == nil {
 		return
 	}
-	m.spool.ops <- &spoolOp{func(tx *sql.Tx) error {
+	m.spool.ops <- database.Op{Do: func(tx *sql.Tx) error {
 		_, err := tx.Exec(query, args...)
 		return err
-	}, func(error) {}}
+	}, Done: func(error) {}}
 }

@@ -137,7 +137,7 @@ func (p *peer) otherThan(st *stream) *stream {
 func (p *peer) drop(st *stream) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.offered == st {
+	if p.offered == st && !p.gone { // or nobody would take the session over from it
 		p.withdraw()
 	}
 	return p.cur != st

@@ -82,7 +82,7 @@ func (st *stream) manageIfOffered() error {
 	st.sess, st.managed, st.enabling = newSession(st.base, ""), true, true
 	st.sess.goOn(st)
 	st.sess.start(st.g)
-	return st.c.send(smElement("enable"))
+	return st.c.reply(smElement("enable"))
 }
 
 // refused handles an answer other than valid. That the peer could not ask us, because

@@ -49,7 +49,7 @@ func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 		case <-st.ended:
 			return st.err
 		case <-st.kick:
-			err = st.changed(p)
+			err = st.kicked(p)
 		case <-p.wake:
 			if err = st.other(p); err == nil {
 				err = st.work(p)
@@ -68,6 +68,17 @@ func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 			return err
 		}
 	}
+}
+
+// kicked does what follows from what the reader has read.
+func (st *stream) kicked(p *peer) error {
+	if err := st.changed(p); err != nil {
+		return err
+	}
+	if err := st.switches(); err != nil {
+		return err
+	}
+	return st.askAgain()
 }
 
 // canWrite tells if there is something to be written, and a session for it that both

@@ -96,6 +96,13 @@ func (st *stream) other(p *peer) error {
 		return nil
 	}
 	wants, first := o.wantsSessionOf(st), st.goesFirst()
+	stays := st.initiator && st.trusted && st.g.m.Identity < p.onion
+	if !wants && !stays && st.isResuming() {
+		// The peer has not said if it knows the session, and may never: it waits for our
+		// answer by its own stream. Nothing was written by this one, so nothing has to
+		// arrive first.
+		return errSwitched
+	}
 	if sess := o.session(); !wants && sess != nil && p.session != nil && sess != p.session {
 		// Either the peer has lost what it knew of our session, and does not answer here
 		// any more; or it has given that stream up already.
@@ -109,7 +116,7 @@ func (st *stream) other(p *peer) error {
 		return nil
 	case wants:
 		return component.NewStreamError(condition.Conflict, "the peer resumes the session by another stream")
-	case st.initiator && st.trusted && st.g.m.Identity < p.onion:
+	case stays:
 		return nil
 	}
 	if o.session() == p.session && p.session != nil {
@@ -157,6 +164,13 @@ func (st *stream) wantsSessionOf(other *stream) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return sess != nil && st.wants != nil && sess.is(st.wants.id)
+}
+
+// switches is errSwitched when it is time to use another stream.
+func (st *stream) switches() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.drained()
 }
 
 // drained is errSwitched when a stream that is given up for another has nothing on it

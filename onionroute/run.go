@@ -88,6 +88,7 @@ const (
 	maxTries     = 3         // of one stanza, by streams that broke off
 	itemBytes    = 512       // that an item costs beside its XML
 	maxAnswers   = 256 << 10 // octets of answers that wait for a peer to read them
+	maxReplies   = 64 << 10  // octets of those that are none of stanzas, on one stream
 	maxPresence  = 1000      // presences that wait for one peer
 	maxOnline    = 10_000    // contacts at one peer, times those who have them
 	maxPeers     = 2000      // that stanzas wait for, or that are connected

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // quick makes a gateway try again soon.
@@ -72,6 +75,71 @@ func TestBothDial(t *testing.T) {
 	}
 }
 
+// Two servers that dial each other at the same moment, each to resume a session that the
+// other does not know, or one of them that, do not wait for each other's answer.
+func TestBothResume(t *testing.T) {
+	for i := range 15 {
+		w, a, b, bob, alice := two(t, quick)
+		a.outdate(t, message("alice@a.example", bob, "1"), "A", i%3 != 1)
+		b.outdate(t, message("bob@b.example", alice, "1"), "B", i%3 != 2)
+		w.meet(2)
+		a.start()
+		b.start()
+		require.Equal(t, "1", a.receive1(t).Body())
+		require.Equal(t, "1", b.receive1(t).Body())
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "2")))
+		require.NoError(t, b.HandleStanza(context.Background(), message("bob@b.example", alice, "2")))
+		require.Equal(t, "2", a.receive1(t).Body())
+		require.Equal(t, "2", b.receive1(t).Body())
+		a.silent(t)
+		b.silent(t)
+	}
+}
+
+// outdate stops a server, with a stanza that waits for the peer: written in a session
+// that only this server knows, or not at all.
+func (s *server) outdate(t *testing.T, st *component.Stanza, id string, written bool) {
+	s.detach = func() { require.NoError(t, s.HandleStanza(context.Background(), st)) }
+	s.stop()
+	s.detach = nil
+	if !written {
+		return
+	}
+	sp, err := openSpool(s.config.Spool)
+	require.NoError(t, err)
+	defer sp.close()
+	items, err := sp.items()
+	require.NoError(t, err)
+	require.Len(t, items, 1)
+	items[0].seq = 1
+	require.NoError(t, sp.handled(storedSession{id: id, peer: items[0].onion}))
+	done := make(chan error, 1)
+	sp.store(items, id, func(err error) { done <- err })
+	require.NoError(t, <-done)
+}
+
+// What is read does not wait for what is written, or two servers that have much for each
+// other would wait until both give up.
+func TestBothHaveMuch(t *testing.T) {
+	_, a, b, bob, alice := two(t, quick)
+	const n = 500
+	text := strings.Repeat("x", 2000)
+	a.toUs, b.toUs = make(chan *component.Stanza), make(chan *component.Stanza) // the hosts take nothing yet
+	for i := range n {
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice"+strconv.Itoa(i)+"@a.example", bob, text)))
+		require.NoError(t, b.HandleStanza(context.Background(), message("bob"+strconv.Itoa(i)+"@b.example", alice, text)))
+	}
+	time.Sleep(300 * time.Millisecond) // until nothing more can be written
+	for i := range 2 * n {
+		select {
+		case <-a.toUs:
+		case <-b.toUs:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d of %d arrived", i, 2*n)
+		}
+	}
+}
+
 // streams is how many streams others have open to the server.
 func (s *server) streams() int {
 	s.mu.Lock()
@@ -91,6 +159,19 @@ func TestOneStream(t *testing.T) {
 	require.NoError(t, a.HandleStanza(context.Background(), message("room@rooms.a.example/nick", `room\40rooms.`+b.m.Identity+"@onion.a.example", "4")))
 	b.receive1(t)
 	assert.Len(t, w.dialled(), 1)
+}
+
+// A session that the peer has opened just when the peer's goroutine ends is kept by who
+// reads the stream.
+func TestOpenedAtTheEnd(t *testing.T) {
+	s := startServer(t, newWire(), "a.example")
+	p, st, sess := s.newPeer("x.onion"), s.newStream(t.Context(), newConn(nil, component.Limits{})), newSession("x.onion", "id")
+	st.sess, p.offered = sess, st
+	sess.goOn(st)
+	p.gone = true
+	require.True(t, p.drop(st))
+	require.True(t, sess.broke(st))
+	require.Nil(t, p.orphan)
 }
 
 func TestSession(t *testing.T) {

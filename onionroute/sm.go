@@ -68,7 +68,7 @@ func (st *stream) manage(e *component.Element) error {
 			return err
 		}
 		if !st.isTrusted() || st.session() != nil {
-			return st.c.send(smFailed(stanza.UnexpectedRequest))
+			return st.c.reply(smFailed(stanza.UnexpectedRequest))
 		}
 		st.mu.Lock()
 		st.wants = &resumption{e.AttrValue("previd"), h}
@@ -111,7 +111,7 @@ func smFailed(c stanza.Condition) *component.Element {
 func (st *stream) enable(e *component.Element) error {
 	switch {
 	case !st.isProven(""):
-		return st.c.send(smFailed(stanza.UnexpectedRequest))
+		return st.c.reply(smFailed(stanza.UnexpectedRequest))
 	case st.session() != nil:
 		return component.NewStreamError(condition.PolicyViolation, "stream management twice")
 	}
@@ -125,12 +125,12 @@ func (st *stream) enable(e *component.Element) error {
 		sess.id, sess.accepted = id, true // nobody else knows it yet
 		answer.With("id", id).With("resume", "true")
 		if _, err := sess.tell(st.g); err != nil {
-			return st.c.send(smFailed(stanza.ResourceConstraint))
+			return st.c.reply(smFailed(stanza.ResourceConstraint))
 		}
 	}
 	sess.start(st.g)
 	st.goOn(sess)
-	if err := st.c.send(answer); err != nil {
+	if err := st.c.reply(answer); err != nil {
 		return err
 	}
 	if !trusted || !st.isBidi() {

@@ -2,17 +2,13 @@ package onionroute
 
 import (
 	"database/sql"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
 	"time"
 
 	"mellium.im/xmpp/jid"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/allium-xmpp/allium/component"
+	"github.com/allium-xmpp/allium/component/database"
 )
 
 // A spool is what outlives the process: items that wait for peers or were written to
@@ -22,23 +18,16 @@ import (
 // use.
 type spool struct {
 	db  *sql.DB
-	ops chan *spoolOp
+	ops chan database.Op
 	end chan struct{} // closed when the writer has ended
 
 	// Compiled once: that takes longer than what they do.
 	insert, renumber, delete, put *sql.Stmt
 }
 
-// A spoolOp is one change. done is called when it is on disk or has failed.
-type spoolOp struct {
-	do   func(*sql.Tx) error
-	done func(error)
-}
+const maxSpoolOps = 500 // that wait
 
-const maxGroup = 500 // changes in one transaction
-
-// spoolMigrations are applied in order; PRAGMA user_version counts them.
-var spoolMigrations = []string{`
+var spoolSchema = database.Schema{Migrations: []string{`
 CREATE TABLE item (
 	id        INTEGER PRIMARY KEY AUTOINCREMENT,
 	peer      TEXT NOT NULL,    -- X.onion
@@ -88,23 +77,35 @@ CREATE TABLE mask_open (  -- who at the peer was told that it is available
 	to_jid TEXT NOT NULL,
 	PRIMARY KEY (peer, real, to_jid)
 );
-`}
+`},
+	Pragmas:     []string{"secure_delete(ON)"},
+	Connections: 1,
+	Instead:     "move it away; what waited for peers is lost",
+}
 
 // openSpool opens the database, or makes it.
 func openSpool(path string) (*spool, error) {
-	db, err := openDB(path)
+	s := &spool{ops: make(chan database.Op, maxSpoolOps), end: make(chan struct{})}
+	db, err := spoolSchema.Open(path, s.prepare)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("onionroute: spool %s: %w", path, err)
 	}
-	s := &spool{db: db, ops: make(chan *spoolOp, maxGroup), end: make(chan struct{})}
+	s.db = db
+	writer := &database.Committer{DB: db, Undone: func(err error) error { return fmt.Errorf("onionroute: spool: %w", err) }}
+	go func() {
+		defer close(s.end)
+		writer.Run(s.ops)
+	}()
+	return s, nil
+}
+
+func (s *spool) prepare(db *sql.DB) (err error) {
 	for query, stmt := range map[string]**sql.Stmt{insertItem: &s.insert, renumberItem: &s.renumber, deleteItems: &s.delete, putSession: &s.put} {
 		if *stmt, err = db.Prepare(query); err != nil {
-			db.Close()
-			return nil, fmt.Errorf("onionroute: spool %s: %w", path, err)
+			return err
 		}
 	}
-	go s.write()
-	return s, nil
+	return nil
 }
 
 // What is done for every message.
@@ -115,58 +116,13 @@ const (
 	putSession   = "INSERT INTO session (id, theirs, peer, h) VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE SET theirs = excluded.theirs, h = excluded.h"
 )
 
-func openDB(path string) (*sql.DB, error) {
-	// Nobody but us may read what people wrote.
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("onionroute: spool: %w", err)
-	}
-	f.Close()
-	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "secure_delete(ON)"}, "_txlock": {"immediate"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
-	if err != nil {
-		return nil, fmt.Errorf("onionroute: spool: %w", err)
-	}
-	db.SetMaxOpenConns(1)
-	if err := migrate(db); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("onionroute: spool %s: %w", path, err)
-	}
-	return db, nil
-}
-
-// CheckSpool tells if the spool in a file can be used. One that is not there can.
+// CheckSpool tells if the spool in a file can be used, and does not change it. One that is
+// not there can.
 func CheckSpool(path string) error {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	db, err := openDB(path)
-	if err != nil {
+	return spoolSchema.Check(path, func(db *sql.DB) error {
+		_, err := (&spool{db: db}).items()
 		return err
-	}
-	defer db.Close()
-	var result string
-	if err := db.QueryRow("PRAGMA quick_check").Scan(&result); err != nil || result != "ok" {
-		return fmt.Errorf("onionroute: spool %s is damaged (%s): move it away; what waited for peers is lost", path, result)
-	}
-	_, err = (&spool{db: db}).items()
-	return err
-}
-
-func migrate(db *sql.DB) error {
-	var version int
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	if version > len(spoolMigrations) {
-		return errors.New("it was written by a newer Allium: use that one")
-	}
-	for ; version < len(spoolMigrations); version++ {
-		if _, err := db.Exec("BEGIN; " + spoolMigrations[version] + fmt.Sprintf("PRAGMA user_version = %d; COMMIT", version+1)); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // close ends the writer when all changes are on disk.
@@ -176,60 +132,10 @@ func (s *spool) close() error {
 	return s.db.Close()
 }
 
-// write is the writer.
-func (s *spool) write() {
-	defer close(s.end)
-	for op := range s.ops {
-		group := []*spoolOp{op}
-		for more := true; more && len(group) < maxGroup; {
-			select {
-			case op, ok := <-s.ops:
-				if ok {
-					group = append(group, op)
-				}
-				more = ok
-			default:
-				more = false
-			}
-		}
-		err := s.commit(group)
-		if err != nil && len(group) > 1 {
-			// Not all suffer for the one that fails.
-			for _, op := range group {
-				op.done(s.commit([]*spoolOp{op}))
-			}
-			continue
-		}
-		for _, op := range group {
-			op.done(err)
-		}
-	}
-}
-
-func (s *spool) commit(group []*spoolOp) error {
-	tx, err := s.db.Begin()
-	if err != nil {
-		return fmt.Errorf("onionroute: spool: %w", err)
-	}
-	for _, op := range group {
-		if err = op.do(tx); err != nil {
-			break
-		}
-	}
-	if err == nil {
-		err = tx.Commit()
-	}
-	if err != nil {
-		tx.Rollback()
-		return fmt.Errorf("onionroute: spool: %w", err)
-	}
-	return nil
-}
-
 // change makes a change and waits until it is on disk.
 func (s *spool) change(do func(*sql.Tx) error) error {
 	done := make(chan error, 1)
-	s.ops <- &spoolOp{do, func(err error) { done <- err }}
+	s.ops <- database.Op{Do: do, Done: func(err error) { done <- err }}
 	return <-done
 }
 
@@ -247,7 +153,7 @@ func (s *spool) store(items []*item, session string, done func(error)) {
 		}
 		fresh = nil
 	}
-	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
 		undo() // it may be the second attempt
 		for i, it := range items {
 			if it.row != 0 {
@@ -267,7 +173,7 @@ func (s *spool) store(items []*item, session string, done func(error)) {
 			fresh = append(fresh, it)
 		}
 		return nil
-	}, func(err error) {
+	}, Done: func(err error) {
 		if err != nil {
 			undo()
 		}
@@ -281,7 +187,7 @@ func (s *spool) remove(items []*item, done func(error)) {
 	if len(items) == 0 {
 		return
 	}
-	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
 		for from := 0; from < len(items); { // runs of numbers, which is what they mostly are
 			to := from
 			for to+1 < len(items) && items[to+1].row == items[to].row+1 {
@@ -295,7 +201,7 @@ func (s *spool) remove(items []*item, done func(error)) {
 			from = to + 1
 		}
 		return nil
-	}, done}
+	}, Done: done}
 }
 
 // items reads all items, those for each peer in order.

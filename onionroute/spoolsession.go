@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"github.com/allium-xmpp/allium/component/database"
 )
 
 // A storedSession is what is known of a session after a restart.
@@ -45,22 +45,22 @@ func (s *spool) handled(ss storedSession) error {
 
 // endSession forgets a session.
 func (s *spool) endSession(ids []string, done func(error)) {
-	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
 		for _, id := range ids {
 			if _, err := tx.Exec("DELETE FROM session WHERE id = ?", id); err != nil {
 				return err
 			}
 		}
 		return nil
-	}, done}
+	}, Done: done}
 }
 
 // remember keeps if the peer takes direct TLS.
 func (s *spool) remember(onion string, direct bool, done func(error)) {
-	s.ops <- &spoolOp{func(tx *sql.Tx) error {
+	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
 		_, err := tx.Exec("INSERT INTO peer (onion, direct, seen) VALUES (?,?,?) ON CONFLICT (onion) DO UPDATE SET direct = excluded.direct, seen = excluded.seen", onion, direct, time.Now().Unix())
 		return err
-	}, done}
+	}, Done: done}
 }
 
 // direct tells if the peer takes direct TLS, and if that is known and not too long ago.

@@ -24,15 +24,15 @@ func (st *stream) prove(ctx context.Context, d dialback) error {
 	pr := pair{from.Domainpart(), to}
 	switch {
 	case !ours:
-		return st.c.send(d.refuse(stanza.ItemNotFound).element())
+		return st.c.reply(d.refuse(stanza.ItemNotFound).element())
 	case !st.g.m.remote(pr.from):
 		// It is not looked up and not called back: nobody makes us dial but by Tor.
 		st.log.Info("refused a stream from outside of Tor, or in our own name")
-		return st.c.send(d.refuse(stanza.NotAuthorized).element())
+		return st.c.reply(d.refuse(stanza.NotAuthorized).element())
 	case st.g.peerAllowed(st.g.m.At(pr.from)) != nil:
-		return st.c.send(d.refuse(stanza.PolicyViolation).element())
+		return st.c.reply(d.refuse(stanza.PolicyViolation).element())
 	case st.isProven(pr.from) && (st.initiator || st.isTrusted()):
-		return st.c.send(d.answer("valid").element())
+		return st.c.reply(d.answer("valid").element())
 	}
 	st.asksProof = true
 	st.mu.Lock()
@@ -42,7 +42,7 @@ func (st *stream) prove(ctx context.Context, d dialback) error {
 	}
 	st.mu.Unlock()
 	if busy {
-		return st.c.send(d.refuse(stanza.ResourceConstraint).element())
+		return st.c.reply(d.refuse(stanza.ResourceConstraint).element())
 	}
 	st.g.wg.Go(func() {
 		st.verify(ctx, d, pr)
@@ -78,15 +78,15 @@ func (st *stream) verify(ctx context.Context, d dialback, pr pair) {
 			st.patience(ctx, st.g.times.silence)
 		}
 		st.g.claim(st, st.g.m.At(pr.from))
-		st.c.send(d.answer("valid").element())
+		st.c.reply(d.answer("valid").element())
 	case "invalid":
 		st.log.Info("a stream was not from the peer that it said", "peer", pr.from)
-		st.c.send(d.answer("invalid").element())
+		st.c.reply(d.answer("invalid").element())
 		if proven == 0 {
 			st.c.end(nil) // XEP-0220 §2.2.1
 		}
 	default:
-		st.c.send(d.refuse(stanza.RemoteServerNotFound).element())
+		st.c.reply(d.refuse(stanza.RemoteServerNotFound).element())
 	}
 }
 
@@ -97,14 +97,14 @@ func (st *stream) vouch(d dialback) error {
 		return component.NewStreamError(condition.ImproperAddressing, "dialback without domain or id")
 	}
 	if !ours {
-		return st.c.send(d.refuse(stanza.ItemNotFound).element())
+		return st.c.reply(d.refuse(stanza.ItemNotFound).element())
 	}
 	if st.g.peerAllowed(st.g.m.At(d.from)) != nil {
-		return st.c.send(d.refuse(stanza.PolicyViolation).element())
+		return st.c.reply(d.refuse(stanza.PolicyViolation).element())
 	}
 	typ := "invalid"
 	if from, err := jid.New("", d.from, ""); err == nil && st.g.secret.valid(from.Domainpart(), to, d.id, d.key) {
 		typ = "valid"
 	}
-	return st.c.send(d.answer(typ).element())
+	return st.c.reply(d.answer(typ).element())
 }

@@ -30,11 +30,15 @@ type wire struct {
 	dials []string
 	ways  []string // the isolation that was asked for with each
 	conns []net.Conn
+
+	waits int           // for so many dials; see meet
+	met   chan struct{} // closed when they are there
 }
 
 func newWire() *wire { return &wire{ports: map[string]string{}, tls: map[string]string{}} }
 
 func (w *wire) Dial(ctx context.Context, onion string, port int, isolation string, first []byte) (net.Conn, error) {
+	w.arrive(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	path := w.ports[onion]
@@ -57,6 +61,30 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 }
 
 func (w *wire) Refresh(context.Context, string) bool { return true }
+
+// meet makes the next n dials wait for each other.
+func (w *wire) meet(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waits, w.met = n, make(chan struct{})
+}
+
+func (w *wire) arrive(ctx context.Context) {
+	w.mu.Lock()
+	met := w.met
+	if w.waits--; w.waits == 0 {
+		close(met)
+	}
+	late := w.waits < 0
+	w.mu.Unlock()
+	if late {
+		return
+	}
+	select {
+	case <-met:
+	case <-ctx.Done():
+	}
+}
 
 // cut closes all connections, as the end of a tor does.
 func (w *wire) cut() {
