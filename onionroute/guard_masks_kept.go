@@ -12,8 +12,8 @@ import (
 
 // The masks are kept in the spool, as sessions of local users outlive us: so after a
 // restart peers see nobody twice, and what they send to a session finds to it, such as what
-// is said in the rooms that it is in. What a crash loses of it is a name that is too new
-// to be known, or one that is kept for too long.
+// is said in the rooms that it is in. Nothing waits until that is on disk: a crash can lose
+// what happened in the moment before.
 
 // keep takes up the masks that are in a spool, and keeps all changes there.
 func (m *masks) keep(s *spool) error {
