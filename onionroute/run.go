@@ -75,7 +75,7 @@ var defaultTimes = times{
 	peerIdle: 2 * time.Minute,
 	retryMin: 2 * time.Second,
 	retryMax: 5 * time.Minute,
-	talk:     4 * time.Second,
+	talk:     2 * time.Second,
 }
 
 const (
