@@ -180,11 +180,14 @@ func (n *node) killServer(b *testing.B) {
 	n.killTor()
 }
 
+// ghostTime is how long a contact is watched whose server was killed.
+const ghostTime = 4 * time.Minute
+
 // A ghost is a contact whose server was killed.
 type ghost struct {
 	name   string
 	killed time.Time
-	told   chan time.Time // when the other one was told that the contact is off-line
+	told   chan time.Time // when the other one was told that the contact is off-line; zero: never
 }
 
 func newGhost(b *testing.B, ctx context.Context, name string, witness, contact *node) *ghost {
@@ -195,27 +198,27 @@ func newGhost(b *testing.B, ctx context.Context, name string, witness, contact *
 	contact.killServer(b)
 	of := witness.to(b, contact, component.Presence, "").To
 	go func() {
+		ctx, cancel := context.WithDeadline(ctx, g.killed.Add(ghostTime))
+		defer cancel()
 		_, err := witness.client.Expect(ctx, "end of presence", func(s *component.Stanza) bool {
 			return s.From.Bare().Equal(of) && s.Kind == component.Presence && (s.Type == "unavailable" || s.Type == "error")
 		})
-		if err == nil {
-			g.told <- time.Now()
+		at := time.Now()
+		if err != nil {
+			at = time.Time{}
 		}
+		g.told <- at
 	}()
 	return g
 }
 
-// row waits, as long as Allium may take, and tells what was seen.
+// row waits until the other one was told, and tells when that was.
 func (g *ghost) row(b *testing.B) string {
-	end := time.After(time.Until(g.killed.Add(4 * time.Minute)))
-	told := "on-line still after " // and not off-line
-	var at time.Time
-	select {
-	case at = <-g.told:
-		told = "off-line after "
-	case <-end:
-		at = time.Now()
+	told := fmt.Sprintf("on-line still after %v", ghostTime)
+	if at := <-g.told; !at.IsZero() {
+		told = fmt.Sprintf("off-line after %.0f s", at.Sub(g.killed).Seconds())
+	} else {
 		assert.NotEqual(b, "Allium", g.name, "the contact stays on-line")
 	}
-	return fmt.Sprintf("%-34s %-10s %s%.0f s", "contact's server killed", g.name, told, at.Sub(g.killed).Seconds())
+	return fmt.Sprintf("%-34s %-10s %s", "contact's server killed", g.name, told)
 }
