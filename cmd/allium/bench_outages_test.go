@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	outageCap    = 45 * time.Second       // that is waited for a message to be through again
+	outageCap    = 35 * time.Second       // that is waited for a message to be through again
 	outageSettle = 10 * time.Second       // and then for what else was sent
 	outageAgain  = 250 * time.Millisecond // from one further message to the next
 	outageSlack  = time.Second            // what was under way when something broke has arrived then
