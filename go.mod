@@ -16,6 +16,7 @@ require (
 	golang.org/x/net v0.46.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/time v0.6.0
+	google.golang.org/protobuf v1.36.10
 	mellium.im/sasl v0.3.2
 	mellium.im/xmpp v0.22.0
 	modernc.org/sqlite v1.46.1
@@ -43,7 +44,6 @@ require (
 	golang.org/x/sync v0.17.0 // indirect
 	golang.org/x/text v0.30.0 // indirect
 	golang.org/x/tools v0.38.0 // indirect
-	google.golang.org/protobuf v1.36.10 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	mellium.im/reader v0.1.0 // indirect
 	mellium.im/xmlstream v0.15.4 // indirect

@@ -40,9 +40,10 @@ func (o *outbox) confirm(id string) {
 	}
 	o.pingID = ""
 	told := o.settle(o.asked)
+	o.rested = time.Now().Add(o.rest)
 	o.mu.Unlock()
 	call(told)
-	o.poke() // for the next ping, if more is in flight
+	time.AfterFunc(o.rest, o.poke) // for the next ping, if more is in flight
 }
 
 // requeue prepares for the next connection, when the last one ended and nobody calls

@@ -16,13 +16,14 @@ import (
 
 // The times of a Link.
 var (
-	connectTimeout = 15 * time.Second // connect and handshake
-	writeTimeout   = 30 * time.Second // one batch
-	probeAfter     = 60 * time.Second // of silence from the host, it is pinged
-	answerTimeout  = 30 * time.Second // without an answer to a ping, the connection is dead
-	tick           = 5 * time.Second  // how often these two are looked at
-	downGrace      = 30 * time.Second // a host restart; what is sent meanwhile waits
-	closeTimeout   = 3 * time.Second  // for the last confirmation, and for the closing tag
+	connectTimeout = 15 * time.Second     // connect and handshake
+	writeTimeout   = 30 * time.Second     // one batch
+	probeAfter     = 60 * time.Second     // of silence from the host, it is pinged
+	answerTimeout  = 30 * time.Second     // without an answer to a ping, the connection is dead
+	tick           = 5 * time.Second      // how often these two are looked at
+	pingRest       = 5 * time.Millisecond // a ping costs the host as much as a message, so they are not asked one upon the other
+	downGrace      = 30 * time.Second     // a host restart; what is sent meanwhile waits
+	closeTimeout   = 3 * time.Second      // for the last confirmation, and for the closing tag
 	retryMin       = 500 * time.Millisecond
 	retryMax       = 30 * time.Second
 )
@@ -97,7 +98,9 @@ func NewLink(c LinkConfig, h Handler) (*Link, error) {
 			return s.Add(NewElement(NSPing, "ping")).AppendXML(nil, NSAccept)
 		}
 	}
-	return &Link{c: c, h: h, addr: addr, log: c.Log.With(c.Label, c.Domain), out: newOutbox(c.Buffer, ping),
+	out := newOutbox(c.Buffer, ping)
+	out.rest = pingRest
+	return &Link{c: c, h: h, addr: addr, log: c.Log.With(c.Label, c.Domain), out: out,
 		up: make(chan struct{}), downSince: time.Now()}, nil
 }
 

@@ -20,6 +20,7 @@ import (
 type outbox struct {
 	limit int
 	ping  func(id string) []byte // nil: what is written is confirmed
+	rest  time.Duration          // from the answer to a ping to the next one
 
 	mu      sync.Mutex
 	buf     []byte // the XML of all entries
@@ -34,6 +35,7 @@ type outbox struct {
 	pingID  string    // of the ping under way, "" if there is none
 	asked   int       // how many entries its answer confirms
 	askedAt time.Time // when it had been written
+	rested  time.Time // when the next one may be
 
 	trimmer *time.Timer // will give the buffer back
 
@@ -182,7 +184,8 @@ func (o *outbox) flush(w io.Writer, probe bool) error {
 		o.sent, o.sentBytes = first+1, start+o.entries[first].size
 	}
 	id := ""
-	if o.ping != nil && o.pingID == "" && (probe || o.sent > o.done) {
+	rests := time.Until(o.rested) > 0 && !(first < o.sent && o.entries[first].suspect)
+	if o.ping != nil && o.pingID == "" && (probe || o.sent > o.done && !rests) {
 		id = pingID + rand.Text()
 		ping := o.ping(id)
 		o.buf = slices.Insert(o.buf, o.sentBytes, ping...)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -180,4 +182,38 @@ func TestOutboxSuspect(t *testing.T) {
 			assert.Equal(t, i != 5, strings.Contains(got, fmt.Sprintf("<m n='%d'/>", i)), i)
 		}
 	}
+}
+
+// Of many batches some are asked about: not those right behind an answer, but the last.
+func TestOutboxRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox(1<<20, testPing)
+		o.rest = 5 * time.Millisecond
+		taken := 0
+		flush := func() string {
+			w := &breakingWriter{left: 1 << 20}
+			require.NoError(t, o.flush(w, false))
+			return string(w.got)
+		}
+		put := func() {
+			o.put(context.Background(), []byte("<m/>"), entry{again: true, taken: func() { taken++ }}, 0)
+			<-o.wake
+		}
+		put()
+		first := pingIn([]byte(flush()))
+		put()
+		assert.Equal(t, "<m/>", flush(), "one ping at a time")
+		o.confirm(first)
+		assert.Equal(t, 1, taken)
+		put()
+		assert.Equal(t, "<m/>", flush(), "and not one upon the other")
+		began := time.Now()
+		<-o.wake
+		assert.Equal(t, 5*time.Millisecond, time.Since(began))
+		second := flush()
+		assert.NotContains(t, second, "<m/>")
+		o.confirm(pingIn([]byte(second)))
+		assert.Equal(t, 3, taken)
+		assert.True(t, o.empty())
+	})
 }

@@ -16,10 +16,10 @@ func (r *room) absent(ses *session) {
 	}
 	var nicks []string
 	of := map[string]string{}
-	for j, a := range r.affiliates {
-		if a.nick != "" && a.level >= Member && r.nicks[a.nick] == nil {
+	for _, a := range r.affiliates {
+		if a.nick != "" && a.level >= Member && r.nicks.get(a.nick) == nil {
 			nicks = append(nicks, a.nick)
-			of[a.nick] = j
+			of[a.nick] = a.jid
 		}
 	}
 	slices.Sort(nicks)
@@ -31,7 +31,7 @@ func (r *room) absent(ses *session) {
 // absentee is the presence of a member who is not there.
 func (r *room) absentee(nick, bare string) *component.Draft {
 	s := &component.Stanza{Kind: component.Presence, Type: string(stanza.UnavailablePresence), From: r.nickJID(nick)}
-	x := append([]byte("<x xmlns='"+NSUser+"'><item affiliation='"), r.affiliates[bare].level.String()...)
+	x := append([]byte("<x xmlns='"+NSUser+"'><item affiliation='"), r.affiliates.get(bare).level.String()...)
 	x = append(x, "' role='none'"...)
 	return component.NewDraft(s, x, component.AppendAttr(nil, "jid", bare), []byte("/></x>"))
 }

@@ -68,7 +68,7 @@ func (r *room) mayReadList(ses *session, bare jid.JID, level Affiliation) bool {
 
 func (r *room) addAffiliates(q *component.Element, level Affiliation) {
 	for _, j := range r.withLevel(level) {
-		a := r.affiliates[j]
+		a := r.affiliates.get(j)
 		item := component.NewElement(NSAdmin, "item").With("affiliation", level.String()).With("jid", j)
 		if a.nick != "" {
 			item.SetAttr("nick", a.nick)
@@ -112,6 +112,9 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 		}
 		todo = append(todo, a)
 	}
+	if err := checkNicks(todo); err != nil {
+		return err
+	}
 	if err := r.checkOwners(todo); err != nil {
 		return err
 	}
@@ -119,18 +122,16 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 	if ses != nil {
 		actor = ses.occ.nick
 	}
-	var later []func()
+	var later tellings
 	for _, a := range todo {
 		if a.isRole {
 			later = append(later, r.setRole(a.occ, a.role, actor, a.reason))
 		} else {
-			later = append(later, r.setAffiliation(a, actor))
+			later = append(later, r.setAffiliation(a, actor)...)
 		}
 	}
 	r.result(s)
-	for _, tell := range later {
-		tell()
-	}
+	r.tellAll(later)
 	r.afterLeaving(s.From.Bare())
 	return nil
 }
@@ -140,7 +141,7 @@ const maxItems = 1000
 // refuseItem answers a request for roles with an error, and with the item it is because of
 // (XEP-0045 §8.4).
 func (r *room) refuseItem(s *component.Stanza, item *component.Element, err error) {
-	e := s.Error(err)
+	e := refusal(s, err)
 	e.Nodes = append([]component.Node{component.NewElement(NSAdmin, "query", item.Node()).Node()}, e.Nodes...)
 	r.send(e)
 }

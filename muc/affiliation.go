@@ -9,7 +9,7 @@ import (
 // setRole changes a role and returns what tells the others.
 func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func()) {
 	was := o.role
-	if r.nicks[o.nick] != o || role == was {
+	if r.nicks.get(o.nick) != o || role == was {
 		return func() {} // an item before took it away, or there is nothing to tell
 	}
 	if role == NoRole {
@@ -24,7 +24,7 @@ func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func(
 		r.given[bare] = role
 	}
 	return func() {
-		if r.nicks[o.nick] != o {
+		if r.nicks.get(o.nick) != o {
 			return
 		}
 		r.announce(o, notice{actor: actor, reason: reason})
@@ -33,9 +33,9 @@ func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func(
 
 // setAffiliation changes an affiliation, tells of who is not there, and returns what tells
 // of who is.
-func (r *room) setAffiliation(a action, actor string) (tell func()) {
+func (r *room) setAffiliation(a action, actor string) (tell tellings) {
 	key := a.jid.String()
-	old := r.affiliates[key]
+	old := r.affiliates.get(key)
 	now := affiliate{level: a.level, reason: a.reason}
 	switch {
 	case a.setsNick:
@@ -54,28 +54,22 @@ func (r *room) setAffiliation(a action, actor string) (tell func()) {
 	if len(here) == 0 {
 		r.tellAbsent(a, actor, old.level)
 	}
-	var later []func()
 	for _, o := range here {
 		if o.affiliation != r.affiliation(o.bare) || old.nick != now.nick {
-			later = append(later, r.reaffiliate(o, actor, a.reason))
+			tell = append(tell, r.reaffiliate(o, actor, a.reason))
 		}
 	}
-	return func() {
-		for _, tell := range later {
-			tell()
-		}
-	}
+	return tell
 }
 
 // affiliate stores somebody's affiliation, or forgets it.
 func (r *room) affiliate(key string, a affiliate) {
+	a.jid = key
+	r.reserve(key, a.nick)
 	if a.level == None && a.nick == "" {
-		delete(r.affiliates, key)
+		r.affiliates.drop(key)
 	} else {
-		if r.affiliates == nil {
-			r.affiliates = map[string]affiliate{}
-		}
-		r.affiliates[key] = a
+		r.affiliates.put(a)
 	}
 	r.change(saveAffiliate{Room: r.addr.Localpart(), JID: key, Level: a.level, Nick: a.nick, Reason: a.reason})
 }
@@ -101,7 +95,7 @@ func (r *room) reaffiliate(o *occupant, actor, reason string) (tell func()) {
 		o.role = min(role, r.roleOf(aff))
 	}
 	return func() {
-		if r.nicks[o.nick] != o {
+		if r.nicks.get(o.nick) != o {
 			return
 		}
 		r.announce(o, notice{actor: actor, reason: reason})
@@ -110,13 +104,13 @@ func (r *room) reaffiliate(o *occupant, actor, reason string) (tell func()) {
 
 // evict removes who uses a nickname that belongs to somebody else now (XEP-0045 §7.10).
 func (r *room) evict(nick string, owner jid.JID) {
-	if o := r.nicks[nick]; o != nil && !o.bare.Equal(owner) {
+	if o := r.nicks.get(nick); o != nil && !o.bare.Equal(owner) {
 		r.remove(o, notice{codes: []int{307}, reason: "This nickname is reserved"})()
 	}
 }
 
 // tellAbsent tells of a change of who is not in the room: the occupants who know them
-// (XEP-0045 §10.3), and who is concerned, by an invitation (§9.5) or with status 101 (§18.1).
+// (XEP-0045 §10.3), and who is concerned.
 func (r *room) tellAbsent(a action, actor string, was Affiliation) {
 	if was == a.level {
 		return
@@ -134,6 +128,19 @@ func (r *room) tellAbsent(a action, actor string, was Affiliation) {
 			r.toOccupant(o, d)
 		}
 	}
+	if r.locked {
+		was = None // nobody outside has heard of more
+	}
+	r.whenOpen(func() {
+		if r.listed(a.jid) == a.level { // still
+			r.tellConcerned(a, was)
+		}
+	})
+}
+
+// tellConcerned tells who is not in the room of the own affiliation, by an invitation
+// (XEP-0045 §9.5) or with status 101 (§18.1).
+func (r *room) tellConcerned(a action, was Affiliation) {
 	switch {
 	case a.jid.Localpart() == "":
 	case a.level == Member && was < Member && r.cfg.MembersOnly:

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-
-	"github.com/allium-xmpp/allium/component"
 )
 
 // saveMessage puts a message into the archive.
@@ -137,14 +135,12 @@ func (st *Store) history(r *room) error {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var p past
-		var xml []byte
+		p := past{by: &voice{}, whole: true}
 		var how replay
-		if err := rows.Scan(&p.id, &p.from, &xml, &how); err != nil {
+		if err := rows.Scan(&p.id, &p.by.id, &p.xml, &how); err != nil {
 			return err
 		}
 		p.dated = how == replayedDated
-		p.draft = component.ParseDraft(xml, r.addr)
 		r.history = append(r.history, p)
 	}
 	slices.Reverse(r.history)

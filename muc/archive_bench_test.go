@@ -30,7 +30,7 @@ func BenchmarkArchive(b *testing.B) {
 			names := make([]string, rooms)
 			for i := range names {
 				names[i] = fmt.Sprint("room", i)
-				require.NoError(b, st.do(saveRoom{Name: names[i], Config: KindConfig("open")}))
+				require.NoError(b, st.do(saveRoom{Name: names[i], Config: new(KindConfig("open"))}))
 			}
 			xml := []byte("<message>" + strings.Repeat("x", 500) + "</message>")
 			body := strings.Repeat("b", 100)
@@ -68,7 +68,7 @@ func BenchmarkArchivePage(b *testing.B) {
 	st, err := OpenStore(filepath.Join(b.TempDir(), "rooms.sqlite"))
 	require.NoError(b, err)
 	defer st.Close()
-	require.NoError(b, st.do(saveRoom{Name: "coven", Config: KindConfig("open")}))
+	require.NoError(b, st.do(saveRoom{Name: "coven", Config: new(KindConfig("open"))}))
 	const n = 20_000
 	var wg sync.WaitGroup
 	for i := range n {

@@ -81,6 +81,9 @@ func (q *query) where() (string, []any) {
 	return b.String(), args
 }
 
+// indexed tells if the index alone finds the messages: then a page is at once there.
+func (q *query) indexed() bool { return q.nick == "" && q.jid == "" && len(q.words) == 0 }
+
 var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
 // search answers a query. The error is errUnknownID if the query names what is not there,
@@ -109,7 +112,7 @@ func (st *Store) searchBy(ctx context.Context, q *query) (*page, error) {
 		return nil, err
 	}
 	// What is counted by the index alone is cheap.
-	if q.nick == "" && q.jid == "" && len(q.words) == 0 {
+	if q.indexed() {
 		return p, p.number(ctx, tx, q)
 	}
 	return p, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -26,6 +27,22 @@ func TestWhoMayCreate(t *testing.T) {
 	require.Contains(t, codes(w.enter("king@example.org/a", "castle", "king")[0]), "201")
 	w.open(crone1, "coven", "firstwitch")
 	require.Equal(t, "none/participant", seen(w.enter(stranger, "coven", "x"), crone1, "x"), "entering is another matter")
+}
+
+// XEP-0045 §5.2, §9.2: an affiliation of a domain is that of all its users, so a domain that
+// enters makes no room, and gets no affiliation but by its address.
+func TestDomainsAsUsers(t *testing.T) {
+	w := newWorld(t)
+	for _, who := range []string{"gateway.example.org", "gateway.example.org/bot"} {
+		require.Equal(t, "cancel/not-allowed", condition(w.only(w.enter(who, "coven", "bot"), who)))
+	}
+	w.coven()
+	require.Equal(t, "none/participant", seen(w.enter("gateway.example.org/bot", "coven", "bot"), crone1, "bot"))
+	for _, affiliation := range []string{"owner", "member", "outcast"} {
+		w.refused(w.admin(crone1, "coven", "<item nick='bot' affiliation='"+affiliation+"'/>"), crone1, "cancel/not-allowed")
+	}
+	w.grant("gateway.example.org", "member")
+	require.Equal(t, []string{"gateway.example.org"}, w.adminList(crone1, "coven", "affiliation", "member"))
 }
 
 // Issue point 6: rooms of one creator, and in all; destroyed ones do not count.
@@ -138,7 +155,7 @@ func TestNumberOfMembers(t *testing.T) {
 	w.coven()
 	r := w.sv.awake("coven").room
 	for i := range maxAffiliates {
-		r.affiliates[fmt.Sprint(i, "@example.org")] = affiliate{level: Member}
+		r.affiliates.put(affiliate{jid: fmt.Sprint(i, "@example.org"), level: Member})
 	}
 	require.Equal(t, "wait/resource-constraint", condition(w.only(w.register(macbeth, "coven", "king"), macbeth)))
 	w.grant(bare(hag), "member")
@@ -146,6 +163,65 @@ func TestNumberOfMembers(t *testing.T) {
 	w.did(w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1", "muc#roomconfig_allowinvites", "1"), crone1)
 	w.refused(w.invite(hag, "<invite to='hecate@shakespeare.lit'/>"), hag, "wait/resource-constraint")
 	require.NotEmpty(t, to(w.invite(crone1, "<invite to='hecate@shakespeare.lit'/>"), "hecate@shakespeare.lit"), "admins may")
+}
+
+// XEP-0045 §14.6: who makes temporary rooms and leaves them, again and again, is slowed down;
+// nobody else is, and nothing is kept of who made rooms long ago.
+func TestRateOfMakingRooms(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.Limits.RoomRate = 1
+		o.Admins = []jid.JID{jid.MustParse(bare(macbeth))}
+	})
+	comeAndGo := func(who string, i int) []*component.Stanza {
+		room := fmt.Sprint("room", i%2)
+		out := w.enter(who, room, "x")
+		w.presence(who, room+"@"+domain+"/x", "unavailable", "")
+		return out
+	}
+	n := w.until(hag, "wait/policy-violation", func(i int) []*component.Stanza { return comeAndGo(hag, i) })
+	require.GreaterOrEqual(t, n, burstSeconds)
+	require.LessOrEqual(t, n, 2*burstSeconds)
+	for i := range 2 * burstSeconds {
+		require.Contains(t, codes(comeAndGo(macbeth, i)[0]), "201", "an admin of the service may")
+	}
+	w.open(crone1, "coven", "firstwitch")
+	w.sv.mu.Lock()
+	defer w.sv.mu.Unlock()
+	require.Len(t, w.sv.makers, 2)
+	require.True(t, w.sv.mayMake(bare(crone1), time.Now().Add(2*burstSeconds*time.Second)))
+	require.Len(t, w.sv.makers, 1)
+}
+
+// XEP-0045 §14.6: what waits for a room that is busy is bounded in number and in memory, also
+// where a stanza is short as text; who is refused may try again, and nothing is lost.
+func TestWhatWaitsIsBounded(t *testing.T) {
+	const mib = 1 << 20
+	w := newWorld(t, func(o *Options) {
+		o.Limits.Waiting, o.Limits.Backlog, o.Limits.MessageRate, o.Limits.Message = 100, mib, -1, mib
+	})
+	w.coven()
+	fill := func(content string) (taken int) {
+		busy, goOn := make(chan struct{}), make(chan struct{})
+		require.NoError(t, w.sv.awake("coven").post(event{do: func(*room) { close(busy); <-goOn }}))
+		<-busy
+		var err error
+		for ; err == nil; taken++ {
+			s := parseOne(t, "<message type='groupchat' from='"+hag+"' to='coven@"+domain+"'><body>b</body>"+content+"</message>")
+			err = w.sv.HandleStanza(t.Context(), s)
+		}
+		var se stanza.Error
+		require.ErrorAs(t, err, &se)
+		require.Equal(t, stanza.Error{Type: stanza.Wait, Condition: stanza.ResourceConstraint}, stanza.Error{Type: se.Type, Condition: se.Condition})
+		close(goOn)
+		w.settle()
+		require.Len(t, to(w.send(""), hag), taken-1)
+		return taken - 1
+	}
+	require.Equal(t, 100, fill(""))
+	require.Equal(t, 10, fill("<x xmlns='urn:x'>"+strings.Repeat("x", 100_000)+"</x>"))
+	require.Less(t, fill("<x xmlns='urn:x'>"+strings.Repeat("<a b=''/>", 1000)+"</x>"), 10)
+	w.sv.limits.Backlog = 1
+	require.Equal(t, 1, fill(""), "a single one may wait, however large it is")
 }
 
 // Issue point 6: sizes of what is sent.
@@ -193,8 +269,9 @@ func TestSizeOfHistory(t *testing.T) {
 		}
 		got := to(w.enter(macbeth, "coven", "king"), macbeth)
 		size := 0
-		for _, p := range w.sv.awake("coven").room.history {
-			size += p.draft.Size()
+		r := w.sv.awake("coven").room
+		for i := range r.history {
+			size += len(r.text(&r.history[i]))
 		}
 		require.LessOrEqual(t, size, maxHistory)
 		require.Greater(t, size, maxHistory-2*60_000)

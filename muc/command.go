@@ -28,20 +28,21 @@ func (r *room) commands(ses *session) []component.Command {
 // command answers requests about the room's commands. Who asks hears of what was done
 // before the others do.
 func (r *room) command(ses *session, s *component.Stanza) error {
-	before := r.out.copies
-	r.out.copies = nil
 	answer, ok := r.dialogs.Handle(r.commands(ses), s, r.now)
-	told := r.out.copies
-	r.out.copies = before
+	later := r.later
+	r.later = nil
 	switch {
 	case !ok:
 		return errNotFound
 	case answer != nil:
 		r.send(answer)
 	}
-	r.out.copies = append(r.out.copies, told...)
+	r.tellAll(later)
 	return nil
 }
+
+// tellLater has something told when a command is answered.
+func (r *room) tellLater(tell func()) { r.later = append(r.later, tell) }
 
 // done is the end of a command.
 func done(note string) (*component.Reply, error) { return &component.Reply{Note: note}, nil }

@@ -17,7 +17,7 @@ func (r *room) discoInfo(ses *session, s *component.Stanza) error {
 	case "":
 	case "x-roomuser-item": // §7.12
 		q := component.NewElement(component.NSDiscoInfo, "query").With("node", "x-roomuser-item")
-		if nick := r.affiliates[s.From.Bare().String()].nick; nick != "" {
+		if nick := r.affiliates.get(s.From.Bare().String()).nick; nick != "" {
 			q.Add(identity(nick))
 		}
 		r.result(s, q)
@@ -28,7 +28,7 @@ func (r *room) discoInfo(ses *session, s *component.Stanza) error {
 		return r.command(ses, s)
 	}
 	q := component.NewElement(component.NSDiscoInfo, "query", identity(r.title()).Node())
-	c := &r.cfg
+	c := r.cfg
 	for _, f := range features {
 		q.Add(feature(f))
 	}
@@ -69,7 +69,7 @@ func feature(name string) *component.Element {
 
 // roomInfo is the form of XEP-0045 §6.4.
 func (r *room) roomInfo() *component.Element {
-	c := &r.cfg
+	c := r.cfg
 	f := component.Form{Type: "result", FormType: NSRoomInfo}
 	add := func(name, typ, label string, values ...string) {
 		f.Fields = append(f.Fields, component.Field{Var: name, Type: typ, Label: label, Values: values})

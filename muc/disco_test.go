@@ -75,6 +75,43 @@ func TestListOfRooms(t *testing.T) {
 	require.Equal(t, "cancel/item-not-found", condition(page("<after>nothing</after>")))
 }
 
+// XEP-0045 §6.3: the list stays in order while rooms come, go, are hidden, and are read again.
+func TestListOfRoomsStaysSorted(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"heath", "coven", "castle", "forres", "dunsinane"} {
+		w.open(crone1, name, "firstwitch")
+		w.did(w.configure(crone1, name, "muc#roomconfig_persistentroom", "1", "muc#roomconfig_roomname", "The "+name), crone1)
+	}
+	w.did(w.configure(crone1, "castle", "muc#roomconfig_publicroom", "0"), crone1)
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_publicroom", "0"), crone1)
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_publicroom", "1"), crone1)
+	w.did(w.set(crone1, "forres", "<query xmlns='"+NSOwner+"'><destroy/></query>"), crone1)
+	w.enter(crone1, "cawdor", "firstwitch") // locked
+	for range 2 {
+		require.Equal(t, []string{"coven", "dunsinane", "heath"}, []string(w.sv.public))
+		require.Len(t, itemsListed(w), 3)
+		w.restart()
+	}
+}
+
+// XEP-0059: a page of a long list costs no more than one of a short list.
+func TestListOfManyRooms(t *testing.T) {
+	cost := func(rooms int) float64 {
+		w := newWorld(t)
+		for i := range rooms {
+			w.sv.list(saveRoom{Name: fmt.Sprintf("room%05d", i), Config: new(KindConfig("open")), Creator: bare(crone1)})
+		}
+		s := parseOne(t, "<iq type='get' id='i' from='"+hag+"' to='"+domain+"'><query xmlns='http://jabber.org/protocol/disco#items'><set xmlns='"+
+			NSRSM+"'><max>10</max></set></query></iq>")
+		return testing.AllocsPerRun(10, func() {
+			items, err := w.sv.listRooms(t.Context(), s)
+			require.NoError(t, err)
+			require.Len(t, items[0].Nodes, 11)
+		})
+	}
+	require.InDelta(t, cost(20), cost(20_000), 10)
+}
+
 // XEP-0045 §6.4: what a room says of itself is what it is configured to be.
 func TestRoomInfo(t *testing.T) {
 	w := newWorld(t)

@@ -30,7 +30,12 @@
 //
 // What changes a room is stored first, and what follows from it is sent then, in order: who
 // gets an answer, or a copy of the own message, knows that it is on disk. The store
-// commits what all rooms want together.
+// commits what all rooms want together. Where everybody is told of everybody, that goes out
+// by portions while the room goes on. What cannot be stored has not happened: the room is read
+// again, and all come again, as they do to a room that panicked.
+//
+// What is looked up, such as pages of archives, is shared out by readers: users take turns, and
+// what takes long keeps nobody from what does not.
 //
 // # Hidden rooms
 //

@@ -2,8 +2,6 @@ package muc
 
 import (
 	"bytes"
-	"maps"
-	"time"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -120,9 +118,9 @@ func (r *room) probe(ses *session, s *component.Stanza) error {
 		r.others(ses)
 		return nil
 	}
-	o := r.nicks[nick]
+	o := r.nicks.get(nick)
 	if o == nil && r.cfg.ShowMembers {
-		if bare, ok := r.registered(nick); ok && r.affiliates[bare].level >= Member {
+		if bare, ok := r.registered(nick); ok && r.affiliates.get(bare).level >= Member {
 			r.copy(r.absentee(nick, bare), ses.to, r.seesJIDs(ses.occ))
 			return nil
 		}
@@ -172,21 +170,18 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	if !ok {
 		return errRate
 	}
-	o := r.nicks[nick]
+	o := r.nicks.get(nick)
 	if o == nil {
 		if r.full(aff) {
 			return errFull
 		}
-		o = &occupant{nick: nick, addr: s.To, from: s.To.String(), bare: bare, id: r.occupantID(bare), affiliation: aff, role: r.roleOf(aff)}
+		o = &occupant{voice: &voice{from: s.To.String(), id: r.occupantID(bare)}, nick: nick, addr: s.To, bare: bare, affiliation: aff, role: r.roleOf(aff)}
 		o.hats = r.hatsOf(bare)
 		if role, ok := r.given[bare.String()]; ok && r.cfg.Moderated && aff < Admin {
 			o.role = role // §5.1
 		}
 		o.told = o.role
-		if r.nicks == nil {
-			r.nicks = map[string]*occupant{}
-		}
-		r.nicks[nick] = o
+		r.nicks.put(o)
 		r.list = append(r.list, o)
 	} else if len(o.sessions) >= maxSessions {
 		return errSessions
@@ -195,12 +190,9 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	ses := &session{to: component.NewRecipient(s.From), occ: o, serial: r.serial, payload: payload, lang: s.Lang, seen: r.now.Unix(), presences: presences}
 	o.sessions = append(o.sessions, ses)
 	o.shown, o.draft = ses, nil
-	if r.sessions == nil {
-		r.sessions = map[string]*session{}
-	}
-	r.sessions[ses.to.String()] = ses
+	r.sessions.put(ses)
 	delete(r.invited, bare.String())
-	r.entered = r.now
+	r.entered = r.now.Unix()
 	r.arrive(ses, s, x)
 	return nil
 }
@@ -232,12 +224,7 @@ func (r *room) departed(ses *session) {
 
 // forgetComings forgets from time to time those who may enter as often as others again.
 func (r *room) forgetComings() {
-	before := r.now.Add(-burstSeconds * time.Second)
-	if r.swept.After(before) {
-		return
-	}
-	r.swept = r.now
-	maps.DeleteFunc(r.comings, func(_ string, l rateLimit) bool { return l.last < before.UnixNano() })
+	r.swept = forgetFull(r.comings, r.swept, r.now)
 	if len(r.comings) == 0 {
 		r.comings = nil
 	}

@@ -64,6 +64,27 @@ func TestNonAnonymous(t *testing.T) {
 	require.Equal(t, crone2, item(to(out, hecate)[1]).AttrValue("jid"))
 }
 
+// XEP-0045 §7.2.1, RFC 6120 §8.3.1: an error of the room says that it is the room's; that of
+// a client behind an occupant's address goes through as it is.
+func TestErrorsSayWhoseTheyAre(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	by := func(s *component.Stanza) string {
+		require.Equal(t, "error", s.Type)
+		return s.Child(component.NSClient, "error").AttrValue("by")
+	}
+	for _, room := range []string{"coven", "heath"} { // which is not there
+		require.Equal(t, room+"@"+domain, by(w.get(hecate, room+"/"+"firstwitch", "<ping xmlns='urn:xmpp:ping'/>")))
+		require.Equal(t, room+"@"+domain, by(w.get(hecate, room, ownerQuery)))
+		require.Equal(t, room+"@"+domain, by(w.only(w.presence(hecate, room+"@"+domain, "", "<x xmlns='"+NSMUC+"'/>"), hecate)))
+	}
+	require.Equal(t, witches, by(w.only(w.enter(hecate, "coven", "firstwitch"), hecate)))
+	require.Equal(t, witches, by(w.only(w.admin(hag, "coven", roleItem("firstwitch", "none", "")), hag)))
+	asked := w.only(w.send("<iq type='get' id='v' from='"+hag+"' to='"+witches+"/firstwitch'><query xmlns='jabber:iq:version'/></iq>"), crone1)
+	out := w.send("<iq type='error' id='" + asked.ID + "' from='" + crone1 + "' to='" + asked.From.String() + "'><error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>")
+	require.Empty(t, by(w.only(out, hag)))
+}
+
 // XEP-0045 §7.2.5 to §7.2.10: who is not let in, and why.
 func TestNotLetIn(t *testing.T) {
 	w := newWorld(t)

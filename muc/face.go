@@ -3,7 +3,6 @@ package muc
 import (
 	"context"
 	"crypto/rand"
-	"slices"
 	"strings"
 
 	"mellium.im/xmpp/stanza"
@@ -34,25 +33,16 @@ func (sv *Service) listRooms(_ context.Context, s *component.Stanza) ([]*compone
 		return nil, errNotFound
 	}
 	sv.mu.Lock()
-	var names []string
-	titles := map[string]string{}
-	for name, r := range sv.index {
-		if r.Config.Public && !r.Locked {
-			names = append(names, name)
-			titles[name] = r.Config.Name
-		}
-	}
-	sv.mu.Unlock()
-	slices.Sort(names)
-	page, set, err := paginate(names, s.Payload().Child(NSRSM, "set"), maxListed)
+	defer sv.mu.Unlock()
+	page, set, err := paginate(sv.public, s.Payload().Child(NSRSM, "set"), maxListed)
 	if err != nil {
 		return nil, err
 	}
 	q := component.NewElement(component.NSDiscoItem, "query")
 	for _, name := range page {
 		item := component.NewElement(component.NSDiscoItem, "item").With("jid", name+"@"+sv.o.Domain)
-		if titles[name] != "" {
-			item.SetAttr("name", titles[name])
+		if title := sv.index[name].Config.Name; title != "" {
+			item.SetAttr("name", title)
 		}
 		q.Add(item)
 	}

@@ -211,10 +211,10 @@ func (r *room) form() *component.Form {
 	f.Fields = append(f.Fields, kind)
 	for _, o := range configForm {
 		options := o.options
-		if v := o.get(&r.cfg); o.typ == "list-single" && !slices.ContainsFunc(options, func(x component.Option) bool { return x.Value == v[0] }) {
+		if v := o.get(r.cfg); o.typ == "list-single" && !slices.ContainsFunc(options, func(x component.Option) bool { return x.Value == v[0] }) {
 			options = append([]component.Option{{Label: v[0], Value: v[0]}}, options...)
 		}
-		f.Fields = append(f.Fields, component.Field{Var: o.name, Type: o.typ, Label: o.label, Values: o.get(&r.cfg), Options: options})
+		f.Fields = append(f.Fields, component.Field{Var: o.name, Type: o.typ, Label: o.label, Values: o.get(r.cfg), Options: options})
 	}
 	f.Fields = append(f.Fields,
 		component.Field{Var: "muc#roomconfig_roomadmins", Type: "jid-multi", Label: "Admins", Values: r.withLevel(Admin)},
@@ -224,9 +224,9 @@ func (r *room) form() *component.Form {
 
 func (r *room) withLevel(level Affiliation) []string {
 	var jids []string
-	for j, a := range r.affiliates {
+	for _, a := range r.affiliates {
 		if a.level == level {
-			jids = append(jids, j)
+			jids = append(jids, a.jid)
 		}
 	}
 	slices.Sort(jids)
@@ -235,7 +235,7 @@ func (r *room) withLevel(level Affiliation) []string {
 
 // submitted is the configuration that a submitted form asks for. What is not in it stays.
 func (r *room) submitted(f *component.Form) (Config, error) {
-	c := r.cfg
+	c := *r.cfg
 	kind, ok := f.Values(nsKind)
 	another := ok && !slices.Equal(kind, []string{c.Kind})
 	if another {
@@ -247,7 +247,7 @@ func (r *room) submitted(f *component.Form) (Config, error) {
 	for _, o := range configForm {
 		v, ok := f.Values(o.name)
 		// What a client merely sent back is no wish: a new kind may change it.
-		if !ok || another && slices.Equal(v, o.get(&r.cfg)) {
+		if !ok || another && slices.Equal(v, o.get(r.cfg)) {
 			continue
 		}
 		if !o.set(&c, v) {
@@ -279,16 +279,16 @@ func (r *room) lists(f *component.Form) (todo []action, err error) {
 		return nil, err
 	}
 	want := map[string]Affiliation{}
-	for key, a := range r.affiliates {
+	for _, a := range r.affiliates {
 		switch {
 		case a.level == Owner && hasOwners && !hasAdmins:
-			want[key] = Admin
+			want[a.jid] = Admin
 		case a.level == Owner && hasOwners, a.level == Admin && hasAdmins:
-			want[key] = Member
+			want[a.jid] = Member
 		}
 	}
 	for _, key := range admins {
-		if hasOwners || r.affiliates[key].level != Owner {
+		if hasOwners || r.affiliates.get(key).level != Owner {
 			want[key] = Admin
 		}
 	}
@@ -296,7 +296,7 @@ func (r *room) lists(f *component.Form) (todo []action, err error) {
 		want[key] = Owner
 	}
 	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if want[key] != r.affiliates[key].level {
+		if want[key] != r.affiliates.get(key).level {
 			todo = append(todo, action{jid: jid.MustParse(key), level: want[key]})
 		}
 	}

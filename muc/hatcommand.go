@@ -53,10 +53,8 @@ func (r *room) createHat(c *component.Call) (*component.Reply, error) {
 	}
 	r.putHat(h)
 	r.change(saveHat{Room: r.addr.Localpart(), URI: h.uri, Title: h.title, Hue: h.hue})
-	r.tellCodes([]int{104})
-	for _, bare := range r.wearersOf(h.uri) {
-		r.showHats(bare)
-	}
+	r.tellLater(func() { r.tellCodes([]int{104}) })
+	r.showHatsLater(r.wearersOf(h.uri)...)
 	return done("")
 }
 
@@ -102,10 +100,8 @@ func (r *room) destroyHat(c *component.Call) (*component.Reply, error) {
 	}
 	delete(r.hats, h.uri)
 	r.change(dropHat{Room: r.addr.Localpart(), URI: h.uri})
-	for _, bare := range worn {
-		r.showHats(bare)
-	}
-	r.tellCodes([]int{104})
+	r.showHatsLater(worn...)
+	r.tellLater(func() { r.tellCodes([]int{104}) })
 	return done("")
 }
 
@@ -149,7 +145,7 @@ func (r *room) assignHat(c *component.Call) (*component.Reply, error) {
 	}
 	if r.wear(bare, h.uri) {
 		r.change(saveWearer{Room: r.addr.Localpart(), JID: bare, URI: h.uri, Worn: true})
-		r.showHats(bare)
+		r.showHatsLater(bare)
 	}
 	return done("")
 }
@@ -168,7 +164,7 @@ func (r *room) unassignHat(c *component.Call) (*component.Reply, error) {
 		return nil, errNotFound
 	}
 	r.change(saveWearer{Room: r.addr.Localpart(), JID: bare, URI: h.uri})
-	r.showHats(bare)
+	r.showHatsLater(bare)
 	return done("")
 }
 

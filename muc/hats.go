@@ -60,6 +60,13 @@ func (r *room) showHats(bare string) {
 	}
 }
 
+// showHatsLater is showHats for some, when who changed that has got an answer.
+func (r *room) showHatsLater(bare ...string) {
+	for _, bare := range bare {
+		r.tellLater(func() { r.showHats(bare) })
+	}
+}
+
 // wear gives somebody a hat. It is false if it is worn already.
 func (r *room) wear(bare, uri string) bool {
 	i, worn := slices.BinarySearch(r.wearers[bare], uri)

@@ -10,7 +10,7 @@ import (
 // entitled tells if somebody may know that a hidden room exists.
 func (r *room) entitled(from jid.JID) bool {
 	bare := from.Bare()
-	return r.cfg.Public && !r.locked || r.affiliation(bare) > None || r.sessions[from.String()] != nil ||
+	return r.cfg.Public && !r.locked || r.affiliation(bare) > None || r.sessions.get(from.String()) != nil ||
 		len(r.invited[bare.String()]) > 0 || len(r.occupantsOf(bare)) > 0
 }
 
@@ -26,28 +26,28 @@ func noRoom(s *component.Stanza) *component.Stanza {
 	switch {
 	case s.Kind == component.IQ:
 		if err := s.Check(); err != nil {
-			return s.Error(err)
+			return refusal(s, err)
 		}
 		if s.IsRequest() && s.To.Resourcepart() != "" && s.Payload().Is(component.NSPing, "ping") {
 			// To a client that asks if it is still in the room, item-not-found would not be a
 			// no (XEP-0410 §3.2).
-			return s.Error(errNotInRoom)
+			return refusal(s, errNotInRoom)
 		}
 	case s.Kind == component.Presence:
 		switch stanza.PresenceType(s.Type) {
 		case stanza.ProbePresence:
-			return s.Error(errNotInRoom)
+			return refusal(s, errNotInRoom)
 		case stanza.SubscribePresence:
 			return unsubscribed(s)
 		case stanza.AvailablePresence:
 			if s.To.Resourcepart() == "" {
-				return s.Error(errMalformed)
+				return refusal(s, errMalformed)
 			}
 			return notInRoom(s)
 		}
 		return nil
 	}
-	return s.Error(errNotFound)
+	return refusal(s, errNotFound)
 }
 
 // conceal is err, or what a room that is not there answers: who may not know of a room

@@ -8,14 +8,6 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
-// A past is a message that was sent in the room, and when.
-type past struct {
-	draft *component.Draft
-	id    int64
-	from  string // occupant id, for moderation
-	dated bool   // by an owner, who brought it along (XEP-0045 §7.9)
-}
-
 // keep puts a message into the history and the archive, if that is for later.
 func (r *room) keep(o *occupant, s *component.Stanza, d *component.Draft, id int64) {
 	archived, replayed := worthKeeping(s)
@@ -31,13 +23,13 @@ func (r *room) keep(o *occupant, s *component.Stanza, d *component.Draft, id int
 		r.archive(o, s, d, id, how)
 	}
 	if replayed {
-		r.addPast(past{draft: d, id: id, from: o.id, dated: dated})
+		r.addPast(d, o.voice, id, dated)
 	}
 }
 
 // addPast puts a message into the history. Where there is an archive, it is read from there
 // when somebody enters, and kept in memory for a while only.
-func (r *room) addPast(p past) {
+func (r *room) addPast(d *component.Draft, by *voice, id int64, dated bool) {
 	limit := r.historyLength()
 	if limit <= 0 || r.archives() && !r.warm {
 		return
@@ -47,7 +39,10 @@ func (r *room) addPast(p past) {
 		clear(r.history[n:])
 		r.history = r.history[:n]
 	}
-	r.history = shortened(append(r.history, p))
+	if n := len(r.history); n == cap(r.history) {
+		r.history = append(make([]past, 0, min(limit, n+n/4+2)), r.history...) // by less than append would
+	}
+	r.history = shortened(append(r.history, r.newPast(d, by, id, dated)))
 }
 
 // maxHistory bounds the history in memory, in octets: it is also what everybody gets who
@@ -58,7 +53,7 @@ const maxHistory = 1 << 20
 func shortened(history []past) []past {
 	size, first := 0, len(history)
 	for ; first > 0; first-- {
-		if size += history[first-1].draft.Size(); size > maxHistory {
+		if size += history[first-1].size(); size > maxHistory {
 			break
 		}
 	}
@@ -84,7 +79,7 @@ func (r *room) wantsHistory(s *component.Stanza) bool {
 // cool takes out of memory what nobody needed for a while: the history, and who left.
 func (r *room) cool() {
 	r.forgetComings()
-	if r.warm && r.archives() && r.now.Sub(r.entered) > coolAfter {
+	if r.warm && r.archives() && r.now.Add(-coolAfter).Unix() > r.entered {
 		r.warm, r.history = false, nil
 	}
 }
@@ -171,18 +166,13 @@ func (r *room) sendHistory(ses *session, asked *component.Element) {
 		}
 	}
 	drafts := make([]*component.Draft, len(past))
-	from := component.AppendAttr(nil, "from", r.addr.String())
 	size, first := 0, len(past)
 	most, limited := 0, false
 	if asked != nil {
 		most, limited = number(asked, "maxchars")
 	}
 	for i := len(past) - 1; i >= 0; i-- {
-		if drafts[i] = past[i].draft; !past[i].dated {
-			late := append([]byte("<delay xmlns='"+NSDelay+"'"), from...)
-			late = component.AppendAttr(late, "stamp", idTime(past[i].id).Format(stampFormat))
-			drafts[i] = drafts[i].With(append(late, '/', '>'))
-		}
+		drafts[i] = r.late(&past[i])
 		if size += drafts[i].SizeTo(ses.to); limited && size > most {
 			break
 		}

@@ -72,7 +72,7 @@ func (r *room) relayIQ(ses *session, s *component.Stanza) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	to := r.nicks[s.To.Resourcepart()]
+	to := r.nicks.get(s.To.Resourcepart())
 	if !s.IsRequest() {
 		r.relayAnswer(ses, to, s)
 		return nil

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -98,8 +99,7 @@ func TestHiddenRoomAnswersAsNone(t *testing.T) {
 	for _, query := range []string{ownerQuery, registerQuery, "<query xmlns='" + NSAdmin + "'><item affiliation='member'/></query>", "<vCard xmlns='vcard-temp'/>"} {
 		there, none := w.get(macbeth, "coven", query), w.get(macbeth, "heath", query)
 		require.Equal(t, condition(none), condition(there), query)
-		there.From = none.From
-		require.Equal(t, none.String(), there.String())
+		require.Equal(t, none.String(), strings.ReplaceAll(there.String(), "coven@", "heath@"))
 	}
 	require.Empty(t, itemsListed(w))
 }

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -88,7 +89,7 @@ func TestTemporaryRoomAfterACrash(t *testing.T) {
 	w.did(w.configure(crone1, "coven", "muc#roomconfig_roomname", "A Dark Cave"), crone1)
 	require.NotContains(t, codes(w.enter(hag, "coven", "thirdwitch")[0]), "201")
 	w.restart()
-	w.sv.sweep()
+	w.sv.sweep(time.Now().Add(returnWithin))
 	w.settle()
 	require.Equal(t, "cancel/item-not-found", condition(w.get(crone1, "coven", ownerQuery)))
 }

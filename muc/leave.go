@@ -43,7 +43,7 @@ func (r *room) depart(ses *session, n notice) {
 // n; else they are told what is there now.
 func (r *room) drop(ses *session, n notice) {
 	o := ses.occ
-	delete(r.sessions, ses.to.String())
+	r.sessions.drop(ses.to.String())
 	r.departed(ses)
 	if len(o.sessions) == 1 {
 		r.toThoseWhoSee(o, r.draftOf(o, n, false))

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"maps"
 	"time"
 
 	"mellium.im/xmpp/stanza"
@@ -11,7 +12,8 @@ type Limits struct {
 	Occupants    int // in a room; default 5000
 	RoomsPerUser int // rooms that one user made; default 50
 	Rooms        int // in all; default 100,000
-	MessageRate  int // of one client, per second over ten seconds; default 10
+	RoomRate     int // that one user makes, per second over ten seconds; default 20
+	MessageRate  int // of one client, the same; default 10
 	PresenceRate int // the same for changes of presence; default 5
 	VoiceRate    int // requests for voice in a room; default 1
 	Message      int // octets of a message; default 64 KiB
@@ -22,6 +24,7 @@ type Limits struct {
 	VCard        int // octets of a room's vCard; default 256 KiB
 	History      int // messages for who enters; default 100
 	Waiting      int // stanzas that wait for a room; default 5000
+	Backlog      int // octets of memory that these take, unless it is a single one; default 16 MiB
 
 	KeepDays   int  // days that archives go back; default 365
 	KeepNumber int  // messages in the archive of a room; default 100,000
@@ -40,6 +43,7 @@ func (l Limits) orDefault() Limits {
 	def(&l.Occupants, 5000)
 	def(&l.RoomsPerUser, 50)
 	def(&l.Rooms, 100_000)
+	def(&l.RoomRate, 20)
 	def(&l.MessageRate, 10)
 	def(&l.PresenceRate, 5)
 	def(&l.VoiceRate, 1)
@@ -51,6 +55,7 @@ func (l Limits) orDefault() Limits {
 	def(&l.VCard, 256<<10)
 	def(&l.History, 100)
 	def(&l.Waiting, 5000)
+	def(&l.Backlog, 16<<20)
 	def(&l.KeepDays, 365)
 	def(&l.KeepNumber, 100_000)
 	return l
@@ -93,5 +98,16 @@ func (l *rateLimit) allow(perSecond int, now time.Time) bool {
 }
 
 const burstSeconds = 10
+
+// forgetFull takes out from time to time the buckets of those who may do as much as others
+// again. It returns when it last did, in Unix nanoseconds.
+func forgetFull(buckets map[string]rateLimit, last int64, now time.Time) int64 {
+	before := now.Add(-burstSeconds * time.Second).UnixNano()
+	if last > before {
+		return last
+	}
+	maps.DeleteFunc(buckets, func(_ string, l rateLimit) bool { return l.last < before })
+	return now.UnixNano()
+}
 
 var errRate = fail(stanza.Wait, stanza.PolicyViolation, "You are too fast. Wait a little.")

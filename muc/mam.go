@@ -4,18 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
-)
-
-// How much may be looked up for one room at a time.
-const (
-	maxReading = 16   // queries of the archive
-	maxRows    = 1000 // single messages and vCards
 )
 
 var (
@@ -41,23 +34,9 @@ func (r *room) mayRead(ses *session, from jid.JID) error {
 }
 
 // lookUp has the store read something for who asked by s, and its answer sent.
-func (r *room) lookUp(s *component.Stanza, read func(st *Store) (then func(r *room), err error)) error {
-	return r.lookUpAs(&r.reading, maxReading, s, read)
-}
-
-// lookUpRow is lookUp for what is one row.
-func (r *room) lookUpRow(s *component.Stanza, read func(st *Store) (then func(r *room), err error)) error {
-	return r.lookUpAs(&r.rows, maxRows, s, read)
-}
-
-func (r *room) lookUpAs(underWay *atomic.Int32, most int32, s *component.Stanza, read func(st *Store) (then func(r *room), err error)) error {
-	if underWay.Add(1) > most {
-		underWay.Add(-1)
-		return errBusy
-	}
-	r.out.reads = append(r.out.reads, func(st *Store) (func(*room), error) {
-		defer underWay.Add(-1)
-		then, err := read(st)
+func (r *room) lookUp(kind lane, user jid.JID, s *component.Stanza, do func(st *Store) (then func(r *room), err error)) {
+	r.out.reads = append(r.out.reads, read{kind, user.Bare().String(), s, func(st *Store) func(*room) {
+		then, err := do(st)
 		switch {
 		case errors.Is(err, errUnknownID):
 			err = errNotFound
@@ -67,11 +46,10 @@ func (r *room) lookUpAs(underWay *atomic.Int32, most int32, s *component.Stanza,
 			slog.Error("the archive of a room cannot be read", "error", err)
 		}
 		if err != nil {
-			then = func(r *room) { r.refuse(s, err) }
+			return func(r *room) { r.refuse(s, err) }
 		}
-		return then, nil
-	})
-	return nil
+		return then
+	}})
 }
 
 // mamForm tells what can be asked for (XEP-0313 §4.1.5).
@@ -106,7 +84,7 @@ func (r *room) mamMetadata(ses *session, s *component.Stanza) error {
 		return err
 	}
 	name := r.addr.Localpart()
-	return r.lookUp(s, func(st *Store) (func(*room), error) {
+	r.lookUp(rowLane, s.From, s, func(st *Store) (func(*room), error) {
 		first, last, ok, err := st.ends(name)
 		return func(r *room) {
 			e := component.NewElement(NSMAM, "metadata")
@@ -119,6 +97,7 @@ func (r *room) mamMetadata(ses *session, s *component.Stanza) error {
 			r.result(s, e)
 		}, err
 	})
+	return nil
 }
 
 // mamQuery answers a query of the archive (XEP-0313 §4).
@@ -140,10 +119,15 @@ func (r *room) mamQuery(ses *session, s *component.Stanza) error {
 	}
 	a := &mamAnswer{s: s, own: own, queryID: e.AttrValue("queryid"), flip: e.Child(NSMAM, "flip-page") != nil,
 		all: r.seesAll(ses, s.From.Bare()), open: r.cfg.NonAnon}
-	return r.lookUp(s, func(st *Store) (func(*room), error) {
+	kind := pageLane
+	if !q.indexed() {
+		kind = searchLane
+	}
+	r.lookUp(kind, s.From, s, func(st *Store) (func(*room), error) {
 		p, err := st.search(q)
 		return func(r *room) { a.send(r, p) }, err
 	})
+	return nil
 }
 
 // seesAll tells if somebody may see all real JIDs, those of before too.
@@ -205,7 +189,7 @@ func (r *room) appendAuthor(dst []byte, m *stored) []byte {
 	aff, role := None, NoRole
 	if j, err := jid.Parse(m.jid); err == nil {
 		aff = r.affiliation(j.Bare())
-		if o := r.nicks[m.nick]; o != nil && o.bare.Equal(j.Bare()) {
+		if o := r.nicks.get(m.nick); o != nil && o.bare.Equal(j.Bare()) {
 			role = o.role
 		}
 	}

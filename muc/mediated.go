@@ -74,17 +74,39 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 			continue // an error would tell who is banned, and so who somebody was
 		}
 		if r.cfg.MembersOnly && r.listed(bare) == None {
-			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick)()
+			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick).now()
 		}
-		r.remember(bare.String(), ses.occ.bare.String())
-		m := r.invitation(r.nameOf(ses), to[i], e.Child(NSUser, "reason").Text())
-		m.ID, m.Lang = s.ID, s.Lang
-		if c := e.Child(NSUser, "continue"); c != nil { // §7.9
-			m.Child(NSUser, "x").Child(NSUser, "invite").Add(c)
-		}
-		r.send(m)
+		r.whenOpen(func() {
+			r.remember(bare.String(), ses.occ.bare.String())
+			m := r.invitation(r.nameOf(ses), to[i], e.Child(NSUser, "reason").Text())
+			m.ID, m.Lang = s.ID, s.Lang
+			if c := e.Child(NSUser, "continue"); c != nil { // §7.9
+				m.Child(NSUser, "x").Child(NSUser, "invite").Add(c)
+			}
+			r.send(m)
+		})
 	}
 	return nil
+}
+
+// whenOpen tells somebody outside of the room at once, or when the room is unlocked: until
+// then there is no room for others (XEP-0045 §10.1.1). As many wait as maxInvited.
+func (r *room) whenOpen(tell func()) {
+	switch {
+	case !r.locked:
+		tell()
+	case len(r.held) < maxInvited:
+		r.held = append(r.held, tell)
+	}
+}
+
+// opened tells those who had to wait for it.
+func (r *room) opened() {
+	held := r.held
+	r.held = nil
+	for _, tell := range held {
+		tell()
+	}
 }
 
 // remember keeps that somebody was invited, until the room is put out of memory.
@@ -115,7 +137,7 @@ func (r *room) decline(s *component.Stanza, d *component.Element) error {
 	}
 	var to []*occupant
 	if j.Bare().Equal(r.addr) {
-		if o := r.nicks[j.Resourcepart()]; o != nil {
+		if o := r.nicks.get(j.Resourcepart()); o != nil {
 			to = []*occupant{o}
 		}
 	} else {
@@ -149,7 +171,7 @@ func (r *room) voice(ses *session, f *component.Form) error {
 		return errBadRequest
 	}
 	if allow, answered := f.Values("muc#request_allow"); answered && ses.occ.role == Moderator {
-		o := r.nicks[f.Value("muc#roomnick")]
+		o := r.nicks.get(f.Value("muc#roomnick"))
 		if o == nil {
 			return errNotFound
 		}

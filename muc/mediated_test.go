@@ -47,6 +47,33 @@ func TestInvite(t *testing.T) {
 	require.Equal(t, "hag66@shakespeare.lit", got.Child(NSUser, "x").Child(NSUser, "invite").AttrValue("from"))
 }
 
+// XEP-0045 §9.5, §10.1.1: who is invited into a room that is still locked, or made a member
+// of it, hears of that when the room is there.
+func TestInviteIntoALockedRoom(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.DefaultKind = "encrypted" })
+	w.enter(crone1, "coven", "firstwitch")
+	out := w.admin(crone1, "coven", affiliationItem(bare(hag), "member", "A worthy witch"), affiliationItem(bare(macbeth), "member", ""),
+		affiliationItem("duncan@shakespeare.lit", "member", ""))
+	require.Equal(t, len(out), len(to(out, crone1)), "%v", out)
+	w.did(out, crone1)
+	w.did(w.admin(crone1, "coven", affiliationItem(bare(macbeth), "none", "")), crone1)
+	require.Empty(t, to(w.invite(crone1, "<invite to='hecate@shakespeare.lit'><reason>Hey Hecate</reason></invite>"), "hecate@shakespeare.lit"))
+	require.Equal(t, "cancel/item-not-found", condition(w.only(w.enter(hecate, "coven", "queen"), hecate)))
+
+	out = w.configure(crone1, "coven", "muc#roomconfig_passwordprotectedroom", "1", "muc#roomconfig_roomsecret", "cauldronburn",
+		"muc#roomconfig_roomadmins", "duncan@shakespeare.lit")
+	w.did(out, crone1)
+	require.Empty(t, to(out, bare(macbeth)), "it is none any more")
+	require.Equal(t, []string{"101"}, codes(w.only(out, "duncan@shakespeare.lit")), "it is more by now")
+	for invitee, reason := range map[string]string{bare(hag): "A worthy witch", "hecate@shakespeare.lit": "Hey Hecate"} {
+		x := w.only(out, invitee).Child(NSUser, "x")
+		require.Equal(t, reason, x.Child(NSUser, "invite").Child(NSUser, "reason").Text())
+		require.Equal(t, "cauldronburn", x.Child(NSUser, "password").Text(), "as it was configured then")
+		require.Equal(t, bare(crone1), x.Child(NSUser, "invite").AttrValue("from"))
+	}
+	require.Empty(t, to(w.configure(crone1, "coven"), bare(hag)), "once")
+}
+
 // XEP-0045 §7.8.2: who may invite.
 func TestInviteRefused(t *testing.T) {
 	w := newWorld(t)

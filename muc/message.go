@@ -17,6 +17,8 @@ type subject struct {
 	Set  time.Time `json:"set,omitzero"`
 }
 
+var noSubject = new(subject)
+
 // handleMessage handles a message to the room itself.
 func (r *room) handleMessage(ses *session, s *component.Stanza) error {
 	switch stanza.MessageType(s.Type) {
@@ -60,13 +62,14 @@ func (r *room) groupchat(ses *session, s *component.Stanza) error {
 // messageDraft makes what the occupants get of a message from o, and its archive id.
 func (r *room) messageDraft(o *occupant, s *component.Stanza) (*component.Draft, int64) {
 	id := r.nextID()
-	after := make([]byte, 0, 256)
-	after = append(after, "<stanza-id xmlns='"+NSSID+"' id='"...)
-	after = r.appendID(after, id)
-	after = component.AppendAttr(append(after, '\''), "by", r.self)
-	after = append(after, '/', '>')
-	after = appendOccupantID(after, o.id)
-	return r.fromOccupant(o, s, after), id
+	return r.fromOccupant(o, s, r.appendIDs(make([]byte, 0, 256), id, o.id)), id
+}
+
+// appendIDs appends the ids that the room gives a message: its own, and the occupant's.
+func (r *room) appendIDs(dst []byte, id int64, occupant string) []byte {
+	dst = append(dst, "<stanza-id xmlns='"+NSSID+"' id='"...)
+	dst = component.AppendAttr(append(r.appendID(dst, id), '\''), "by", r.self)
+	return appendOccupantID(append(dst, '/', '>'), occupant)
 }
 
 // fromOccupant makes a draft of s as one from o, with more behind what s has and may have.
@@ -142,7 +145,7 @@ func (r *room) setSubject(ses *session, s *component.Stanza) error {
 	if d.Size() > r.limits.Message {
 		return errTooLong
 	}
-	r.subject = subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
+	r.subject = &subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
 	r.save()
 	r.toAll(d)
 	r.archive(o, s, d, id, notReplayed)
@@ -171,7 +174,7 @@ const stampFormat = "2006-01-02T15:04:05.000Z" // XEP-0082
 
 // handlePrivate handles a message to an occupant (XEP-0045 §7.5).
 func (r *room) handlePrivate(ses *session, s *component.Stanza) error {
-	to := r.nicks[s.To.Resourcepart()]
+	to := r.nicks.get(s.To.Resourcepart())
 	switch {
 	case s.Type == string(stanza.ErrorMessage):
 		if ses != nil && !r.bounced(ses, s) && to != nil {

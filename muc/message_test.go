@@ -2,6 +2,7 @@ package muc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +200,25 @@ func TestHistory(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, time.UTC, at.Location())
 	}
+}
+
+// What is kept without an archive takes little memory, and who enters gets it as it was, with
+// all ids, also if who said it has another nickname then.
+func TestHistoryInMemory(t *testing.T) {
+	w := newWorld(t)
+	w.coven("muc#roomconfig_enablelogging", "0")
+	w.enter(hag, "coven", "thirdwitch")
+	then := to(w.message(hag, witches, "groupchat", "<body>a &lt; b</body><thread>t</thread>"), crone1)
+	w.presence(hag, witches+"/hag", "", "")
+	r := w.sv.awake("coven").room
+	require.Len(t, r.history, 1)
+	require.False(t, r.history[0].whole)
+	require.NotContains(t, r.history[0].xml, "occupant-id")
+	got := to(w.enter(hecate, "coven", "fourth"), hecate)
+	again := got[len(got)-2]
+	require.NotNil(t, again.Child(NSDelay, "delay"))
+	again.Nodes = slices.DeleteFunc(again.Nodes, func(n component.Node) bool { return n.Element.Is(NSDelay, "delay") })
+	require.Equal(t, strings.ReplaceAll(then[0].String(), crone1, ""), strings.ReplaceAll(again.String(), hecate, ""))
 }
 
 // XEP-0045 §7.2.14: who enters can limit it; the smallest wins.

@@ -29,7 +29,7 @@ func (r *room) retract(o *occupant, s *component.Stanza) {
 		return
 	}
 	t := retraction{id: s.ID, by: o}
-	r.findMessage(nil, id, func(r *room, m *stored) {
+	r.findMessage(o, &component.Stanza{}, id, func(r *room, m *stored) {
 		if m != nil && m.occupant == o.id {
 			r.entomb(m, t)
 		}
@@ -60,7 +60,7 @@ func (r *room) moderate(ses *session, s *component.Stanza) error {
 		return errNotFound
 	}
 	t := retraction{by: ses.occ, reason: reason, forced: true}
-	return r.findMessage(s, id, func(r *room, m *stored) {
+	r.findMessage(ses.occ, s, id, func(r *room, m *stored) {
 		if m == nil {
 			r.refuse(s, errNotFound)
 			return
@@ -68,26 +68,25 @@ func (r *room) moderate(ses *session, s *component.Stanza) error {
 		r.moderated(m, t)
 		r.result(s)
 	})
+	return nil
 }
 
 // findMessage looks a message up in the history, or the archive, and gives it to then; nil
-// if it is not there. s is the request that is refused if that cannot be done, or nil.
-func (r *room) findMessage(s *component.Stanza, id int64, then func(r *room, m *stored)) error {
+// if it is not there. s is the request that is refused if that cannot be done, or the zero
+// Stanza, which nobody waits for.
+func (r *room) findMessage(by *occupant, s *component.Stanza, id int64, then func(r *room, m *stored)) {
 	for i := range r.history {
 		if p := &r.history[i]; p.id == id {
-			then(r, &stored{id: id, occupant: p.from, xml: p.draft.XML()})
-			return nil
+			then(r, &stored{id: id, occupant: p.by.id, xml: r.text(p)})
+			return
 		}
 	}
 	if !r.archives() {
 		then(r, nil)
-		return nil
-	}
-	if s == nil {
-		s = &component.Stanza{}
+		return
 	}
 	name := r.addr.Localpart()
-	return r.lookUpRow(s, func(st *Store) (func(*room), error) {
+	r.lookUp(rowLane, by.bare, s, func(st *Store) (func(*room), error) {
 		m, err := st.message(name, id)
 		return func(r *room) { then(r, m) }, err
 	})
@@ -114,8 +113,8 @@ func (r *room) moderated(m *stored, t retraction) {
 	d := component.NewDraft(told, nil, nil, nil)
 	r.entomb(m, t)
 	r.toAll(d)
-	r.archive(&occupant{}, &component.Stanza{}, d, id, replayedLate)
-	r.addPast(past{draft: d, id: id})
+	r.archive(&occupant{voice: &voice{}}, &component.Stanza{}, d, id, replayedLate)
+	r.addPast(d, &voice{}, id, false)
 }
 
 // entomb leaves of a message only that it was there (XEP-0424 §4, XEP-0425 §4).

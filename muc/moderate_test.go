@@ -141,22 +141,3 @@ func TestRetract(t *testing.T) {
 		})
 	}
 }
-
-// XEP-0424 §4: what is taken back is not kept because others search the archive just then.
-func TestRetractWhileSearching(t *testing.T) {
-	w := newWorld(t)
-	ids := w.talk(2)
-	w.configure(crone1, "coven", "muc#maxhistoryfetch", "0")
-	r := w.sv.awake("coven").room
-	r.reading.Store(maxReading)
-	w.send("<message type='groupchat' id='r1' from='" + crone2 + "' to='coven@" + domain + "'><retract xmlns='" + NSRetract + "' id='" + ids[1] + "'/></message>")
-	r.reading.Store(0)
-	require.NotNil(t, w.query(crone1, "coven", "").messages[1].Child(NSRetract, "retracted"))
-	// What is looked up for that, and vCards, is bounded too.
-	r.rows.Store(maxRows)
-	vcard := "<vCard xmlns='vcard-temp'/>"
-	require.Equal(t, "wait/resource-constraint", condition(w.get(crone1, "coven", vcard)))
-	r.rows.Store(0)
-	require.Equal(t, "cancel/item-not-found", condition(w.get(crone1, "coven", vcard)))
-	require.Zero(t, r.rows.Load())
-}

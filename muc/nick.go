@@ -23,7 +23,7 @@ func (r *room) checkNick(nick string) error {
 
 // nickFree is conflict if somebody else has a nickname, in the room or registered.
 func (r *room) nickFree(nick string, bare jid.JID) error {
-	if o := r.nicks[nick]; o != nil && !o.bare.Equal(bare) {
+	if o := r.nicks.get(nick); o != nil && !o.bare.Equal(bare) {
 		return errConflict
 	}
 	if owner, ok := r.registered(nick); ok && owner != bare.String() {
@@ -34,12 +34,23 @@ func (r *room) nickFree(nick string, bare jid.JID) error {
 
 // registered is whose a registered nickname is.
 func (r *room) registered(nick string) (bare string, ok bool) {
-	for j, a := range r.affiliates {
-		if a.nick == nick {
-			return j, true
-		}
+	bare, ok = r.reserved[nick]
+	return bare, ok
+}
+
+// reserve notes the registered nickname of somebody, "" if there is none, instead of the
+// one before.
+func (r *room) reserve(bare, nick string) {
+	if old := r.affiliates.get(bare).nick; old != "" && r.reserved[old] == bare {
+		delete(r.reserved, old)
 	}
-	return "", false
+	if nick == "" {
+		return
+	}
+	if r.reserved == nil {
+		r.reserved = map[string]string{}
+	}
+	r.reserved[nick] = bare
 }
 
 // changeNick changes the nickname of a user (XEP-0045 §7.6). If the user has more
@@ -53,13 +64,13 @@ func (r *room) changeNick(ses *session, s *component.Stanza, x *component.Elemen
 	if err := r.nickFree(nick, o.bare); err != nil {
 		return err
 	}
-	switch to := r.nicks[nick]; {
+	switch to := r.nicks.get(nick); {
 	case to != nil && len(to.sessions) >= maxSessions:
 		return errSessions
 	case to == nil && len(o.sessions) > 1 && r.full(o.affiliation):
 		return errFull
 	}
-	if len(o.sessions) > 1 || r.nicks[nick] != nil {
+	if len(o.sessions) > 1 || r.nicks.get(nick) != nil {
 		r.splitNick(ses, s, x, payload)
 		return nil
 	}
@@ -67,9 +78,9 @@ func (r *room) changeNick(ses *session, s *component.Stanza, x *component.Elemen
 	others, own := r.draftOf(o, gone, false), r.draftOf(o, gone, true)
 	r.toThoseWhoSee(o, others)
 	r.copy(own, ses.to, true)
-	delete(r.nicks, o.nick)
-	o.nick, o.addr, o.from = nick, s.To, s.To.String()
-	r.nicks[nick] = o
+	r.nicks.drop(o.nick)
+	o.nick, o.addr, o.voice = nick, s.To, &voice{from: s.To.String(), id: o.id}
+	r.nicks.put(o)
 	ses.payload, ses.lang = payload, s.Lang
 	r.renamed(ses, s, x)
 	return nil
@@ -92,16 +103,16 @@ func (r *room) splitNick(ses *session, s *component.Stanza, x *component.Element
 	gone := notice{typ: string(stanza.UnavailablePresence), id: s.ID, nick: s.To.Resourcepart(), codes: []int{303}}
 	r.copy(r.draftOf(old, gone, true), ses.to, true)
 	r.drop(ses, gone)
-	o := r.nicks[s.To.Resourcepart()]
+	o := r.nicks.get(s.To.Resourcepart())
 	if o == nil {
-		o = &occupant{nick: s.To.Resourcepart(), addr: s.To, from: s.To.String(), bare: old.bare, id: old.id, role: old.role, told: old.told, affiliation: old.affiliation, hats: old.hats}
-		r.nicks[o.nick] = o
+		o = &occupant{voice: &voice{from: s.To.String(), id: old.id}, nick: s.To.Resourcepart(), addr: s.To, bare: old.bare, role: old.role, told: old.told, affiliation: old.affiliation, hats: old.hats}
+		r.nicks.put(o)
 		r.list = append(r.list, o)
 	}
 	ses.occ, ses.payload, ses.lang = o, payload, s.Lang
 	o.sessions = append(o.sessions, ses)
 	o.shown = ses
-	r.sessions[s.From.String()] = ses
+	r.sessions.put(ses)
 	if x == nil {
 		r.look(ses, old)
 	}

@@ -15,11 +15,10 @@ import (
 // An occupant is a nickname in a room, and the user behind it. One user can have it in
 // several sessions (XEP-0045 §7.2.8).
 type occupant struct {
+	*voice
 	nick        string
 	addr        jid.JID // room@service/nick
-	from        string  // addr
 	bare        jid.JID // of the user
-	id          string  // XEP-0421
 	role        Role
 	told        Role // that the others, and o itself, know of
 	affiliation Affiliation
@@ -42,6 +41,10 @@ type session struct {
 
 	messages, presences rateLimit
 }
+
+func (o *occupant) key() string { return o.nick }
+
+func (ses *session) key() string { return ses.to.String() }
 
 // occupantID is the id of a user in the room: the same for all visits and nicknames, and
 // no use outside (XEP-0421 §3.3).
@@ -182,8 +185,8 @@ func (r *room) announceOwn(o *occupant, n notice) {
 
 // forget takes o off the lists.
 func (r *room) forget(o *occupant) {
-	if r.nicks[o.nick] == o {
-		delete(r.nicks, o.nick)
+	if r.nicks.get(o.nick) == o {
+		r.nicks.drop(o.nick)
 	}
 	if i := slices.Index(r.list, o); i >= 0 {
 		r.list = slices.Delete(r.list, i, i+1)

@@ -69,23 +69,24 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 		return err
 	}
 	old := r.cfg
-	r.cfg, r.locked = c, false
+	r.cfg, r.locked = &c, false
 	r.save()
-	var later []func()
+	var later tellings
 	for _, a := range todo {
-		later = append(later, r.setAffiliation(a, ""))
+		later = append(later, r.setAffiliation(a, "")...)
 	}
 	r.result(s)
-	for _, tell := range later {
-		tell()
-	}
+	r.tellAll(later)
 	r.configured(old)
+	if !r.gone {
+		r.opened()
+	}
 	return nil
 }
 
 // configured does and tells what a new configuration means for who is in the room
 // (XEP-0045 §10.2).
-func (r *room) configured(old Config) {
+func (r *room) configured(old *Config) {
 	before := len(r.list)
 	if r.historyLength() < len(r.history) {
 		r.history = r.history[len(r.history)-r.historyLength():]
@@ -97,6 +98,7 @@ func (r *room) configured(old Config) {
 		for _, o := range append([]*occupant(nil), r.list...) {
 			if o.affiliation < Member {
 				r.remove(o, notice{codes: []int{322}})()
+				r.portion()
 			}
 		}
 	}
@@ -104,7 +106,7 @@ func (r *room) configured(old Config) {
 		r.reveal()
 	}
 	r.rebroadcast()
-	if codes := changeCodes(old, r.cfg); len(codes) > 0 {
+	if codes := changeCodes(*old, *r.cfg); len(codes) > 0 {
 		r.tellCodes(codes)
 	}
 	// A temporary room that was empty all the time may wait for who was in it before a crash.

@@ -93,7 +93,7 @@ func (r *room) occupantNamed(nick string) *occupant {
 	if err != nil {
 		return nil
 	}
-	return r.nicks[j.Resourcepart()]
+	return r.nicks.get(j.Resourcepart())
 }
 
 // checkAffiliation tells if bare may give somebody an affiliation (XEP-0045 §5.2.3).
@@ -111,7 +111,9 @@ func (r *room) checkAffiliation(bare jid.JID, item *component.Element, a *action
 		a.jid = j.Bare()
 	} else if nick == "" {
 		return errBadRequest
-	} else if o := r.occupantNamed(nick); o != nil {
+	} else if o := r.occupantNamed(nick); o != nil && o.bare.Localpart() == "" {
+		return errNotAllowed // all its users would get it, which is to be asked for by address
+	} else if o != nil {
 		a.jid, hasNick = o.bare, false
 	} else {
 		return errNotFound
@@ -147,6 +149,21 @@ func (r *room) registrable(nick string, bare jid.JID) (string, error) {
 		return "", errConflict
 	}
 	return nick, nil
+}
+
+// checkNicks is conflict if a request gives one nickname to two.
+func checkNicks(todo []action) error {
+	given := map[string]jid.JID{}
+	for _, a := range todo {
+		if !a.setsNick || a.nick == "" {
+			continue
+		}
+		if other, twice := given[a.nick]; twice && !other.Equal(a.jid) {
+			return errConflict
+		}
+		given[a.nick] = a.jid
+	}
+	return nil
 }
 
 // checkOwners is conflict if a room would lose its last owner (XEP-0045 §10.4).

@@ -15,7 +15,7 @@ func (r *room) registerGet(_ *session, s *component.Stanza) error {
 		return err
 	}
 	q := component.NewElement(NSRegister, "query")
-	nick := r.affiliates[s.From.Bare().String()].nick
+	nick := r.affiliates.get(s.From.Bare().String()).nick
 	if nick != "" {
 		q.Add(component.NewElement(NSRegister, "registered"), component.NewElement(NSRegister, "username", component.Text(nick)))
 	}
@@ -72,8 +72,9 @@ func (r *room) registerSet(_ *session, s *component.Stanza) error {
 	if err != nil {
 		return err
 	}
-	// Nobody can have those sent away who belong to the room, by registering their name.
-	if o := r.nicks[nick]; o != nil && !o.bare.Equal(bare) && o.affiliation > None {
+	// Nobody can have others sent away by registering their nickname, but admins those who
+	// do not belong to the room.
+	if o := r.nicks.get(nick); o != nil && !o.bare.Equal(bare) && (o.affiliation > None || r.affiliation(bare) < Admin) {
 		return errConflict
 	}
 	level := r.listed(bare)
@@ -85,7 +86,7 @@ func (r *room) registerSet(_ *session, s *component.Stanza) error {
 		r.result(s)
 		return nil
 	}
-	r.setAffiliation(action{jid: bare, level: max(level, Member), nick: nick, setsNick: true}, "")()
+	r.setAffiliation(action{jid: bare, level: max(level, Member), nick: nick, setsNick: true}, "").now()
 	r.result(s)
 	r.afterLeaving(bare)
 	return nil
@@ -94,7 +95,7 @@ func (r *room) registerSet(_ *session, s *component.Stanza) error {
 // unregister ends a registration, and with it the membership (XEP-0077 §3.2).
 func (r *room) unregister(s *component.Stanza) error {
 	bare := s.From.Bare()
-	a := r.affiliates[bare.String()]
+	a := r.affiliates.get(bare.String())
 	switch {
 	case a.level < Member:
 		return errUnregistered
@@ -103,7 +104,7 @@ func (r *room) unregister(s *component.Stanza) error {
 		r.result(s)
 		return nil
 	}
-	r.setAffiliation(action{jid: bare, level: None}, "")()
+	r.setAffiliation(action{jid: bare, level: None}, "").now()
 	r.result(s)
 	r.afterLeaving(bare)
 	return nil
@@ -145,7 +146,7 @@ func (r *room) approveRegistration(s *component.Stanza, f *component.Form) error
 	if r.listed(j.Bare()) != None {
 		return errConflict // another one has decided
 	}
-	r.setAffiliation(action{jid: j.Bare(), level: Member, nick: nick, setsNick: true, inviter: r.addr}, "")()
+	r.setAffiliation(action{jid: j.Bare(), level: Member, nick: nick, setsNick: true, inviter: r.addr}, "").now()
 	r.afterLeaving(j)
 	return nil
 }

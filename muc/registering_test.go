@@ -113,8 +113,8 @@ func TestReservedNickname(t *testing.T) {
 	require.Equal(t, "king", w.reserved(macbeth, "coven"), "also from inside")
 }
 
-// XEP-0045 §7.10: who uses a nickname that is then given to another is removed, unless
-// that one registers by oneself what somebody of the room uses.
+// XEP-0045 §7.10, §9.3: who uses a nickname that an admin then gives to somebody, or takes,
+// is removed; nobody else can do that by registering.
 func TestNicknameInUseIsReserved(t *testing.T) {
 	w := newWorld(t)
 	w.coven()
@@ -123,11 +123,35 @@ func TestNicknameInUseIsReserved(t *testing.T) {
 	require.Equal(t, "gone none/none 307", seen(out, crone2, "thirdwitch"))
 	require.NotEmpty(t, item(to(out, crone2)[0]).Child(NSUser, "reason").Text())
 	require.Equal(t, "result", to(out, crone1)[2].Type, "when that and the change are told")
+	w.refused(w.register(hag, "coven", "secondwitch"), hag, "cancel/conflict")
+	w.grant(bare(macbeth), "member", bare(hag), "admin")
+	w.refused(w.register(macbeth, "coven", "secondwitch"), macbeth, "cancel/conflict")
 	w.send("<presence type='unavailable' from='" + crone1 + "' to='coven@" + domain + "/firstwitch'/>")
 	out = w.register(hag, "coven", "secondwitch")
 	require.Equal(t, "gone none/none 307 110", seen(out, crone2, "secondwitch"))
 	w.did(out, hag)
 	require.Equal(t, "cancel/item-not-found", condition(w.get(crone1, "coven", ownerQuery)), "a temporary room that nobody is left in")
+}
+
+// XEP-0045 §7.2.8, §7.12: a nickname belongs to one, also where a request gives it to two;
+// it stays so after a restart, and is free when its owner gives it up.
+func TestReservedNicknameHasOneOwner(t *testing.T) {
+	w := newCoven(t)
+	give := func(j, nick string) string {
+		return "<item affiliation='member' jid='" + j + "' nick='" + nick + "'/>"
+	}
+	w.refused(w.admin(crone1, "coven", give(bare(macbeth), "king"), give(bare(hag), "king")), crone1, "cancel/conflict")
+	require.Empty(t, w.adminList(crone1, "coven", "affiliation", "member"))
+	w.did(w.admin(crone1, "coven", give(bare(macbeth), "king"), give(bare(macbeth), "thane")), crone1)
+	require.Equal(t, "thane", w.reserved(macbeth, "coven"))
+	w.did(w.register(hag, "coven", "king"), hag)
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_persistentroom", "1"), crone1)
+	w.restart()
+	w.refused(w.register(hag, "coven", "thane"), hag, "cancel/conflict")
+	w.enter(crone1, "coven", "firstwitch")
+	w.grant(bare(macbeth), "none")
+	w.did(w.register(hag, "coven", "thane"), hag)
+	w.did(w.register(macbeth, "coven", "king"), macbeth)
 }
 
 // XEP-0045 §17.1: a nickname is reserved as it is prepared.

@@ -18,7 +18,8 @@ func (sv *Service) Related(a, b jid.JID) bool {
 			return err
 		}
 		sv.mu.Lock()
-		related = related || sv.index[room].Config.NonAnon
+		r, ok := sv.index[room]
+		related = related || ok && r.Config.NonAnon
 		sv.mu.Unlock()
 		return nil
 	}, a.Bare().String(), b.Bare().String(), int(Member), int(Member))

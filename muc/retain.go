@@ -34,7 +34,7 @@ const (
 // expire deletes what is older, or more, than rooms keep, and the archives of those that
 // keep none. It is called from time to time, and does not wait: the work is done in small
 // slices between what else is stored.
-func (st *Store) expire(now time.Time, l Limits, rooms []saveRoom) {
+func (st *Store) expire(now time.Time, l Limits, rooms map[string]*Config) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	select {
@@ -47,18 +47,18 @@ func (st *Store) expire(now time.Time, l Limits, rooms []saveRoom) {
 	}
 	var unknown, due []string
 	keep := map[string]keeping{}
-	for i := range rooms {
-		k := keepingOf(&rooms[i].Config, l, now)
-		a := st.extents[rooms[i].Name]
+	for name, c := range rooms {
+		k := keepingOf(c, l, now)
+		a := st.extents[name]
 		switch {
 		case a == nil && len(unknown) < surveyMax:
-			unknown = append(unknown, rooms[i].Name)
+			unknown = append(unknown, name)
 		case a != nil && k.surplus(*a) > 0:
-			due = append(due, rooms[i].Name)
+			due = append(due, name)
 		default:
 			continue
 		}
-		keep[rooms[i].Name] = k
+		keep[name] = k
 	}
 	st.running = true
 	st.sweeping.Go(func() { st.sweep(unknown, due, keep) })

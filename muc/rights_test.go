@@ -141,7 +141,7 @@ var (
 // cast makes a room with who acts, who is acted on, and an owner beside.
 func cast(t *testing.T, actor, target string) *room {
 	r := newRoom(&settings{motd: &motd{}, limits: Limits{}.orDefault(), admin: func(jid.JID) bool { return false },
-		creator: func(jid.JID) bool { return true }}, jid.MustParse("coven@"+domain), KindConfig("open"))
+		creator: func(jid.JID) bool { return true }}, jid.MustParse("coven@"+domain), new(KindConfig("open")))
 	r.affiliate("else@shakespeare.lit", affiliate{level: Owner})
 	for i, j := range []jid.JID{actorJID, targetJID} {
 		who := []string{actor, target}[i]
@@ -153,9 +153,9 @@ func cast(t *testing.T, actor, target string) *room {
 		nick := j.Localpart()
 		r.handle(&component.Stanza{Kind: component.Presence, From: j, To: r.nickJID(nick),
 			Nodes: []component.Node{component.NewElement(NSMUC, "x").Node()}}, time.Now())
-		require.NotNil(t, r.nicks[nick])
-		r.setRole(r.nicks[nick], roles[role], "", "")()
-		require.Equal(t, who, r.nicks[nick].affiliation.String()+"/"+r.nicks[nick].role.String())
+		require.NotNil(t, r.nicks.get(nick))
+		r.setRole(r.nicks.get(nick), roles[role], "", "")()
+		require.Equal(t, who, r.nicks.get(nick).affiliation.String()+"/"+r.nicks.get(nick).role.String())
 	}
 	r.out = output{}
 	return r
@@ -179,16 +179,16 @@ func request(t *testing.T, r *room, item *component.Element) string {
 func TestEveryChangeOfRole(t *testing.T) {
 	cases(t, changesOfRole, inRoom, func(t *testing.T, actor, target, value, want string) {
 		r := cast(t, actor, target)
-		o := r.nicks["target"]
+		o := r.nicks.get("target")
 		was := *o
 		require.Equal(t, want, request(t, r, component.NewElement(NSAdmin, "item").With("nick", "target").With("role", value)))
 		switch {
 		case want != "":
 			require.Equal(t, was.role, o.role)
-			require.Same(t, o, r.nicks["target"])
+			require.Same(t, o, r.nicks.get("target"))
 			require.Len(t, r.out.copies, 1, "nobody is told anything")
 		case value == "none":
-			require.Nil(t, r.nicks["target"])
+			require.Nil(t, r.nicks.get("target"))
 		default:
 			require.Equal(t, roles[value], o.role)
 		}
@@ -202,7 +202,7 @@ func TestEveryChangeOfAffiliation(t *testing.T) {
 		r := cast(t, actor, target)
 		was, _, _ := strings.Cut(target, "/")
 		require.Equal(t, want, request(t, r, component.NewElement(NSAdmin, "item").With("jid", targetJID.Bare().String()).With("affiliation", value)))
-		now := r.affiliates[targetJID.Bare().String()].level
+		now := r.affiliates.get(targetJID.Bare().String()).level
 		if want != "" {
 			require.Equal(t, was, now.String())
 			require.Len(t, r.out.copies, 1, "nobody is told anything")
@@ -210,7 +210,7 @@ func TestEveryChangeOfAffiliation(t *testing.T) {
 		}
 		require.Equal(t, value, now.String())
 		if !strings.HasSuffix(target, "/absent") {
-			require.Equal(t, value == "outcast", r.nicks["target"] == nil)
+			require.Equal(t, value == "outcast", r.nicks.get("target") == nil)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package muc
 
 import (
-	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -27,50 +26,54 @@ type settings struct {
 type room struct {
 	*settings
 	addr    jid.JID
-	self    string // addr
-	cfg     Config
+	self    string  // addr
+	cfg     *Config // is not changed, but another one set
 	creator string  // bare JID
 	tag     [8]byte // of its archive ids
 	locked  bool    // until its creator has configured it (XEP-0045 §10.1.1)
 	gone    bool    // it was destroyed
 
-	affiliates map[string]affiliate // by bare JID, or domain
-	nicks      map[string]*occupant
-	sessions   map[string]*session // by full JID
+	affiliates roll[affiliate]
+	reserved   map[string]string // whose a registered nickname is, by nickname
+	nicks      roll[*occupant]
+	sessions   roll[*session]
 	list       []*occupant         // in the order of their coming
 	shown      Roles               // those whose presence all know of
 	invited    map[string][]string // bare JIDs, with those of who invited them
+	held       []func()            // tell of invitations when the room is unlocked
 	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
 
 	hats        map[string]hat      // by URI
 	wearers     map[string][]string // sorted URIs by bare JID
 	invitations []*invitation
 	comings     map[string]rateLimit // of who left of late, by bare JID
-	swept       time.Time            // when comings were last looked through
+	swept       int64                // when comings were last looked through, Unix nanoseconds
 
-	subject subject
+	subject *subject // is not changed, but another one set
 	history []past
-	warm    bool      // the history is in memory, though there is an archive
-	entered time.Time // when somebody last did
-	avatar  string    // hashes of the pictures in the vCard (XEP-0486), "" if there is none
+	warm    bool   // the history is in memory, though there is an archive
+	entered int64  // when somebody last did, Unix seconds
+	avatar  string // hashes of the pictures in the vCard (XEP-0486), "" if there is none
 	lastID  int64
 	serial  uint32
 
 	now  time.Time // of what is being handled
 	asks rateLimit // for voice
 
-	reading atomic.Int32 // queries of the archive that are under way
-	rows    atomic.Int32 // single rows that are looked up
-
-	out output
+	out   output
+	later tellings // of what a command did
+	hand  func()   // takes what is in out; nil: nobody takes it before the room has done
 }
 
 // An affiliate is somebody with an affiliation, or a registered nickname.
 type affiliate struct {
+	jid    string // bare, or a domain
 	level  Affiliation
 	nick   string
 	reason string
 }
+
+func (a affiliate) key() string { return a.jid }
 
 // output is what handling something leads to.
 type output struct {
@@ -82,18 +85,22 @@ type output struct {
 // A change is what is to be stored. See store.go.
 type change interface{ apply(tx *transaction) error }
 
-// A read is what is to be looked up outside. What it returns is called when nothing else
-// is handled, and may be nil.
-type read func(st *Store) (func(r *room), error)
+// A read is what is to be looked up outside.
+type read struct {
+	kind lane
+	user string                               // who wants it, a bare JID
+	s    *component.Stanza                    // that is answered if it cannot be
+	do   func(st *Store) (then func(r *room)) // then is called when nothing else is handled
+}
 
-func newRoom(sv *settings, addr jid.JID, cfg Config) *room {
-	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, tag: idTag(addr), shown: cfg.Broadcast}
+func newRoom(sv *settings, addr jid.JID, cfg *Config) *room {
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, subject: noSubject, tag: idTag(addr), shown: cfg.Broadcast}
 }
 
 // handle handles one stanza for the room.
 func (r *room) handle(s *component.Stanza, now time.Time) {
 	r.now = now
-	ses := r.sessions[s.From.String()]
+	ses := r.sessions.get(s.From.String())
 	if ses != nil && s.Type != "error" { // which may be of its server
 		ses.seen = now.Unix()
 	}
@@ -133,10 +140,15 @@ func (r *room) refuse(s *component.Stanza, err error) {
 }
 
 // refusal is the answer to s that tells of err; nil if there must be none. That of who
-// wants to enter repeats what for, which some clients wait for (XEP-0045 §7.2.5).
+// wants to enter repeats what for, which some clients wait for (XEP-0045 §7.2.5). It says
+// that it is by the room, and not by a client behind the address (RFC 6120 §8.3.1).
 func refusal(s *component.Stanza, err error) *component.Stanza {
 	e := s.Error(err)
-	if e != nil && joins(s) {
+	if e == nil {
+		return nil
+	}
+	e.Child(component.NSClient, "error").SetAttr("by", s.To.Bare().String())
+	if joins(s) {
 		e.Nodes = append([]component.Node{component.NewElement(NSMUC, "x").Node()}, e.Nodes...)
 	}
 	return e
@@ -170,6 +182,31 @@ func (r *room) toOccupant(o *occupant, d *component.Draft) {
 	}
 }
 
+// portion is called where everybody is told of everybody, behind each: what there is by then
+// is stored and sent, if it is much. The changes and the answer come before.
+func (r *room) portion() {
+	if r.hand != nil && len(r.out.copies) >= flushAt {
+		r.hand()
+	}
+}
+
+// tellings tell of changes, one of one.
+type tellings []func()
+
+func (t tellings) now() {
+	for _, tell := range t {
+		tell()
+	}
+}
+
+// tellAll tells of all that a request changed, by portions.
+func (r *room) tellAll(t tellings) {
+	for _, tell := range t {
+		tell()
+		r.portion()
+	}
+}
+
 // seesJIDs tells if o may see real JIDs (XEP-0045 §7.2.3, §7.2.4).
 func (r *room) seesJIDs(o *occupant) bool { return r.cfg.NonAnon || o.told == Moderator }
 
@@ -194,10 +231,10 @@ func (r *room) affiliation(bare jid.JID) Affiliation {
 }
 
 func (r *room) listed(bare jid.JID) Affiliation {
-	if a, ok := r.affiliates[bare.String()]; ok {
-		return a.level
+	if i, found := r.affiliates.find(bare.String()); found {
+		return r.affiliates[i].level
 	}
-	return r.affiliates[bare.Domainpart()].level
+	return r.affiliates.get(bare.Domainpart()).level
 }
 
 // roleOf is the role that an affiliation begins with (XEP-0045 §5.1.2).

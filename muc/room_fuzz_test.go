@@ -165,7 +165,7 @@ func runScript(t *testing.T, s *script) {
 	sv := &settings{key: []byte("key"), limits: Limits{MessageRate: -1, PresenceRate: -1, VoiceRate: -1, Occupants: 6}.orDefault(),
 		admin: func(jid.JID) bool { return false }, creator: func(jid.JID) bool { return true },
 		dialogs: &component.Dialogs{}, motd: &motd{}}
-	r := newRoom(sv, jid.MustParse(fuzzed), KindConfig(KindNames()[s.next(5)]))
+	r := newRoom(sv, jid.MustParse(fuzzed), new(KindConfig(KindNames()[s.next(5)])))
 	r.creator, r.locked, r.now, r.warm = "owner@"+users, true, now, true
 	r.affiliate(r.creator, affiliate{level: Owner})
 	r.out = output{}
@@ -175,8 +175,8 @@ func runScript(t *testing.T, s *script) {
 		for _, o := range r.list {
 			knew[o.bare.String()] = knew[o.bare.String()] || r.seesJIDs(o) || o.affiliation >= Admin
 		}
-		for j, a := range r.affiliates {
-			knew[j] = knew[j] || a.level >= Admin
+		for _, a := range r.affiliates {
+			knew[a.jid] = knew[a.jid] || a.level >= Admin
 		}
 		now = now.Add(10 * time.Second)
 		st := parseOne(t, xml)

@@ -47,7 +47,7 @@ func (w *watcher) handled(s *component.Stanza, before map[string]bool) {
 	w.handling, w.entered = s, map[string]int{}
 	answers := 0
 	joined := s != nil && joins(s)
-	if joined && w.r.sessions[s.From.String()] != nil && len(w.r.out.copies) > 1 {
+	if joined && w.r.sessions.get(s.From.String()) != nil && len(w.r.out.copies) > 1 {
 		clear(w.client(s.From.String()).sees) // it says that it knows nothing
 	}
 	for _, c := range w.r.out.copies {
@@ -151,7 +151,7 @@ func (w *watcher) archived() {
 // anonymous checks that who may not see real JIDs does not get those of others.
 func (w *watcher) anonymous(s *component.Stanza, knew map[string]bool) {
 	bare := s.To.Bare().String()
-	ses := w.r.sessions[s.To.String()]
+	ses := w.r.sessions.get(s.To.String())
 	if knew == nil || knew[bare] || w.r.cfg.NonAnon || w.r.affiliation(s.To.Bare()) >= Admin || ses != nil && ses.occ.role == Moderator {
 		return
 	}
@@ -167,19 +167,27 @@ func (w *watcher) check() {
 	r := w.r
 	n := 0
 	for _, o := range r.list {
-		w.is(r.nicks[o.nick] == o && o.nick == o.addr.Resourcepart(), "%s is not where its nickname is", o.nick)
+		w.is(r.nicks.get(o.nick) == o && o.nick == o.addr.Resourcepart(), "%s is not where its nickname is", o.nick)
 		w.is(slices.Contains(o.sessions, o.shown), "%s shows no session of its own", o.nick)
 		w.is(o.affiliation == r.affiliation(o.bare), "%s has another affiliation", o.nick)
 		w.is(o.role == o.told && o.role != NoRole, "%s has another role than was told", o.nick)
 		for _, ses := range o.sessions {
 			n++
-			w.is(ses.occ == o && r.sessions[ses.to.JID.String()] == ses, "%v is another's session", ses.to.JID)
+			w.is(ses.occ == o && r.sessions.get(ses.to.JID.String()) == ses, "%v is another's session", ses.to.JID)
 		}
 	}
 	w.is(len(r.nicks) == len(r.list) && len(r.sessions) == n, "%d nicknames, %d occupants, %d of %d sessions", len(r.nicks), len(r.list), len(r.sessions), n)
 	w.is(r.gone || len(r.withLevel(Owner)) > 0, "a room without owner")
+	reserved := map[string]string{}
+	for _, a := range r.affiliates {
+		if a.nick != "" {
+			w.is(reserved[a.nick] == "", "%s belongs to two", a.nick)
+			reserved[a.nick] = a.jid
+		}
+	}
+	w.is(maps.Equal(reserved, r.reserved), "nicknames are reserved by %v and not %v", r.reserved, reserved)
 	for j, c := range w.clients {
-		ses := r.sessions[j]
+		ses := r.sessions.get(j)
 		w.is((ses != nil) == c.in, "%s believes to be in the room: %v", j, c.in)
 		if ses == nil {
 			continue

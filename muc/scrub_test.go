@@ -111,7 +111,7 @@ func TestScrubWaits(t *testing.T) {
 	require.NoError(t, err)
 	defer reader.Rollback()
 	require.NoError(t, reader.QueryRow("SELECT COUNT(*) FROM room").Scan(new(int)))
-	require.NoError(t, st.do(saveRoom{Name: secret, Config: KindConfig("open")}))
+	require.NoError(t, st.do(saveRoom{Name: secret, Config: new(KindConfig("open"))}))
 	require.NoError(t, st.do(dropRoom{Name: secret}))
 	close(st.work)
 	<-st.ended // from here on the test is the committer

@@ -40,19 +40,31 @@ type Sender interface {
 // A Service has all rooms of a domain. It is a component.Handler.
 type Service struct {
 	settings
-	o     Options
-	addr  jid.JID
-	out   Sender
-	store *Store
-	front *component.Service
-	slots chan struct{} // bounds what is read at a time
-	crew  *crew
+	o       Options
+	addr    jid.JID
+	out     Sender
+	store   *Store
+	front   *component.Service
+	crew    *crew
+	readers readers
 
 	mu     sync.Mutex
 	actors map[string]*actor
-	index  map[string]saveRoom // all rooms, for lists and counts
-	made   map[string]int      // how many of them there are by creator
+	index  map[string]listing   // all rooms, for lists and counts
+	made   map[string]int       // how many of them there are by creator
+	public names                // of those that are listed for everybody
+	makers map[string]rateLimit // of who made rooms of late, by bare JID
+	swept  int64                // when makers were last looked through, Unix nanoseconds
 	closed bool
+	// When it is time to look for temporary rooms that nobody came back to; zero: there are none.
+	sweepAt time.Time
+}
+
+// A listing is what the service itself knows of a room, in memory or not.
+type listing struct {
+	Config  *Config
+	Creator string
+	Locked  bool
 }
 
 // NewService makes a service that keeps its rooms in st, and sends by out.
@@ -74,11 +86,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	rooms, err := st.rooms()
-	if err != nil {
-		return nil, fmt.Errorf("muc: %w", err)
-	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]saveRoom{}, made: map[string]int{}, slots: make(chan struct{}, 4),
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]listing{}, made: map[string]int{}, makers: map[string]rateLimit{},
 		crew: newCrew()}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
@@ -87,14 +95,12 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	sv.settings = settings{limits: o.Limits.orDefault(), key: key, onionOf: o.OnionOf, dialogs: &component.Dialogs{}, motd: &motd{},
 		admin:   func(bare jid.JID) bool { return len(admins) > 0 && admins[bare.String()] },
 		creator: func(bare jid.JID) bool { return o.MayCreate == nil || o.MayCreate(bare) || admins[bare.String()] }}
-	for _, r := range rooms {
-		sv.list(r)
-	}
-	if err := st.loadMOTD(sv.motd); err != nil {
+	if err := errors.Join(st.rooms(sv.list), st.loadMOTD(sv.motd)); err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
 	sv.front = component.NewService(out, component.Identity{Category: "conference", Type: "text", Name: o.Name})
 	sv.face()
+	sv.sweepAt = time.Now().Add(returnWithin)
 	return sv, nil
 }
 
@@ -148,6 +154,8 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	switch {
 	case !joins(s):
 		return nil, nil
+	case bare.Localpart() == "": // a server itself, or a component: all its users would own the room
+		return nil, errNotAllowed
 	case !sv.creator(bare):
 		return nil, errNotAllowed
 	case utf8.RuneCountInString(s.To.Localpart()) > sv.limits.Name:
@@ -161,7 +169,10 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	if limit := sv.limits.Rooms; limit > 0 && len(sv.index) >= limit {
 		return nil, fail(stanza.Wait, stanza.ResourceConstraint, "There are as many rooms as there can be.")
 	}
-	r := newRoom(&sv.settings, s.To.Bare(), KindConfig(sv.o.DefaultKind))
+	if !sv.admin(bare) && !sv.mayMake(bare.String(), time.Now()) {
+		return nil, errRate
+	}
+	r := newRoom(&sv.settings, s.To.Bare(), new(KindConfig(sv.o.DefaultKind)))
 	r.creator, r.locked = bare.String(), true
 	a := &actor{sv: sv, addr: r.addr, room: r}
 	name := s.To.Localpart()
@@ -173,6 +184,15 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	}})
 }
 
+// mayMake tells if a user does not make rooms too often. It is called with mu held.
+func (sv *Service) mayMake(bare string, now time.Time) bool {
+	sv.swept = forgetFull(sv.makers, sv.swept, now)
+	l := sv.makers[bare]
+	ok := l.allow(sv.limits.RoomRate, now)
+	sv.makers[bare] = l
+	return ok
+}
+
 // loadRoom reads a room from the store.
 func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	s, err := sv.store.load(addr.Localpart())
@@ -181,6 +201,9 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	}
 	r := newRoom(&sv.settings, addr, s.Config)
 	r.creator, r.locked, r.subject, r.affiliates = s.Creator, s.Locked, s.Subject, s.affiliates
+	for _, a := range r.affiliates {
+		r.reserve(a.jid, a.nick)
+	}
 	last, err := sv.store.last(addr.Localpart())
 	r.avatar, r.lastID = s.avatar, max(s.lastID, last) // so that ids never go back
 	return r, errors.Join(err, sv.store.loadHats(r), sv.store.loadInvitations(r))
@@ -205,8 +228,11 @@ func (sv *Service) note(changes []change) {
 // list puts a room into the index, as it is now. It is called with mu held, as unlist is.
 func (sv *Service) list(r saveRoom) {
 	sv.unlist(r.Name)
-	sv.index[r.Name] = r
+	sv.index[r.Name] = listing{Config: r.Config, Creator: r.Creator, Locked: r.Locked}
 	sv.made[r.Creator]++
+	if r.Config.Public && !r.Locked {
+		sv.public.put(r.Name)
+	}
 }
 
 // unlist takes a room out of the index.
@@ -216,6 +242,7 @@ func (sv *Service) unlist(name string) {
 		return
 	}
 	delete(sv.index, name)
+	sv.public.take(name)
 	if sv.made[r.Creator]--; sv.made[r.Creator] == 0 {
 		delete(sv.made, r.Creator)
 	}
@@ -232,9 +259,10 @@ func (sv *Service) relist(name string) {
 	defer sv.mu.Unlock()
 	if err != nil {
 		sv.unlist(name)
-	} else {
-		sv.list(s.saveRoom)
+		return
 	}
+	sv.list(s.saveRoom)
+	sv.sweepAt = time.Now().Add(returnWithin)
 }
 
 // remove takes an actor off the list.
@@ -292,106 +320,13 @@ func (sv *Service) all() []*actor {
 	return as
 }
 
-// Recheck asks all occupants if they are still there: after the host was away, its users
-// may be gone without a word.
-func (sv *Service) Recheck() {
-	for _, a := range sv.all() {
-		a.post(event{do: func(r *room) { r.pingSilent(0) }})
-	}
-}
-
-// Run does what is to be done from time to time, until ctx is done. Then it tells all
-// occupants that the service stops (XEP-0045 §11.2), and waits for what is under way.
-func (sv *Service) Run(ctx context.Context) error {
-	tick := time.NewTicker(tickEvery)
-	defer tick.Stop()
-	started := time.Now()
-	for swept := false; ; {
-		select {
-		case <-ctx.Done():
-			sv.stop()
-			return nil
-		case now := <-tick.C:
-			if !swept && now.Sub(started) > returnWithin {
-				swept = true
-				sv.sweep()
-			}
-			sv.tick(now)
-		}
-	}
-}
-
-func (sv *Service) tick(now time.Time) {
-	for _, a := range sv.all() {
-		if a.sleep(now.Add(-sleepAfter)) {
-			sv.remove(a)
-		} else if a.occupants.Load() > 0 {
-			a.post(event{do: func(r *room) { r.pingSilent(pingAfter); r.cool() }})
-		}
-	}
-	sv.store.expire(now, sv.limits, sv.kept())
-}
-
-// sweep ends temporary rooms that were left over by a crash, and that nobody came back to.
-func (sv *Service) sweep() {
-	sv.mu.Lock()
-	var names []string
-	for name, r := range sv.index {
-		if !r.Config.Persistent || r.Locked {
-			names = append(names, name)
-		}
-	}
-	sv.mu.Unlock()
-	for _, name := range names {
-		addr, err := jid.New(name, sv.o.Domain, "")
-		if err != nil {
-			continue
-		}
-		sv.mu.Lock()
-		a := sv.actors[name]
-		if a == nil {
-			a = &actor{sv: sv, addr: addr}
-			sv.actors[name] = a
-		}
-		sv.mu.Unlock()
-		a.post(event{do: func(r *room) { r.afterLeaving(jid.JID{}) }})
-	}
-}
-
-func (sv *Service) stop() {
-	sv.mu.Lock()
-	sv.closed = true
-	sv.mu.Unlock()
-	var wg sync.WaitGroup
-	for _, a := range sv.all() {
-		wg.Add(1)
-		if a.post(event{do: (*room).shutDown, done: wg.Done}) != nil {
-			wg.Done()
-		}
-	}
-	wg.Wait()
-	for _, a := range sv.all() {
-		for !a.idle() {
-			time.Sleep(time.Millisecond)
-		}
-	}
-	sv.store.wait() // also for what rooms wanted that are no more
-}
-
-// idle tells if nothing is under way.
-func (a *actor) idle() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return !a.running && a.pending.Load() == 0 && a.reading.Load() == 0
-}
-
-// kept are all rooms as they are stored.
-func (sv *Service) kept() []saveRoom {
+// kept are the configurations of all rooms, by name.
+func (sv *Service) kept() map[string]*Config {
 	sv.mu.Lock()
 	defer sv.mu.Unlock()
-	all := make([]saveRoom, 0, len(sv.index))
-	for _, r := range sv.index {
-		all = append(all, r)
+	all := make(map[string]*Config, len(sv.index))
+	for name, r := range sv.index {
+		all[name] = r.Config
 	}
 	return all
 }

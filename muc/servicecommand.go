@@ -40,7 +40,8 @@ func (sv *Service) showRooms(c *component.Call) (*component.Reply, error) {
 			component.Field{Var: "search", Type: "text-single", Label: "Part of the name or address (empty: all rooms)"})
 	}
 	type line struct {
-		room      saveRoom
+		name      string
+		room      listing
 		occupants int
 	}
 	search := strings.ToLower(f.Value("search"))
@@ -50,7 +51,7 @@ func (sv *Service) showRooms(c *component.Call) (*component.Reply, error) {
 		if !strings.Contains(name, search) && !strings.Contains(strings.ToLower(r.Config.Name), search) {
 			continue
 		}
-		l := line{room: r}
+		l := line{name: name, room: r}
 		if a := sv.actors[name]; a != nil {
 			l.occupants = int(a.occupants.Load())
 		}
@@ -58,7 +59,7 @@ func (sv *Service) showRooms(c *component.Call) (*component.Reply, error) {
 	}
 	sv.mu.Unlock()
 	slices.SortFunc(lines, func(a, b line) int {
-		return cmp.Or(cmp.Compare(b.occupants, a.occupants), cmp.Compare(a.room.Name, b.room.Name))
+		return cmp.Or(cmp.Compare(b.occupants, a.occupants), cmp.Compare(a.name, b.name))
 	})
 	note := "Rooms: " + strconv.Itoa(len(lines))
 	if len(lines) > maxListed {
@@ -67,7 +68,7 @@ func (sv *Service) showRooms(c *component.Call) (*component.Reply, error) {
 	}
 	var rows [][]string
 	for _, l := range lines {
-		rows = append(rows, []string{l.room.Name + "@" + sv.o.Domain, l.room.Config.Name, strconv.Itoa(l.occupants), l.room.Config.Kind, l.room.Creator})
+		rows = append(rows, []string{l.name + "@" + sv.o.Domain, l.room.Config.Name, strconv.Itoa(l.occupants), l.room.Config.Kind, l.room.Creator})
 	}
 	r, err := table(NSAllium, "Rooms", []component.Field{{Var: "room", Label: "Room"}, {Var: "name", Label: "Name"},
 		{Var: "occupants", Label: "Occupants"}, {Var: "kind", Label: "Kind"}, {Var: "creator", Label: "Made by"}}, rows)
@@ -143,7 +144,7 @@ func (sv *Service) makeOwner(c *component.Call) (*component.Reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sv.inRoom(c, func(r *room) { r.setAffiliation(action{jid: user, level: Owner}, "")() })
+	return sv.inRoom(c, func(r *room) { r.setAffiliation(action{jid: user, level: Owner}, "").now() })
 }
 
 // textOf is a text of several lines in a form.

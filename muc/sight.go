@@ -67,10 +67,13 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 	r.announceOwn(o, n)
 	d := r.draftOf(o, n, false)
 	for _, ses := range o.sessions {
-		delete(r.sessions, ses.to.String())
+		r.sessions.drop(ses.to.String())
 		r.departed(ses)
 	}
 	r.forget(o)
+	if r.shown.Has(o.told) { // by all, whatever becomes of them
+		return func() { r.toAll(d) }
+	}
 	var saw []*occupant
 	for _, viewer := range r.list {
 		if r.visibleTo(viewer, o) {
@@ -79,7 +82,7 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 	}
 	return func() {
 		for _, viewer := range saw {
-			if r.nicks[viewer.nick] == viewer {
+			if r.nicks.get(viewer.nick) == viewer {
 				r.toOccupant(viewer, d)
 			}
 		}
@@ -103,6 +106,7 @@ func (r *room) reveal() {
 				r.toOccupant(viewer, r.current(o))
 			}
 		}
+		r.portion()
 	}
 }
 
@@ -123,5 +127,6 @@ func (r *room) rebroadcast() {
 				r.toOccupant(viewer, d)
 			}
 		}
+		r.portion()
 	}
 }

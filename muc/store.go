@@ -96,6 +96,7 @@ CREATE TABLE told (jid TEXT PRIMARY KEY, motd INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX affiliate_by_jid ON affiliate (jid);
 `},
 	Pragmas: []string{"foreign_keys(ON)", "wal_autocheckpoint(4000)",
+		"cache_size(-256)",   // KiB of each connection; the system's cache is as good, and is not held on to
 		"secure_delete(ON)"}, // what was deleted is not to be found in the file
 	Instead: "put a backup of it back, or move it away; then all rooms are gone",
 }
@@ -145,27 +146,20 @@ func (st *Store) secret(name string) ([]byte, error) {
 // A saved is a room as it is stored, without archive.
 type saved struct {
 	saveRoom
-	affiliates map[string]affiliate
+	affiliates roll[affiliate]
 	avatar     string
 	lastID     int64
 }
 
-// rooms are all rooms, without affiliates.
-func (st *Store) rooms() ([]saveRoom, error) {
-	rows, err := st.db.Query("SELECT name, config, creator, locked, subject FROM room")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []saveRoom
-	for rows.Next() {
-		r, err := scanRoom(rows.Scan)
-		if err != nil {
-			return nil, err
+// rooms calls room for each room, in the order of their names, without affiliates.
+func (st *Store) rooms(room func(saveRoom)) error {
+	return st.each("SELECT name, config, creator, locked, subject FROM room ORDER BY name", func(scan func(...any) error) error {
+		r, err := scanRoom(scan)
+		if err == nil {
+			room(r)
 		}
-		all = append(all, r)
-	}
-	return all, rows.Err()
+		return err
+	})
 }
 
 func scanRoom(scan func(...any) error, more ...any) (saveRoom, error) {
@@ -179,7 +173,7 @@ func scanRoom(scan func(...any) error, more ...any) (saveRoom, error) {
 
 // load reads a room.
 func (st *Store) load(name string) (*saved, error) {
-	s := &saved{affiliates: map[string]affiliate{}}
+	s := &saved{}
 	row := st.db.QueryRow("SELECT name, config, creator, locked, subject, last_id FROM room WHERE name = ?", name)
 	var err error
 	if s.saveRoom, err = scanRoom(row.Scan, &s.lastID); err != nil {
@@ -191,12 +185,11 @@ func (st *Store) load(name string) (*saved, error) {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var j string
 		var a affiliate
-		if err := rows.Scan(&j, &a.level, &a.nick, &a.reason); err != nil {
+		if err := rows.Scan(&a.jid, &a.level, &a.nick, &a.reason); err != nil {
 			return nil, err
 		}
-		s.affiliates[j] = a
+		s.affiliates.put(a)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -248,10 +241,10 @@ func (t *transaction) exec(query string, args ...any) error {
 // saveRoom stores a room itself.
 type saveRoom struct {
 	Name    string
-	Config  Config
+	Config  *Config
 	Creator string
 	Locked  bool
-	Subject subject
+	Subject *subject
 }
 
 func (c saveRoom) apply(t *transaction) error {

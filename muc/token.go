@@ -80,7 +80,7 @@ func (r *room) redeem(bare jid.JID, x *component.Element) bool {
 		i.uses--
 		r.saveInvitation(i)
 	}
-	r.setAffiliation(action{jid: bare, level: Member, reason: "By invitation " + i.id()}, "")()
+	r.setAffiliation(action{jid: bare, level: Member, reason: "By invitation " + i.id()}, "").now()
 	return true
 }
 

@@ -152,7 +152,7 @@ func TestNoMembersByDomain(t *testing.T) {
 // An invitation ends by time, and not because somebody tries wrong ones.
 func TestInvitationByTheClock(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	r := newRoom(&settings{limits: Limits{}.orDefault(), motd: &motd{}, admin: func(jid.JID) bool { return false }}, jid.MustParse("coven@"+domain), KindConfig("encrypted"))
+	r := newRoom(&settings{limits: Limits{}.orDefault(), motd: &motd{}, admin: func(jid.JID) bool { return false }}, jid.MustParse("coven@"+domain), new(KindConfig("encrypted")))
 	r.now = now
 	token, _ := r.newInvitation("crone1@shakespeare.lit", "", -1, time.Hour)
 	try := func(who int, word string) bool {

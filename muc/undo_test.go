@@ -2,6 +2,7 @@ package muc
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -42,4 +43,73 @@ func TestWhatCannotBeStored(t *testing.T) {
 	_, err = w.st.db.Exec("DROP TRIGGER broken")
 	require.NoError(t, err)
 	require.Equal(t, "owner", item(to(w.enter(crone1, "coven", "firstwitch"), crone1)[0]).AttrValue("affiliation"))
+}
+
+// A room that panics goes on as it is stored: nothing that it did by halves has happened, all
+// come again, and what waited for it is answered.
+func TestRoomThatPanics(t *testing.T) {
+	w := newWorld(t)
+	w.coven("muc#roomconfig_persistentroom", "1", "muc#roomconfig_roomname", "A Dark Cave")
+	busy, goOn := make(chan struct{}), make(chan struct{})
+	a := w.sv.awake("coven")
+	require.NoError(t, a.post(event{do: func(*room) { close(busy); <-goOn }}))
+	<-busy
+	give := func(xml string, do func(*room)) {
+		require.NoError(t, a.post(event{s: parseOne(t, xml), do: do}))
+	}
+	said := "<message type='groupchat' id='said' from='" + hag + "' to='coven@" + domain + "'><body>said</body></message>"
+	request := "<iq type='set' id='set' from='" + crone1 + "' to='coven@" + domain + "'><query xmlns='urn:x'/></iq>"
+	give(said, nil)
+	handled := 0
+	give(request, func(r *room) {
+		handled++
+		cfg := *r.cfg
+		cfg.Name = "Half a cave"
+		r.cfg = &cfg
+		r.save()
+		r.setAffiliation(action{jid: r.nicks.get("thirdwitch").bare, level: Outcast}, "firstwitch").now()
+		panic("a fault of ours")
+	})
+	give(said, nil)
+	close(goOn)
+	w.settle()
+	out := w.send("")
+	require.Equal(t, 1, handled)
+	require.Equal(t, "cancel/internal-server-error", condition(answerTo(out, crone1)))
+	require.Equal(t, "said", to(out, crone2)[0].Body(), "what it did before is done")
+	require.Len(t, to(out, crone2), 2)
+	require.Equal(t, "gone owner/none 110 332", seen(out, crone1, "firstwitch"))
+	require.Equal(t, "gone none/none 110 332", seen(out, crone2, "secondwitch"))
+	mine := to(out, hag)
+	require.Len(t, mine, 2, "no 301: there is no ban")
+	require.Equal(t, "modify/not-acceptable", condition(mine[len(mine)-1]), "what came then is for the room as it is now")
+	out = w.enter(hag, "coven", "thirdwitch")
+	require.Equal(t, "none/participant 110 170", seen(out, hag, "thirdwitch"))
+	require.Equal(t, "said", to(out, hag)[1].Body())
+	w.enter(crone1, "coven", "firstwitch")
+	require.Equal(t, "A Dark Cave", w.form(crone1, "coven").Value("muc#roomconfig_roomname"))
+}
+
+// A room that can tell nobody that it failed is read again all the same.
+func TestRoomThatPanicsTwice(t *testing.T) {
+	w := newWorld(t)
+	w.enter(crone1, "coven", "firstwitch")
+	require.NoError(t, w.sv.awake("coven").post(event{do: func(r *room) { clear(r.nicks); r.list[0].sessions[0] = nil; panic("a fault of ours") }}))
+	w.settle()
+	w.send("")
+	require.Contains(t, codes(to(w.enter(crone1, "coven", "firstwitch"), crone1)[0]), "110")
+}
+
+// A temporary room that was read again, and that nobody came back to, is ended after a while.
+func TestTemporaryRoomThatIsReadAgain(t *testing.T) {
+	w := newCoven(t)
+	w.sv.sweep(time.Now().Add(returnWithin)) // that of after the start
+	require.NoError(t, w.sv.awake("coven").post(event{do: func(*room) { panic("a fault of ours") }}))
+	w.settle()
+	w.sv.tick(time.Now())
+	w.settle()
+	require.Equal(t, 1, len(w.sv.index), "they may come back")
+	w.sv.tick(time.Now().Add(returnWithin + time.Second))
+	w.settle()
+	require.Empty(t, w.sv.index)
 }

@@ -17,7 +17,7 @@ import (
 // vcardGet answers with the vCard of the room (XEP-0486 §3).
 func (r *room) vcardGet(_ *session, s *component.Stanza) error {
 	name := r.addr.Localpart()
-	return r.lookUpRow(s, func(st *Store) (func(*room), error) {
+	r.lookUp(rowLane, s.From, s, func(st *Store) (func(*room), error) {
 		var xml []byte
 		err := st.db.QueryRow("SELECT xml FROM vcard WHERE room = ?", name).Scan(&xml)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -28,6 +28,7 @@ func (r *room) vcardGet(_ *session, s *component.Stanza) error {
 			r.copy(d, component.NewRecipient(s.From), true)
 		}, err
 	})
+	return nil
 }
 
 // vcardSet sets the vCard, and with it the picture, of the room (XEP-0486 §3).

@@ -27,6 +27,7 @@ type world struct {
 	mu   sync.Mutex
 	file string
 	out  []*component.Stanza
+	most int // copies that the service sent together
 }
 
 const domain = "chat.shakespeare.lit"
@@ -72,6 +73,7 @@ func (w *world) Send(_ context.Context, s *component.Stanza) error {
 func (w *world) SendCopies(_ context.Context, copies []component.Copy, _ func(component.Copy, error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.most = max(w.most, len(copies))
 	for _, c := range copies {
 		s, err := c.Draft.Stanza(c.To.JID, c.Full)
 		require.NoError(w.t, err)

@@ -40,6 +40,12 @@ func (d *Directory) answer(ctx context.Context, from side, s *component.Stanza) 
 	if len(found) == 0 {
 		d.nothing(q)
 	}
+	if q.at == hostSide && !q.listens {
+		d.store.granted(q)
+	}
+	if q.listens && len(found) == 1 {
+		d.heard(q, &found[0])
+	}
 	if q.head == nil {
 		end(s)
 		return nil
@@ -87,14 +93,17 @@ func (d *Directory) reply(ctx context.Context, q *question, s, r *component.Stan
 func (d *Directory) failed(ctx context.Context, q *question, s *component.Stanza) error {
 	e, age, refusal := s.StanzaError(), d.o.MaxAge, false
 	switch {
+	case q.listens && refuses(e.Condition):
+		d.heard(q, nil)
 	case q.at == hostSide && refuses(e.Condition) && d.o.Local(q.owner):
 		if d.askByRight(ctx, q) {
 			end(s)
 			return nil
 		}
 		d.doubt.Do(func() {
-			d.o.Log.Info("the host does not let peers read a user's OMEMO keys, or there are none: " + mend)
+			d.o.Log.Info("the host does not let peers read a user's OMEMO keys, or there are none: " + HostSettings)
 		})
+		d.store.refused(q)
 		refusal = true
 		age = d.o.Fresh
 	case e.Condition == stanza.ItemNotFound:
@@ -114,7 +123,7 @@ func (d *Directory) failed(ctx context.Context, q *question, s *component.Stanza
 	d.serve(q, age, r, func() {
 		if refusal { // and there are some
 			d.told.Do(func() {
-				d.o.Log.Warn("the host does not let peers read a user's OMEMO keys, so nobody there can begin to encrypt to that user when they are not kept here: " + mend)
+				d.o.Log.Warn("the host does not let peers read a user's OMEMO keys, so nobody there can begin to encrypt to that user when they are not kept here: " + HostSettings)
 			})
 		}
 	})
@@ -148,7 +157,3 @@ func refuses(c stanza.Condition) bool {
 	}
 	return false
 }
-
-// mend says how an admin mends a host that keeps keys from those who need them.
-const mend = "with ejabberd, set force_node_config of mod_pubsub to access_model: open for \"eu.siacs.conversations.axolotl.*\" and \"urn:xmpp:omemo:2:*\"; " +
-	"with Prosody, load mod_omemo_all_access, or mod_privilege with iq = { [\"http://jabber.org/protocol/pubsub\"] = \"get\" } for Allium's gateway domain"

@@ -89,7 +89,13 @@ func TestAudit(t *testing.T) {
 func TestAuditCommand(t *testing.T) {
 	w := audited(t)
 	sv := component.NewService(sender(w.end(hostSide)))
-	sv.Command(w.AuditCommand(func(from jid.JID) bool { return from.Equal(jid.MustParse(alice)) }))
+	typed := func(s string) (jid.JID, error) {
+		if s == "xmpp:bob" {
+			s = bob
+		}
+		return jid.Parse(s)
+	}
+	sv.Command(w.AuditCommand(func(from jid.JID) bool { return from.Equal(jid.MustParse(alice)) }, typed))
 	run := func(from string, addresses ...string) *component.Stanza {
 		form := ""
 		for _, a := range addresses {
@@ -102,14 +108,14 @@ func TestAuditCommand(t *testing.T) {
 	}
 	asked := stanzaOf(t, "<iq xmlns='jabber:client' type='set' id='c' from='"+alice+"' to='onion.example.org'><command xmlns='"+component.NSCommands+"' node='urn:allium:omemo#audit'/></iq>")
 	require.NoError(t, sv.HandleStanza(t.Context(), asked))
-	assert.Contains(t, w.gets(hostSide).String(), "jid-multi")
+	assert.Contains(t, w.gets(hostSide).String(), "text-multi")
 
 	all := run(alice)
 	assert.Equal(t, alice, all.To.String())
 	assert.Contains(t, all.String(), "Something is wrong with 4 of 7.")
 	rows := func(s *component.Stanza) int { return strings.Count(s.String(), "<item>") }
 	assert.Equal(t, 4, rows(all), "only what is wrong")
-	bobs := run(alice, bobAt)
+	bobs := run(alice, "xmpp:bob", "")
 	assert.Equal(t, 5, rows(bobs))
 	assert.Contains(t, bobs.String(), "<value>device 4: signedPreKeySignature is not by identityKey</value>")
 	assert.Equal(t, stanza.BadRequest, run(alice, "@").StanzaError().Condition)

@@ -3,6 +3,7 @@ package omemo
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -14,24 +15,27 @@ import (
 // than what a host takes.
 const maxAuditRows = 100
 
-// AuditCommand is an audit as an ad-hoc command (XEP-0050), for those who may. The answer
-// goes to the host's side.
-func (d *Directory) AuditCommand(may func(jid.JID) bool) component.Command {
+// AuditCommand is an audit as an ad-hoc command (XEP-0050), for those who may. typed reads an
+// address as people type it. The answer goes to the host's side.
+func (d *Directory) AuditCommand(may func(jid.JID) bool, typed func(string) (jid.JID, error)) component.Command {
 	return component.Command{Node: "urn:allium:omemo#audit", Name: "Audit of OMEMO keys", May: may,
 		Do: func(c *component.Call) (*component.Reply, error) {
 			if c.Form() == nil {
 				return &component.Reply{Form: &component.Form{Type: "form", FormType: "urn:allium:omemo", Title: "Audit of OMEMO keys",
 					Instructions: "Whose devices? With no address, all devices are looked at, and those are listed that something is wrong with.",
-					Fields:       []component.Field{{Var: "addresses", Type: "jid-multi", Label: "Addresses"}}}}, nil
+					Fields:       []component.Field{{Var: "addresses", Type: "text-multi", Label: "Addresses, one in a line"}}}}, nil
 			}
 			var owners []jid.JID
 			values, _ := c.Form().Values("addresses")
 			for _, v := range values {
-				j, err := jid.Parse(v)
+				if strings.TrimSpace(v) == "" {
+					continue // the last line of a client's field
+				}
+				j, err := typed(v)
 				if err != nil {
 					return nil, component.BadPayload("One of these is not an address.")
 				}
-				owners = append(owners, d.o.Canonical(j).Bare())
+				owners = append(owners, j)
 			}
 			d.audit(c, owners)
 			return nil, nil

@@ -62,6 +62,18 @@ CREATE TABLE session ( -- of Legacy, with devices of others
 	used   INTEGER NOT NULL, -- Unix seconds
 	PRIMARY KEY (jid, device)
 );
+`, `
+ALTER TABLE session RENAME TO legacy;
+CREATE TABLE session ( -- with devices of others
+	format TEXT NOT NULL,    -- the namespace
+	jid    TEXT NOT NULL,    -- bare
+	device INTEGER NOT NULL,
+	record BLOB NOT NULL,    -- of Legacy as libsignal writes it, of OMEMO2 a ratchet as JSON
+	used   INTEGER NOT NULL, -- Unix seconds
+	PRIMARY KEY (format, jid, device)
+);
+INSERT INTO session SELECT '` + NSLegacy + `', jid, device, record, used FROM legacy;
+DROP TABLE legacy;
 `},
 	Pragmas:     []string{"secure_delete(ON)"},
 	Connections: 1,

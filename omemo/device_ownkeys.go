@@ -88,6 +88,22 @@ func (f *Format) identity(tx *sql.Tx) (secret []byte, err error) {
 	return secret, err
 }
 
+// preKeySecret is the secret of a pre-key that can still be used; of a signed one also the
+// signature.
+func (f *Format) preKeySecret(tx *sql.Tx, id uint32, signed bool) (secret []byte, s Signature, err error) {
+	var signature []byte
+	err = tx.QueryRow("SELECT private, signature FROM prekey WHERE id = ? AND format = ? AND (signature IS NOT NULL) = ?", id, f.namespace, signed).
+		Scan(&secret, &signature)
+	copy(s[:], signature)
+	return secret, s, err
+}
+
+// usePreKey forgets a one-time pre-key, which was used.
+func (f *Format) usePreKey(tx *sql.Tx, id uint32) error {
+	_, err := tx.Exec("DELETE FROM prekey WHERE id = ? AND format = ? AND signature IS NULL", id, f.namespace)
+	return err
+}
+
 // ownBundle is what is published. It is verified: what is damaged must not be published.
 func (f *Format) ownBundle(tx *sql.Tx) (*Bundle, error) {
 	identity, err := f.identity(tx)

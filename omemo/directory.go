@@ -18,9 +18,9 @@ import (
 // Options say what a Directory serves, and how long and how much it keeps. Addresses are
 // as the host sees them.
 type Options struct {
-	// Address is what the directory asks from in its own name. The answers must come by
-	// the ways that it stands on.
-	Address jid.JID
+	// Address is what the directory asks from in its own name, and AtPeers the same where
+	// a peer is asked; default Address. The answers must come by the ways that it stands on.
+	Address, AtPeers jid.JID
 	// Local tells if an address is at a domain of the host.
 	Local func(jid.JID) bool
 	// Related tells if two bare addresses may know each other's keys though one is of a
@@ -53,6 +53,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 256 << 20
+	}
+	if o.AtPeers.Equal(jid.JID{}) {
+		o.AtPeers = o.Address
 	}
 	if o.Canonical == nil {
 		o.Canonical = func(j jid.JID) jid.JID { return j }
@@ -102,6 +105,8 @@ type Directory struct {
 	counts map[string]int       // of them, by asker
 	sides  [2]int               // of them, by the side of the owner
 	rights map[string]privilege // by domain of the host
+
+	endRecheck context.CancelFunc
 }
 
 // OpenDirectory makes a Directory that keeps what it knows in that SQLite file, which is
@@ -122,7 +127,7 @@ func OpenDirectory(file string, o Options) (*Directory, error) {
 	}
 	d := &Directory{o: o, file: file, store: st, settle: 5 * time.Second, expire: 2 * time.Minute, renewed: renewed, silent: silent,
 		limited: rate.Sometimes{First: 3, Interval: time.Minute},
-		asked:   map[string]*question{}, counts: map[string]int{}, rights: map[string]privilege{}}
+		asked:   map[string]*question{}, counts: map[string]int{}, rights: map[string]privilege{}, endRecheck: func() {}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	return d, nil
 }
@@ -169,6 +174,8 @@ func (d *Directory) take(ctx context.Context, from side, s *component.Stanza) er
 		return d.request(ctx, from, s)
 	case s.Kind == component.IQ && !s.IsRequest():
 		return d.answer(ctx, from, s)
+	case s.Kind == component.Presence:
+		d.presence(from, s)
 	}
 	return d.pass(ctx, from, s)
 }

@@ -278,15 +278,16 @@ func TestPublisher(t *testing.T) {
 func TestStrangers(t *testing.T) {
 	together := true
 	w := newWorld(t, func(o *Options) {
+		o.AtPeers = jid.MustParse("i.onion")
 		o.Related = func(a, b jid.JID) bool {
 			assert.True(t, a.Equal(a.Bare()) && b.Equal(b.Bare()))
 			names := a.String() + " " + b.String()
 			return together && (names == carol+" "+bob || names == bob+" "+carol)
 		}
 	})
-	for _, c := range []struct{ from, owner string }{{carol + "/x", bob}, {bobAt, carol}} {
+	for _, c := range []struct{ from, owner, us string }{{carol + "/x", bob, "i.onion"}, {bobAt, carol, "onion.example.org"}} {
 		q := w.asks(c.from, c.owner, NodeLegacyDevices)
-		assert.Equal(t, "onion.example.org", q.From.String(), "the gateway asks")
+		assert.Equal(t, c.us, q.From.String(), "the directory asks")
 		w.tells(q, items(NodeLegacyDevices, "current", list(Legacy, 5)))
 		a := w.gets(w.side(c.from))
 		assert.Equal(t, c.owner, a.From.String())

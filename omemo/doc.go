@@ -68,9 +68,13 @@
 //   - A notification (XEP-0163 §4.3) goes on as it was verified, and what it tells is kept;
 //     nobody but their owner can change keys. With a new list of a peer's user come the
 //     bundles, fetched by the directory itself, so that they are there later.
+//   - What the host could not tell clients at peers, because Allium was away, they hear when
+//     its link is up again: the directory remembers whom the host notified of which list, and
+//     asks the host for these lists in the place of a client each, a few a second.
 //   - A stranger, who is in a room with somebody at a peer, is asked, and answered, by the
 //     directory, since the gateway is no relay. For that the gateway's domain must be one
-//     that other servers can reach.
+//     that other servers can reach. At a native host strangers are only asked: to their own
+//     servers, somebody at a peer is at an onion service.
 //
 // What is kept is bounded for each user and in all. Users whose keys nobody has asked for
 // are forgotten first, so that a peer cannot crowd out others by making up users.
@@ -93,13 +97,25 @@
 // Directory that may be running, and verifies all anew. What is no fault, such as a device
 // whose keys nobody has asked for yet, is a note.
 //
+// [Refused] tells of keys that the host has kept from peers since a Directory is there, and
+// [NewProbe] asks the host as a peer does.
+//
 // # The own device
 //
 // An [OwnDevice] is one of Allium itself, for the address of a service. It has one id, and
 // keys of both formats; secrets are in a file that only Allium's user can read. The signed
 // pre-key is replaced each week, and the old one forgotten 30 days later; one-time pre-keys
 // are made anew for those that were used. It is published to everybody, and answers who
-// writes to it in Legacy with an encrypted report; in OMEMO2 it is only published.
+// writes to it with an encrypted report, in the format of what was written.
+//
+// Others begin sessions with it, and it begins none: who writes in a session that is not known
+// here, or not any more, gets an error. Legacy is what go.mau.fi/libsignal does. Its protocol
+// has other constants and another form of messages than OMEMO2, and they cannot be set; so
+// OMEMO2 is written here: X3DH and the Double Ratchet as XEP-0384 §4 has them, of primitives of
+// the standard library, and the envelope of XEP-0420, of which sender, recipient and time must
+// be those of its message, as far as they are in it. What is kept of a session is bounded: 1000
+// keys of messages that did not come, for 100 turns of the ratchet; and so are sessions, of
+// which those are forgotten first that were not used for longest.
 //
 // # Concurrency
 //

@@ -21,7 +21,7 @@ func (d *Directory) message(ctx context.Context, from side, s *component.Stanza)
 		if n.Element == nil || !n.Element.Is(NSPubsubEvent, "event") || !anyOMEMO(n.Element) {
 			return false
 		}
-		err := d.event(from, s.From, n.Element)
+		err := d.event(from, s.From, s.To, n.Element)
 		if err != nil {
 			d.refused(err)
 		}
@@ -35,9 +35,9 @@ func (d *Directory) message(ctx context.Context, from side, s *component.Stanza)
 	return d.pass(ctx, from, s)
 }
 
-// event takes a notification, and makes it what it should be. The error tells why it cannot
+// event takes a notification to somebody, and makes it what it should be. The error tells why it cannot
 // be that.
-func (d *Directory) event(from side, by jid.JID, e *component.Element) error {
+func (d *Directory) event(from side, by, to jid.JID, e *component.Element) error {
 	isLocal := d.o.Local(by)
 	switch {
 	case isLocal != (from == hostSide), by.Localpart() == "", by.Resourcepart() != "":
@@ -93,6 +93,11 @@ func (d *Directory) event(from side, by jid.JID, e *component.Element) error {
 	}
 	e.Nodes = kept
 	d.keep(from, by, found, nil)
+	for _, f := range found {
+		if from == hostSide && f.list != nil {
+			d.store.told(by, to, f)
+		}
+	}
 	for _, f := range after {
 		f()
 	}

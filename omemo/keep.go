@@ -102,8 +102,11 @@ func (st *store) owner(tx *sql.Tx, owner jid.JID, asked bool, now int64) (id int
 	return id, err
 }
 
-// prune forgets bundles of devices that are not on the list.
+// prune forgets bundles of devices that are not on the list, and which bundles were refused.
 func (st *store) prune(tx *sql.Tx, owner int64, l *DeviceList) error {
+	if _, err := tx.Exec("DELETE FROM refused WHERE owner = ? AND node NOT IN (?,?)", owner, NodeLegacyDevices, NodeOMEMO2Devices); err != nil {
+		return err
+	}
 	have, err := column[uint32](tx, "SELECT device FROM item WHERE owner = ? AND format = ? AND device > 0", owner, l.Format.namespace)
 	if err != nil {
 		return err

@@ -26,7 +26,9 @@ type question struct {
 	// directory has made for itself.
 	head *component.Stanza
 
-	right privilege // by which it was asked; zero: by none
+	right   privilege // by which it was asked; zero: by none
+	listens bool      // it is asked in the place of a listener, who is from
+	last    []byte    // the list that the listener before that one got; nil: there was none
 
 	// The directory's, under its lock:
 	done  bool // it has been answered

@@ -84,9 +84,14 @@ func (d *Directory) fetchBundles(owner jid.JID, f *Format, devices []uint32) {
 // fetch asks a peer in the directory's own name. If that cannot be now, it is left until
 // there is another occasion.
 func (d *Directory) fetch(q *question) {
-	q.at, q.from = peerSide, d.o.Address
+	q.at, q.from = peerSide, d.o.AtPeers
+	d.inquire(q)
+}
+
+// inquire asks a question of the directory's own.
+func (d *Directory) inquire(q *question) {
 	s := &component.Stanza{Kind: component.IQ, Type: string(stanza.GetIQ), To: q.owner}
 	if err := d.ask(d.ctx, q, s.Add(q.request())); err != nil {
-		d.o.Log.Debug("a contact's keys cannot be fetched now", "error", err)
+		d.o.Log.Debug("keys cannot be fetched now", "error", err)
 	}
 }

@@ -43,12 +43,12 @@ func (d *Directory) request(ctx context.Context, from side, s *component.Stanza)
 // asker is the address that a question goes on from: who asks, or where that is somebody
 // whom the host or the gateway would not let through, and may, the directory.
 func (d *Directory) asker(from side, asker, owner jid.JID) jid.JID {
-	local := asker
+	local, us := asker, d.o.AtPeers
 	if from == peerSide {
-		local = owner
+		local, us = owner, d.o.Address
 	}
 	if !d.o.Local(local) && d.o.Related(asker.Bare(), owner) {
-		return d.o.Address
+		return us
 	}
 	return asker
 }

@@ -56,6 +56,21 @@ CREATE TABLE handed ( -- one-time pre-keys that were handed out from here
 	PRIMARY KEY (owner, format, device, prekey),
 	FOREIGN KEY (owner, format, device) REFERENCES item (owner, format, device) ON DELETE CASCADE
 );
+`, `
+CREATE TABLE listener ( -- clients at peers that the host notifies of a local user's list
+	owner  INTEGER NOT NULL REFERENCES owner (id) ON DELETE CASCADE,
+	format TEXT NOT NULL,
+	jid    TEXT NOT NULL,
+	told   BLOB NOT NULL,    -- hash of the last list that it was told
+	at     INTEGER NOT NULL, -- when; Unix nanoseconds
+	PRIMARY KEY (owner, format, jid)
+);
+CREATE TABLE refused ( -- what the host did not let peers read of a local user, though it is there
+	owner INTEGER NOT NULL REFERENCES owner (id) ON DELETE CASCADE,
+	node  TEXT NOT NULL,
+	at    INTEGER NOT NULL, -- last; Unix seconds
+	PRIMARY KEY (owner, node)
+);
 `},
 	Pragmas:     []string{"foreign_keys(ON)"},
 	Connections: 1,
@@ -81,6 +96,10 @@ func openStore(file string, o *Options) (*store, error) {
 // CheckFile tells if the file of a directory can be used, where there is one. It does not
 // change it.
 func CheckFile(file string) error { return storeSchema.Check(file, nil) }
+
+// CheckOwnDevice tells if the file of an OwnDevice can be used, where there is one. It does
+// not change it.
+func CheckOwnDevice(file string) error { return ownSchema.Check(file, nil) }
 
 // count finds out how much there is.
 func (st *store) count(db *sql.DB) error {

@@ -38,9 +38,22 @@ func (g *Gateway) prompted(_ context.Context, s *component.Stanza) ([]*component
 	return []*component.Element{q}, nil
 }
 
-// typed reads an onion address as people type and paste it: with blanks, as xmpp: URI.
-// An address that has the gateway's form already is taken as well.
+// typed reads the address of somebody at a peer as people type it.
 func (g *Gateway) typed(s string) (jid.JID, error) {
+	j, err := g.m.Typed(s)
+	if err != nil {
+		return j, errors.New("This is not an address. Onion addresses look like bob@….onion.")
+	}
+	if onion, err := g.m.ToOnion(j); err != nil || !g.m.remote(onion.Domainpart()) {
+		return j, fmt.Errorf("%s is not the address of somebody at another onion service. It ends in 56 letters and digits and .onion; is it complete?", j)
+	}
+	return j, nil
+}
+
+// Typed reads an address as people type and paste it: with blanks, as xmpp: URI, of somebody
+// at a peer as the host or as peers write it, or any other. It gives the bare address, as the
+// host has it. The error is package jid's.
+func (m *AddressMap) Typed(s string) (jid.JID, error) {
 	s = strings.Join(strings.Fields(s), "")
 	if rest, ok := strings.CutPrefix(strings.ToLower(s), "xmpp:"); ok {
 		s = rest
@@ -50,17 +63,11 @@ func (g *Gateway) typed(s string) (jid.JID, error) {
 	}
 	j, err := jid.Parse(s)
 	if err != nil {
-		return j, errors.New("This is not an address. Onion addresses look like bob@….onion.")
+		return j, err
 	}
-	j = j.Bare()
-	if c := g.m.Canonical(j); c.Domainpart() == g.m.Gateway {
-		if _, err := g.m.ToOnion(c); err == nil {
-			return c, nil
-		}
+	j = m.Canonical(j.Bare())
+	if host, err := m.ToHost(j); err == nil {
+		return host, nil
 	}
-	host, err := g.m.ToHost(j)
-	if err != nil || !g.m.remote(j.Domainpart()) {
-		return j, fmt.Errorf("%s is not the address of somebody at another onion service. It ends in 56 letters and digits and .onion; is it complete?", j)
-	}
-	return host, nil
+	return j, nil
 }

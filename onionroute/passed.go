@@ -2,7 +2,6 @@ package onionroute
 
 import (
 	lru "github.com/hashicorp/golang-lru/v2"
-	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -36,7 +35,3 @@ func (g *Gateway) passes(s *component.Stanza) bool {
 func (p *passed) answered(s *component.Stanza) bool {
 	return s.Kind == component.IQ && !s.IsRequest() && p.open.Remove(exchange{s.ID, s.To.String(), s.From.String()})
 }
-
-// Canonical is the one form of an address at the gateway that people write in several. It
-// is safe for concurrent use.
-func (g *Gateway) Canonical(j jid.JID) jid.JID { return g.m.Canonical(j) }

@@ -66,6 +66,7 @@ var places = map[xml.Name]place{
 	{Space: "urn:xmpp:reply:0", Local: "reply"}:                                 {attrs: []string{"to"}},                     // XEP-0461
 	{Space: "urn:ietf:params:xml:ns:vcard-4.0", Local: "uri"}:                   {text: true},                                // XEP-0292
 	{Space: "urn:xmpp:blocking", Local: "item"}:                                 {attrs: []string{"jid"}},                    // XEP-0191
+	{Space: "urn:xmpp:omemo:2", Local: "keys"}:                                  {attrs: []string{"jid"}},                    // XEP-0384
 }
 
 const (

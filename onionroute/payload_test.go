@@ -63,6 +63,7 @@ func TestPayload(t *testing.T) {
 		`<stanza-id xmlns='urn:xmpp:sid:0' id='1' by='{R}'/>`,
 		`<reference xmlns='urn:xmpp:reference:0' type='mention' uri='xmpp:{BU}'/>`,
 		`<reply xmlns='urn:xmpp:reply:0' to='{R}/nick with blank' id='1'/>`,
+		`<encrypted xmlns='urn:xmpp:omemo:2'><header sid='1'><keys jid='{B}'><key rid='2'>AA==</key></keys><keys jid='{H}'/></header></encrypted>`,
 		`<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' to='{H}' from='{B}/x'><body>{H}x</body><delay xmlns='urn:xmpp:delay' from='{H}'/></message></forwarded>`,
 		`<result xmlns='urn:xmpp:mam:2' id='1'><forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' stamp='x'/><message xmlns='jabber:client' from='{R}/n'/></forwarded></result>`,
 		`<body>{H}x</body>`,

@@ -98,8 +98,9 @@ func (g *Gateway) peerAllowed(onion string) error {
 	return component.NewError(stanza.Cancel, stanza.PolicyViolation, "The administrator does not allow contact with this onion service.")
 }
 
-// CheckPeers tells what is wrong with the peers and aliases of a configuration.
-func CheckPeers(c Config) error {
-	_, _, err := newMap(&c)
-	return err
+// NewAddressMap makes the map of a configuration's addresses. The error tells what is wrong
+// with its domains, peers and aliases.
+func NewAddressMap(c Config) (*AddressMap, error) {
+	m, _, err := newMap(&c)
+	return m, err
 }

@@ -155,15 +155,16 @@ func (s *spool) store(items []*item, session string, done func(error)) {
 	}
 	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
 		undo() // it may be the second attempt
+		insert, renumber := tx.Stmt(s.insert), tx.Stmt(s.renumber)
 		for i, it := range items {
 			if it.row != 0 {
-				if _, err := tx.Stmt(s.renumber).Exec(session, seqs[i], it.row); err != nil {
+				if _, err := renumber.Exec(session, seqs[i], it.row); err != nil {
 					return err
 				}
 				continue
 			}
 			h := &it.head
-			r, err := tx.Stmt(s.insert).Exec(it.onion, it.pair.from, it.pair.to, h.Kind, h.Type, h.ID, h.From.String(), h.To.String(), it.xml, it.since.UnixMilli(), session, seqs[i], it.order)
+			r, err := insert.Exec(it.onion, it.pair.from, it.pair.to, h.Kind, h.Type, h.ID, h.From.String(), h.To.String(), it.xml, it.since.UnixMilli(), session, seqs[i], it.order)
 			if err != nil {
 				return err
 			}

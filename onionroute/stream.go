@@ -217,7 +217,14 @@ func (st *stream) isProven(domain string) bool {
 	defer st.mu.Unlock()
 	switch {
 	case st.trusted:
-		return domain == "" || st.g.m.At(domain) == st.base && (!IsOnion(domain) || covers(st.leaf, domain))
+		if domain == "" || st.proven[domain] {
+			return true
+		}
+		ok := st.g.m.At(domain) == st.base && (!IsOnion(domain) || covers(st.leaf, domain))
+		if ok && len(st.proven) < maxProven {
+			st.proven[domain] = true // all of that takes as long as reading a stanza
+		}
+		return ok
 	case st.initiator:
 		return st.bidi && (domain == "" || st.g.m.At(domain) == st.base)
 	}

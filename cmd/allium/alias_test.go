@@ -88,28 +88,23 @@ func TestAlias(t *testing.T) {
 }
 
 // bridged is a user at third.example, and the public server public.example with an alias
-// for the rooms of the hidden server. They find each other by names that stand in a file.
+// for the rooms of the hidden server.
 func bridged(t *testing.T, hidden *node) (carol, bridge *node) {
-	dir, err := os.MkdirTemp("", "bridge")
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	names := filepath.Join(dir, "hosts")
-	require.NoError(t, os.WriteFile(names, []byte("127.0.0.2 public.example onion.public.example hidden.public.example\n127.0.0.3 third.example\n"), 0o644))
-	resolver := fmt.Sprintf("unbound = { resolvconf = false, hoststxt = %q, forward = { \"255.255.255.255\" } }\n", names)
-	start := func(name string, components map[string]string) *node {
-		n := &node{dir: filepath.Join(dir, name), domain: name + ".example", user: "user-" + name, pass: rand.Text()}
-		n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(n.dir, "host"), hosttest.Config{Domains: []string{n.domain},
-			Users: map[string]string{n.account(): n.pass}, Components: components, S2S: true, Extra: resolver})
-		require.NoError(t, err)
-		t.Cleanup(func() { n.host.Stop() })
-		return n
-	}
-	carol = start("third", nil)
-	bridge = start("public", map[string]string{"onion.public.example": "s", "hidden.public.example": "own"})
-	forward(t, "127.0.0.2:5269", bridge.host.S2SAddr())
+	return neighbours(t, "hidden", "[[alias]]", fmt.Sprintf("onion = %q", "rooms."+hidden.onion), `access = "anyone"`)
+}
+
+// neighbours are a user at third.example, and the public server public.example, which has
+// an Allium, and a user who is not logged in. What is given is a section of Allium's
+// configuration about one more domain.
+func neighbours(t *testing.T, label string, section ...string) (carol, public *node) {
+	domain := label + ".public.example"
+	dir, resolver := openNetwork(t, domain)
+	carol = ordinaryNode(t, dir, resolver, "third", nil)
+	public = ordinaryNode(t, dir, resolver, "public", map[string]string{"onion.public.example": "s", domain: "own"})
+	forward(t, "127.0.0.2:5269", public.host.S2SAddr())
 	forward(t, "127.0.0.3:5269", carol.host.S2SAddr())
-	bridge.config, bridge.log = filepath.Join(dir, "allium.toml"), filepath.Join(dir, "allium.log")
-	require.NoError(t, os.WriteFile(bridge.config, fmt.Appendf(nil, `
+	public.config, public.log = filepath.Join(public.dir, "allium.toml"), filepath.Join(public.dir, "allium.log")
+	require.NoError(t, os.WriteFile(public.config, fmt.Appendf(nil, `
 state_dir = "state"
 [host]
 server = %q
@@ -117,24 +112,44 @@ secret = "s"
 domains = ["public.example"]
 [federation]
 domain = "onion.public.example"
-[[alias]]
-domain = "hidden.public.example"
-onion = %q
-access = "anyone"
+%s
+domain = %q
 secret = "own"
 [tor]
 torrc = %q
 [log]
 level = "debug"
-`, bridge.host.ComponentAddr(), "rooms."+hidden.onion, torNetwork(t).Torrc()), 0o600))
-	id, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
+`, public.host.ComponentAddr(), strings.Join(section, "\n"), domain, torNetwork(t).Torrc()), 0o600))
+	id, err := onionroute.CreateIdentity(filepath.Join(public.dir, "state", "identity", "hs_ed25519_secret_key"))
 	require.NoError(t, err)
-	bridge.onion = id.Name()
-	carol.log = bridge.log
-	bridge.startAllium(t)
-	t.Cleanup(bridge.stopAllium)
+	public.onion = id.Name()
+	carol.log = public.log
+	public.startAllium(t)
+	t.Cleanup(public.stopAllium)
 	carol.login(t)
-	return carol, bridge
+	return carol, public
+}
+
+// openNetwork is a folder for servers that find each other by names, which stand in a file:
+// public.example, with its components, and third.example. resolver makes a Prosody use it.
+func openNetwork(t *testing.T, components ...string) (dir, resolver string) {
+	dir, err := os.MkdirTemp("", "bridge")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	names := filepath.Join(dir, "hosts")
+	require.NoError(t, os.WriteFile(names, []byte("127.0.0.2 public.example onion.public.example "+strings.Join(components, " ")+"\n127.0.0.3 third.example\n"), 0o644))
+	return dir, fmt.Sprintf("unbound = { resolvconf = false, hoststxt = %q, forward = { \"255.255.255.255\" } }\n", names)
+}
+
+// ordinaryNode is a Prosody on the open network.
+func ordinaryNode(t *testing.T, dir, resolver, name string, components map[string]string) *node {
+	n := &node{dir: filepath.Join(dir, name), domain: name + ".example", user: "user-" + name, pass: rand.Text()}
+	var err error
+	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(n.dir, "host"), hosttest.Config{Domains: []string{n.domain},
+		Users: map[string]string{n.account(): n.pass}, Components: components, S2S: true, Extra: resolver})
+	require.NoError(t, err)
+	t.Cleanup(func() { n.host.Stop() })
+	return n
 }
 
 // forward connects an address, which is one that other servers look for, to where a

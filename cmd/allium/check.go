@@ -14,7 +14,6 @@ import (
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/muc"
-	"github.com/allium-xmpp/allium/omemo"
 	"github.com/allium-xmpp/allium/onionroute"
 )
 
@@ -54,8 +53,8 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 			return r.result()
 		}
 		r.step("spool "+c.spoolFile(), onionroute.CheckSpool(c.spoolFile()))
-		r.step("keys "+c.keysFile(), omemo.CheckFile(c.keysFile()))
-		if !r.step("addresses of peers", onionroute.CheckPeers(c.gatewaySettings(id))) {
+		cmd.keyFiles(c, r)
+		if _, err := onionroute.NewAddressMap(c.gatewaySettings(id)); !r.step("addresses of peers", err) {
 			return r.result()
 		}
 	}
@@ -66,6 +65,9 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 		r.note("Allium is running: its own log tells about its link to the host")
 	} else {
 		cmd.host(ctx, c, id, r)
+	}
+	if c.Federation != nil && r.passed() {
+		cmd.keys(ctx, c, id, running, r)
 	}
 	if !cmd.Offline && c.Federation != nil {
 		cmd.tor(ctx, c, id, running, out.stderr, r)

@@ -18,21 +18,27 @@ func (c *config) keysFile() string { return filepath.Join(c.StateDir, "keys.sqli
 // is what the gateway's domains are handled by.
 func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute.Config, router *component.Router) (
 	g *onionroute.Gateway, service component.Handler, err error) {
-	// A native host's gateway domain is nothing that peers know.
-	domain := c.gateway(id)
-	if c.Federation.Native {
-		domain = id.Name()
+	address, err := jid.New("", c.gateway(id), "")
+	if err != nil {
+		return nil, nil, err
 	}
-	address, err := jid.New("", domain, "")
+	atPeers := address
+	if c.Federation.Native { // peers know nothing of the gateway's domain, and what is for ours the host keeps
+		if atPeers, err = jid.New("", id.Name(), ""); err != nil {
+			return nil, nil, err
+		}
+	}
+	addresses, err := onionroute.NewAddressMap(settings)
 	if err != nil {
 		return nil, nil, err
 	}
 	hosts := c.domains(id)
 	h.keys, err = omemo.OpenDirectory(c.keysFile(), omemo.Options{
 		Address:   address,
+		AtPeers:   atPeers,
 		Local:     func(j jid.JID) bool { return slices.Contains(hosts, j.Domainpart()) },
 		Related:   func(a, b jid.JID) bool { return h.related != nil && h.related(a, b) },
-		Canonical: func(j jid.JID) jid.JID { return g.Canonical(j) },
+		Canonical: addresses.Canonical,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -42,7 +48,7 @@ func (h *house) openKeys(c *config, id *onionroute.Identity, settings onionroute
 		return nil, nil, err
 	}
 	h.gateway = g
-	if err := h.openOMEMO(c, hosts, g.Service(), router); err != nil {
+	if err := h.openOMEMO(c, hosts, addresses.Typed, g.Service(), router); err != nil {
 		return nil, nil, err
 	}
 	return g, h.keys.Handler(g), nil

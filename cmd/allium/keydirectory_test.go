@@ -28,7 +28,7 @@ func TestKeysOfWhoIsAway(t *testing.T) { keysOfWhoIsAway(t, "prosody", "keys-a",
 func TestKeysOfWhoIsAwayEjabberd(t *testing.T) { keysOfWhoIsAway(t, "ejabberd", "keys-c", "keys-b") }
 
 func keysOfWhoIsAway(t *testing.T, kind, nameA, nameB string) {
-	a, b := alliumNode(t, nameA, kind), alliumNode(t, nameB, "prosody")
+	a, b := privateHall(t, nameA, kind), alliumNode(t, nameB, "prosody")
 	ctx := deadline(t, 3*time.Minute)
 	says(t, ctx, b, a, "Tor has found the way")
 	for format, file := range map[*omemo.Format]string{omemo.Legacy: "legacy", omemo.OMEMO2: "omemo2"} {
@@ -142,10 +142,15 @@ func publishKeys(t testing.TB, n *node, node, id, payload string) {
 }
 
 // Contacts hear of new devices, also of what was published while either server was away.
-func TestKeysAfterReturn(t *testing.T) {
-	a, b := alliumNode(t, "keys-a", "prosody"), alliumNode(t, "keys-b", "prosody")
+func TestKeysAfterReturn(t *testing.T) { keysAfterReturn(t, "prosody", "keys-a", "keys-b") }
+
+// The same with an ejabberd.
+func TestKeysAfterReturnEjabberd(t *testing.T) { keysAfterReturn(t, "ejabberd", "keys-c", "keys-b") }
+
+func keysAfterReturn(t *testing.T, kind, nameA, nameB string) {
+	a, b := privateHall(t, nameA, kind), alliumNode(t, nameB, "prosody")
 	acquaint(t, a, b)
-	ctx := deadline(t, 3*time.Minute)
+	ctx := deadline(t, 4*time.Minute)
 	hearsOfKeys(t, ctx, b, a)
 	hears := func(id string) {
 		t.Helper()
@@ -158,16 +163,25 @@ func TestKeysAfterReturn(t *testing.T) {
 	list := func(id uint32) string {
 		return (&omemo.DeviceList{Format: omemo.Legacy, Devices: []omemo.Device{{ID: id}}}).Element().String()
 	}
-	b.stopAllium()
-	set(t, a, "<pubsub xmlns='"+nsPubsub+"'><publish node='"+omemo.NodeLegacyDevices+"'><item id='current'>"+list(21)+"</item></publish></pubsub>")
-	b.startAllium(t)
+	publish := func(id uint32) {
+		t.Helper()
+		set(t, a, "<pubsub xmlns='"+nsPubsub+"'><publish node='"+omemo.NodeLegacyDevices+"'><item id='current'>"+list(id)+"</item></publish></pubsub>")
+	}
+	a.stopAllium() // and nothing else: to the host the contact never went away
+	publish(21)
+	a.startAllium(t)
 	hears("21")
 
+	b.stopAllium()
+	publish(22)
+	b.startAllium(t)
+	hears("22")
+
 	a.stopAllium()
-	set(t, a, "<pubsub xmlns='"+nsPubsub+"'><publish node='"+omemo.NodeLegacyDevices+"'><item id='current'>"+list(22)+"</item></publish></pubsub>")
+	publish(23)
 	require.NoError(t, a.host.Stop())
 	require.NoError(t, a.host.Start(ctx))
 	a.startAllium(t)
 	a.login(t)
-	hears("22")
+	hears("23")
 }

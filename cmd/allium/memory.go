@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -12,12 +14,19 @@ import (
 const (
 	quietTick  = time.Second
 	quietBytes = 256 << 10 // allocated in a tick; less is quiet
-	trimBytes  = 4 << 20   // allocated since memory was given back last; less is not worth it
+	trimBytes  = 1 << 20   // allocated since memory was given back last; less is not worth it
+
+	// What is needed for long lies between what is not, and memory is given back by pages:
+	// the less garbage there is at a time, the fewer pages are held by a little.
+	garbagePercent = 50
 )
 
 // giveBackMemory gives memory that is not used back to the system when it is quiet, until
-// ctx is done.
+// ctx is done. The variable GOGC of the environment is heeded.
 func giveBackMemory(ctx context.Context) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	tick := time.NewTicker(quietTick)
 	defer tick.Stop()
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
@@ -31,6 +40,7 @@ func giveBackMemory(ctx context.Context) {
 		metrics.Read(sample)
 		now := sample[0].Value.Uint64()
 		if now-before < quietBytes && now-trimmed > trimBytes {
+			runtime.GC() // what is in pools goes with the second one
 			debug.FreeOSMemory()
 			trimmed = now
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/omemo"
+	"github.com/allium-xmpp/allium/onionroute"
 )
 
 type omemoCmd struct {
@@ -20,7 +21,7 @@ type omemoCmd struct {
 
 type omemoAuditCmd struct {
 	configFlag
-	JIDs []string `arg:"" optional:"" name:"jid" help:"Whose devices, as the host's users write the addresses; default: everybody's."`
+	JIDs []string `arg:"" optional:"" name:"jid" help:"Whose devices; default: everybody's. A peer's user is bob@….onion, or as the host's users write it."`
 }
 
 // Help is what --help says more.
@@ -35,9 +36,13 @@ func (cmd omemoAuditCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return configError{err}
 	}
+	typed, err := c.typed()
+	if err != nil {
+		return err
+	}
 	var owners []jid.JID
 	for _, a := range cmd.JIDs {
-		j, err := jid.Parse(a)
+		j, err := typed(a)
 		if err != nil {
 			return fmt.Errorf("%q is not an address: %w", a, err)
 		}
@@ -64,14 +69,31 @@ func (cmd omemoAuditCmd) Run(ctx context.Context, out output) error {
 	return nil
 }
 
+// typed is what reads addresses as people type them.
+func (c *config) typed() (func(string) (jid.JID, error), error) {
+	if c.Federation == nil {
+		return jid.Parse, nil
+	}
+	id, err := c.identity()
+	if err != nil {
+		return nil, err
+	}
+	m, err := onionroute.NewAddressMap(c.gatewaySettings(id))
+	if err != nil {
+		return nil, err
+	}
+	return m.Typed, nil
+}
+
 // deviceFile is where the secrets of Allium's own OMEMO device are.
 func (c *config) deviceFile() string { return filepath.Join(c.StateDir, "device.sqlite") }
 
 // openOMEMO adds what is about OMEMO to what the gateway itself answers.
-func (h *house) openOMEMO(c *config, hosts []string, service *component.Service, out component.Sender) (err error) {
+func (h *house) openOMEMO(c *config, hosts []string, typed func(string) (jid.JID, error), service *component.Service,
+	out component.Sender) (err error) {
 	service.Command(h.keys.AuditCommand(func(from jid.JID) bool {
 		return slices.ContainsFunc(c.Admins, func(a string) bool { return jid.MustParse(a).Equal(from.Bare()) })
-	}))
+	}, typed))
 	if h.device, err = omemo.OpenOwnDevice(c.deviceFile()); err != nil {
 		return err
 	}

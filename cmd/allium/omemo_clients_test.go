@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,10 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// encryptingNodes are two servers, the first with rooms as they are by default, which is
-// for people who encrypt.
+// privateHall is a node with rooms as they are by default, which is for people who encrypt.
+func privateHall(t testing.TB, name, kind string) *node {
+	return alliumNode(t, name, kind, "[muc]", fmt.Sprintf("domain = %q", "rooms."+name+".example"))
+}
+
 func encryptingNodes(t testing.TB) (a, b *node) {
-	return alliumNode(t, "omemo-a", "prosody", "[muc]", `domain = "rooms.omemo-a.example"`), alliumNode(t, "omemo-b", "prosody")
+	return privateHall(t, "omemo-a", "prosody"), alliumNode(t, "omemo-b", "prosody")
 }
 
 // A confidence is what people say to each other, and nobody else may read. In all that they

@@ -19,6 +19,7 @@ import (
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/omemo"
+	"github.com/allium-xmpp/allium/onionroute"
 )
 
 // The audit prints what is kept while a directory is at it, and fails when something is wrong.
@@ -26,7 +27,8 @@ func TestOmemoAudit(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "allium.toml")
 	require.NoError(t, os.WriteFile(file, []byte("state_dir = \"state\"\n[host]\nsecret = \"s\"\ndomains = [\"example.org\"]\n[federation]\ndomain = \"onion.example.org\"\n"), 0o600))
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "state"), 0o700))
+	_, err := onionroute.CreateIdentity(filepath.Join(dir, "state", "identity", "hs_ed25519_secret_key"))
+	require.NoError(t, err)
 	audit := func(jids ...string) (string, error) {
 		return runAllium(t.Context(), append([]string{"omemo", "audit", "--config", file}, jids...)...)
 	}
@@ -61,6 +63,13 @@ func TestOmemoAudit(t *testing.T) {
 	assert.Regexp(t, `(?m)^bob@example\.org +- .*no keys are kept`, out)
 	assert.Contains(t, out, "Something is wrong with 1 of 2.")
 
+	peer, err := onionroute.NewName()
+	require.NoError(t, err)
+	for _, typed := range []string{"bob@" + peer, " xmpp:bob@" + peer + "?message", "bob%" + peer + "@onion.example.org", `bob\40` + peer + "@onion.example.org"} {
+		out, err = audit(typed)
+		assert.ErrorIs(t, err, errTold)
+		assert.Contains(t, out, "\nbob\\40"+peer+"@onion.example.org ", typed)
+	}
 	_, err = audit("@")
 	assert.ErrorContains(t, err, "is not an address")
 }
@@ -69,7 +78,7 @@ func TestOmemoAudit(t *testing.T) {
 // and an encrypted answer to an encrypted message.
 func TestGatewayDevice(t *testing.T) {
 	n := alliumNode(t, "keys-a", "prosody")
-	ctx := deadline(t, time.Minute)
+	ctx := deadline(t, 2*time.Minute)
 	gateway := jid.MustParse("onion." + n.domain)
 	read := func(node string) *component.Element {
 		s := &component.Stanza{Kind: component.IQ, Type: "get", ID: rand.Text(), To: gateway}
@@ -100,34 +109,41 @@ func TestGatewayDevice(t *testing.T) {
 	assert.Equal(t, stanza.Forbidden, refused.StanzaError().Condition, refused)
 
 	// What a client of another making encrypts to it, it answers, and that can be read.
-	folder := t.TempDir()
-	l, err := omemo.Legacy.ParseDevices(read(omemo.NodeLegacyDevices))
-	require.NoError(t, err)
-	bundle := read(fmt.Sprintf("%s%d", omemo.NodeLegacyBundles, l.Devices[0].ID))
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "legacy-bundle.xml"), []byte(bundle.String()), 0o600))
-	cmd := exec.Command("/usr/bin/python3", "-B", "../../omemo/testdata/peer.py", "talk", folder)
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { in.Close(); cmd.Wait() })
-	fmt.Fprintf(in, "%d\n1\n", l.Devices[0].ID)
-	lines := bufio.NewScanner(out)
-	require.True(t, lines.Scan())
-	message, err := os.ReadFile(filepath.Join(folder, "message-0.xml"))
-	require.NoError(t, err)
-	require.NoError(t, n.client.SendXML("<message type='chat' to='"+gateway.String()+"'>"+string(message)+"</message>"))
-	answer, err := n.client.Expect(ctx, "report", func(s *component.Stanza) bool {
-		return s.Kind == component.Message && s.Child(omemo.NSLegacy, "encrypted") != nil
-	})
-	require.NoError(t, err)
-	require.Equal(t, gateway, answer.From, answer)
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "answer-0.xml"), []byte(answer.Child(omemo.NSLegacy, "encrypted").String()), 0o600))
-	fmt.Fprintln(in, "go on")
-	require.True(t, lines.Scan())
-	assert.Contains(t, lines.Text(), "Encryption works")
-	assert.Contains(t, lines.Text(), "Allium is attached to this server and to Tor.")
+	for name, format := range map[string]*omemo.Format{"legacy": omemo.Legacy, "omemo2": omemo.OMEMO2} {
+		folder := t.TempDir()
+		devices, bundles := keyNodes(format)
+		l, err := format.ParseDevices(read(devices))
+		require.NoError(t, err)
+		id := fmt.Sprint(l.Devices[0].ID)
+		plain := "<envelope xmlns='urn:xmpp:sce:1'><content><body xmlns='jabber:client'>hi</body></content><rpad/></envelope>"
+		if format == omemo.Legacy {
+			bundles, plain = omemo.NodeLegacyBundles+id, "hi"
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name+"-bundle.xml"), []byte(read(bundles).String()), 0o600))
+		cmd := exec.Command("/usr/bin/python3", "-B", "../../omemo/testdata/peer.py", "talk", folder, name, gateway.String(), id)
+		in, err := cmd.StdinPipe()
+		require.NoError(t, err)
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { in.Close(); cmd.Wait() })
+		fmt.Fprintln(in, "write message", plain)
+		lines := bufio.NewScanner(out)
+		require.True(t, lines.Scan())
+		message, err := os.ReadFile(filepath.Join(folder, "message.xml"))
+		require.NoError(t, err)
+		require.NoError(t, n.client.SendXML("<message type='chat' to='"+gateway.String()+"'>"+string(message)+"</message>"))
+		answer, err := n.client.Expect(ctx, "report", func(s *component.Stanza) bool {
+			return s.Kind == component.Message && s.Child(format.String(), "encrypted") != nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, gateway, answer.From, answer)
+		require.NoError(t, os.WriteFile(filepath.Join(folder, "answer.xml"), []byte(answer.Child(format.String(), "encrypted").String()), 0o600))
+		fmt.Fprintln(in, "read answer")
+		require.True(t, lines.Scan())
+		assert.Contains(t, lines.Text(), "Encryption works")
+		assert.Contains(t, lines.Text(), "Allium is attached to this server and to Tor.")
+	}
 
 	st, err := os.Stat(filepath.Join(n.dir, "state", "device.sqlite"))
 	require.NoError(t, err)

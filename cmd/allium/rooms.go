@@ -29,6 +29,7 @@ type mucConfig struct {
 	MaxOccupants int `toml:"max_occupants"`
 	RoomsPerUser int `toml:"rooms_per_user"`
 	MaxRooms     int `toml:"max_rooms"`
+	RoomRate     int `toml:"room_rate"`
 	MessageRate  int `toml:"message_rate"`
 	PresenceRate int `toml:"presence_rate"`
 	MaxMessage   int `toml:"max_message"`
@@ -57,7 +58,7 @@ func (c *config) checkRooms(at func(key, format string, args ...any)) {
 		at("muc.create", "%q is not one of local, anyone, admins", m.Create)
 	}
 	for key, n := range map[string]int{"keep_messages": m.KeepMessages, "max_occupants": m.MaxOccupants, "rooms_per_user": m.RoomsPerUser,
-		"max_rooms": m.MaxRooms, "message_rate": m.MessageRate, "presence_rate": m.PresenceRate,
+		"max_rooms": m.MaxRooms, "room_rate": m.RoomRate, "message_rate": m.MessageRate, "presence_rate": m.PresenceRate,
 		"max_message": m.MaxMessage, "max_nick": m.MaxNick, "max_name": m.MaxName} {
 		if n < 0 {
 			at("muc."+key, "must not be negative")
@@ -81,7 +82,7 @@ func (c *config) roomsOptions() muc.Options {
 	m := c.Muc
 	o := muc.Options{Domain: m.Domain, Name: m.Name, DefaultKind: m.DefaultKind, Limits: muc.Limits{
 		Occupants: m.MaxOccupants, RoomsPerUser: m.RoomsPerUser, Rooms: m.MaxRooms,
-		MessageRate: m.MessageRate, PresenceRate: m.PresenceRate, Message: m.MaxMessage, Nick: m.MaxNick, Name: m.MaxName,
+		RoomRate: m.RoomRate, MessageRate: m.MessageRate, PresenceRate: m.PresenceRate, Message: m.MaxMessage, Nick: m.MaxNick, Name: m.MaxName,
 		KeepDays: m.KeepFor.days(), KeepNumber: m.KeepMessages, NoArchive: m.Archive != nil && !*m.Archive,
 	}}
 	for _, a := range c.Admins {

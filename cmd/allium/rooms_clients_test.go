@@ -31,7 +31,7 @@ func (n *node) guest(account, nick, name string, hall *node) guest {
 		room = name + `\40rooms.` + hall.onion + "@onion." + n.domain
 	}
 	return guest{host: n.host, onion: n.onion, account: account, pass: n.pass, nick: nick, room: room, address: func(of guest) string {
-		if of.host == n.host {
+		if of.host == n.host || of.onion == "" && n == hall { // of an ordinary server
 			return of.account
 		}
 		local, _, _ := strings.Cut(of.account, "@")

@@ -146,6 +146,12 @@ func (p *talker) take(t testing.TB, what string, match func(roomLine) bool) room
 // try tells the script to do something, and gives the answer.
 func (p *talker) try(t testing.TB, what string, with ...any) roomLine {
 	t.Helper()
+	return p.begin(t, what, with...)()
+}
+
+// begin is try; what it gives waits for the answer.
+func (p *talker) begin(t testing.TB, what string, with ...any) (answer func() roomLine) {
+	t.Helper()
 	p.asked++
 	args := map[string]any{}
 	for i := 0; i < len(with); i += 2 {
@@ -156,7 +162,10 @@ func (p *talker) try(t testing.TB, what string, with ...any) roomLine {
 	require.NoError(t, err)
 	_, err = p.in.Write(append(line, '\n'))
 	require.NoError(t, err)
-	return p.take(t, "answer to "+string(line), func(l roomLine) bool { return l.ID == id })
+	return func() roomLine {
+		t.Helper()
+		return p.take(t, "answer to "+string(line), func(l roomLine) bool { return l.ID == id })
+	}
 }
 
 // do is try, and must succeed.

@@ -138,14 +138,16 @@ func (h *house) openGateway(router *component.Router, c *config, id *onionroute.
 	c.useKeys(h.tor, id, g.Ports())
 	h.tor.OnUp(g.TryAgain)
 	for _, a := range c.Alias {
-		if _, err := h.attach(router, c, a.Domain, a.Secret, ping, service); err != nil {
+		if err := h.attach(router, c, a.Domain, a.Secret, ping, service); err != nil {
 			return err
 		}
 	}
-	link, err := h.attach(router, c, c.gateway(id), c.Federation.Secret, ping, service)
+	link, err := component.NewLink(component.LinkConfig{Server: c.Host.Server, Domain: c.gateway(id), Secret: c.Federation.Secret, PingTo: ping,
+		OnUp: h.keys.Recheck}, router)
 	if err != nil {
 		return err
 	}
+	h.take(router, link, c.gateway(id), service)
 	if c.Federation.Native {
 		router.Otherwise(func(domain string) component.Handler {
 			if g.Reaches(domain) {
@@ -186,13 +188,13 @@ func (h *house) attachPeers(r *component.Router, c *config, ping string) (err er
 }
 
 // attach makes a service the handler of a domain, and a link for the domain.
-func (h *house) attach(r *component.Router, c *config, domain, secret, ping string, service component.Handler) (*component.Link, error) {
+func (h *house) attach(r *component.Router, c *config, domain, secret, ping string, service component.Handler) error {
 	link, err := component.NewLink(component.LinkConfig{Server: c.Host.Server, Domain: domain, Secret: secret, PingTo: ping}, r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	h.take(r, link, domain, service)
-	return link, nil
+	return nil
 }
 
 func (h *house) take(r *component.Router, link *component.Link, domain string, service component.Handler) {

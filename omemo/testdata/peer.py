@@ -6,10 +6,12 @@
                            each of NAME-given-0.xml and so on: with each of them another
                            device begins a session, and the one that made the bundle reads
                            what they wrote
-    peer.py talk FOLDER    after the id of a device and a number n on its standard input, begins
-                           a session with legacy-bundle.xml and writes message-0.xml and so on,
-                           n times; after each it prints its device's id, and after a line of
-                           input it reads the answer from answer-0.xml and so on
+    peer.py talk FOLDER FORMAT JID ID
+                           begins a session with FORMAT-bundle.xml of that device, does what the
+                           lines of its standard input say, and prints a line for each:
+                           "write NAME PLAINTEXT" encrypts to NAME.xml, without a payload if there
+                           is no plain text, and prints its own device's id; "read NAME" decrypts
+                           NAME.xml, and prints the plain text as JSON, null if there is no payload
 
 All print, as JSON, what the files mean, or why a bundle is refused. The files here
 were made by "peer.py make .", and are read by the tests as well as fresh ones.
@@ -150,31 +152,44 @@ async def meet(folder):
     return out
 
 
-async def talk(folder):
-    """Legacy only: the other one writes the answers with libsignal."""
-    device, etree = FORMATS["legacy"][0](Memory()), FORMATS["legacy"][1]
-    given = ET.parse(os.path.join(folder, "legacy-bundle.xml")).getroot()
-    own, other, out, session = 1 + secrets.randbelow(2**31 - 1), int(sys.stdin.readline()), [], None
-    for i in range(int(sys.stdin.readline())):
-        content, key = await device.encrypt_plaintext(f"hello {i}".encode())
+async def talk(folder, name, jid, other):
+    """The other one writes the answers with libsignal, or by itself."""
+    device, etree = FORMATS[name][0](Memory()), FORMATS[name][1]
+    given = ET.parse(os.path.join(folder, name + "-bundle.xml")).getroot()
+    own, other, session = 1 + secrets.randbelow(2**31 - 1), int(other), None
+
+    async def write_message(file, plain=None):
+        nonlocal session
+        content, key = await (device.encrypt_plaintext(plain.encode()) if plain else device.encrypt_empty())
         if session is None:
-            session, material = await device.build_session_active(JID, other, etree.parse_bundle(given, JID, other), key)
-            exchange = session.key_exchange
+            session, material = await device.build_session_active(jid, other, etree.parse_bundle(given, jid, other), key)
         else:
-            material, exchange = await device.encrypt_key_material(session, key), None
+            material = await device.encrypt_key_material(session, key)
+        exchange = None if session.confirmed else session.key_exchange
         message = omemo.message.Message(device.namespace, JID, own, content, frozenset([(material, exchange)]))
-        write(folder, f"message-{i}", etree.serialize_message(message), device.namespace)
-        print(own, flush=True)
-        sys.stdin.readline()
-        answer = ET.parse(os.path.join(folder, f"answer-{i}.xml")).getroot()
+        write(folder, file, etree.serialize_message(message), device.namespace)
+        return own
+
+    async def read(file):
+        answer = ET.parse(os.path.join(folder, file + ".xml")).getroot()
         etree.MESSAGE_SCHEMA.validate(answer)
-        octets = {e.tag.split("}")[1]: base64.b64decode(e.text or "") for e in answer.iter()}
-        material = oldmemo.oldmemo.EncryptedKeyMaterialImpl.parse(octets["key"], JID, other)
+        if name == "legacy":
+            octets = {e.tag.split("}")[1]: base64.b64decode(e.text or "") for e in answer.iter()}
+            material = oldmemo.oldmemo.EncryptedKeyMaterialImpl.parse(octets["key"], jid, other)
+            content = oldmemo.oldmemo.ContentImpl(octets["payload"], octets["iv"])
+        else:
+            message = etree.parse_message(answer, jid)
+            ((material, exchange),), content = message.keys, message.content
+            assert exchange is None and material.device_id == own and message.device_id == other
         key = await device.decrypt_key_material(session, material)
-        content = oldmemo.oldmemo.ContentImpl(octets["payload"], octets["iv"])
-        out.append((await device.decrypt_plaintext(content, key)).decode())
-    return out
+        return None if content.empty else (await device.decrypt_plaintext(content, key)).decode()
+
+    for line in sys.stdin:
+        verb, *args = line.rstrip("\n").split(" ", 2)
+        print(json.dumps(await {"write": write_message, "read": read}[verb](*args)), flush=True)
 
 
 command = {"make": make, "check": check, "meet": meet, "talk": talk}[sys.argv[1]]
-print(json.dumps(asyncio.run(command(sys.argv[2]))))
+out = asyncio.run(command(*sys.argv[2:]))
+if out is not None:
+    print(json.dumps(out))

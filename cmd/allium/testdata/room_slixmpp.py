@@ -170,4 +170,5 @@ def condition(e):
     return e.condition if isinstance(e, (IqError, PresenceError, Refused)) else None
 
 
-asyncio.run(obey(Person(), condition))
+if __name__ == "__main__":
+    asyncio.run(obey(Person(), condition))
