@@ -1,7 +1,7 @@
 # make demo   see it work, on this machine
 # make test   run all tests
-# make bench  measure, beside what came before
-# make torture MINUTES=10 SEED=42
+# make bench  measure, beside what came before; BENCH=Outages chooses
+# make torture MINUTES=10 SEED=42 HOSTS=prosody,ejabberd
 #             let people talk while something goes wrong all the time
 # Needs Go 1.26, and Debian 12 or newer (or the packages below, by other means).
 
@@ -33,14 +33,16 @@ check:
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 
+BENCH ?= .
 bench: test-packages
-	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./component ./omemo ./onionroute ./cmd/allium
+	$(GO) test -run '^$$' -bench "$(BENCH)" -benchmem -timeout 40m ./component ./omemo ./onionroute ./cmd/allium
 
-# SEED 0 is another one each time; it is printed.
+# SEED 0 is another one each time; it is printed. HOSTS are the two servers.
 MINUTES ?= 10
 SEED ?= 0
+HOSTS ?= prosody,prosody
 torture: test-packages
-	$(GO) test -count=1 -v -timeout 0 -run '^TestTorture$$' ./cmd/allium -minutes $(MINUTES) -seed $(SEED)
+	$(GO) test -count=1 -v -timeout 0 -run '^TestTorture$$' ./cmd/allium -minutes $(MINUTES) -seed $(SEED) -hosts $(HOSTS)
 
 # Each fuzz target for a while: make fuzz FUZZTIME=10m
 # (-fuzzminimizetime: certificates and keys cannot be made shorter, and trying takes all

@@ -67,3 +67,24 @@ func TestContactsAfterCrash(t *testing.T) {
 	assert.Equal(t, "unavailable", got.Type)
 	assert.Equal(t, bob, got.From.Bare().String())
 }
+
+// A peer that was away for long is tried again soon when somebody writes to it.
+func TestWritingTriesAgain(t *testing.T) {
+	w, a, b, bob, _ := two(t, func(s *times) { s.retryMin, s.retryMax, s.talk = time.Hour, time.Hour, 10*time.Millisecond })
+	ctx := context.Background()
+	w.vanish(b)
+	require.NoError(t, a.HandleStanza(ctx, message("alice@a.example", bob, "waits")))
+	require.Eventually(t, func() bool {
+		ping := &component.Stanza{Kind: component.IQ, Type: "get", ID: "x", From: jid.MustParse("alice@a.example/x"), To: jid.MustParse(bob)}
+		return a.HandleStanza(ctx, ping.Add(component.NewElement(component.NSPing, "ping"))) != nil
+	}, 5*time.Second, 10*time.Millisecond, "it is known to be away")
+	w.appear(b)
+	require.NoError(t, a.HandleStanza(ctx, message("alice@a.example", bob, "are you there?")))
+	for _, want := range []string{"waits", "are you there?"} {
+		got := b.receive1(t)
+		for got.Kind != component.Message {
+			got = b.receive1(t)
+		}
+		assert.Equal(t, want, got.Body())
+	}
+}

@@ -122,6 +122,10 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := guard.masks.keep(spool); err != nil {
+		spool.close()
+		return nil, err
+	}
 	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
 		secret: newSecret(), times: defaultTimes, contacts: newContacts(spool), passed: newPassed(), quota: quota{users: map[string]int{}},
 		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),

@@ -18,11 +18,12 @@ const (
 
 // masks are the addresses that stand for others towards one peer each: local users with
 // a random resource in the place of their own, and the gateway with a random resource in
-// the place of the host. They are safe for concurrent use.
+// the place of the host. They are kept in the spool, and safe for concurrent use.
 type masks struct {
 	mu      sync.Mutex
 	lru     *simplelru.LRU[maskKey, *mask]
 	byShown map[maskKey]*mask
+	spool   *spool // in which they are kept; nil: nowhere
 }
 
 // A maskKey is a host-side address, as the host knows it or as it is shown, and the
@@ -39,6 +40,7 @@ func newMasks() *masks {
 	m := &masks{byShown: map[maskKey]*mask{}}
 	m.lru, _ = simplelru.NewLRU(maxMasks, func(k maskKey, old *mask) { // fails for no size alone
 		delete(m.byShown, maskKey{old.shown.String(), k.base})
+		m.keepGone(k)
 	})
 	return m
 }
@@ -70,6 +72,7 @@ func (m *masks) get(real, as jid.JID, base string) *mask {
 	made := &mask{real: real, shown: shown}
 	m.lru.Add(k, made)
 	m.byShown[maskKey{shown.String(), base}] = made
+	m.keepNew(k, made)
 	return made
 }
 
@@ -90,19 +93,29 @@ func (m *masks) real(shown jid.JID, base string) (jid.JID, bool) {
 func (m *masks) presence(real jid.JID, base string, to jid.JID, typ string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k := m.get(real, real, base)
+	k, other := m.get(real, real, base), to.String()
+	key := maskKey{real.String(), base}
 	switch stanza.PresenceType(typ) {
 	case stanza.AvailablePresence:
 		if k.open == nil {
 			k.open = map[string]bool{}
 		}
-		if len(k.open) < maxOpen {
-			k.open[to.String()] = true
+		if len(k.open) < maxOpen && !k.open[other] {
+			k.open[other] = true
+			m.keepOpen(key, other)
 		}
-		k.ends = time.Time{}
+		if !k.ends.IsZero() {
+			k.ends = time.Time{}
+			m.keepEnd(key, k.ends)
+		}
 	case stanza.UnavailablePresence:
-		if delete(k.open, to.String()); len(k.open) == 0 {
+		if k.open[other] {
+			delete(k.open, other)
+			m.keepClosed(key, other)
+		}
+		if len(k.open) == 0 {
 			k.ends = time.Now().Add(maskLife)
+			m.keepEnd(key, k.ends)
 		}
 	}
 }

@@ -117,12 +117,14 @@ func (p *peer) refresh(ctx context.Context) {
 	p.dials(nil)
 }
 
-// pause waits until it is time to try again. Those at a peer that is away for longer than
+// pause waits until it is time to try again, which is sooner when somebody writes to the
+// peer: they may know that it is back. Those at a peer that is away for longer than
 // the time of grace go off-line here.
 func (p *peer) pause(ctx context.Context, d time.Duration) {
 	if !p.missing {
 		p.missing, p.missed = true, time.Now()
 	}
+	began := time.Now()
 	again := time.After(d)
 	var vanish <-chan time.Time
 	if !p.missed.IsZero() {
@@ -133,6 +135,11 @@ func (p *peer) pause(ctx context.Context, d time.Duration) {
 		case <-ctx.Done():
 		case <-again:
 		case <-p.retry:
+		case <-p.wake:
+			if sooner := p.g.times.talk; sooner < d {
+				d, again = sooner, time.After(time.Until(began.Add(sooner)))
+			}
+			continue
 		case <-vanish:
 			p.missed, vanish = time.Time{}, nil
 			p.g.offline(p.onion)

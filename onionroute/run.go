@@ -45,6 +45,7 @@ type times struct {
 	peerIdle time.Duration // a peer without stream and work is forgotten
 	retryMin time.Duration
 	retryMax time.Duration
+	talk     time.Duration // instead of retryMax, while somebody writes to the peer
 }
 
 var defaultTimes = times{
@@ -74,6 +75,7 @@ var defaultTimes = times{
 	peerIdle: 2 * time.Minute,
 	retryMin: 2 * time.Second,
 	retryMax: 5 * time.Minute,
+	talk:     2 * time.Second,
 }
 
 const (

@@ -63,6 +63,20 @@ CREATE TABLE online ( -- contacts of users here; addresses host side
 `, `
 ALTER TABLE session ADD COLUMN theirs TEXT NOT NULL DEFAULT ''; -- another SM-ID of it
 ALTER TABLE item ADD COLUMN place INTEGER NOT NULL DEFAULT 0; -- among all
+`, `
+CREATE TABLE mask (       -- what peers see in the place of sessions here; addresses host side
+	peer  TEXT NOT NULL,
+	real  TEXT NOT NULL,
+	shown TEXT NOT NULL,
+	ends  INTEGER NOT NULL, -- Unix seconds; 0: the session is there
+	PRIMARY KEY (peer, real)
+);
+CREATE TABLE mask_open (  -- who at the peer was told that it is available
+	peer   TEXT NOT NULL,
+	real   TEXT NOT NULL,
+	to_jid TEXT NOT NULL,
+	PRIMARY KEY (peer, real, to_jid)
+);
 `},
 	Pragmas:     []string{"secure_delete(ON)"},
 	Connections: 1,

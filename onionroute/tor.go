@@ -23,6 +23,7 @@ var (
 	torStopTimeout  = 5 * time.Second
 	torRetryMin     = time.Second
 	torRetryMax     = time.Minute
+	torRetryRunning = 4 * time.Second  // with a tor that others start: to look for it costs nothing
 	publishTimeout  = 20 * time.Second // first upload of a descriptor; it goes on without
 	commandTimeout  = 10 * time.Second
 	fetchTimeout    = 10 * time.Second // one HSFETCH
@@ -122,6 +123,9 @@ func (t *Tor) Published(onion string) bool {
 func (t *Tor) Run(ctx context.Context) error {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = torRetryMin, torRetryMax
+	if t.c.Control != "" {
+		retry.MaxInterval = torRetryRunning
+	}
 	told := ""
 	for {
 		began := time.Now()

@@ -238,8 +238,13 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// torPID is the process of the node's own tor.
-func (n *node) torPID(t testing.TB) int { return processWith(t, n.dir+"/state/tor/data") }
+// torPID is the process of the node's tor.
+func (n *node) torPID(t testing.TB) int {
+	if n.tor != nil {
+		return n.tor.Process.Pid
+	}
+	return processWith(t, n.dir+"/state/tor/data")
+}
 
 // processWith is the tor that has the folder on its command line.
 func processWith(t testing.TB, folder string) int {

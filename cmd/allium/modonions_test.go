@@ -51,7 +51,7 @@ func modOnionsNode(t testing.TB, name string, domain ...string) *node {
 	socks := freePort(t)
 	onions := fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key)
 	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
-		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass}, S2S: true, Modules: []string{"tls"},
+		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass}, S2S: true, Modules: []string{"tls"},
 		HostExtra: onions + fmt.Sprintf("Component %q \"muc\"\n%s", "rooms."+n.domain, onions),
 		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\nmuc_room_locking = false\n", socks),
 	})
@@ -60,16 +60,15 @@ func modOnionsNode(t testing.TB, name string, domain ...string) *node {
 
 	log, err := os.Create(n.log)
 	require.NoError(t, err)
-	defer log.Close()
-	tor := exec.Command("tor", "-f", network.Torrc(), "--DataDirectory", filepath.Join(dir, "tor"), "--SocksPort", "127.0.0.1:"+socks,
+	atEnd(func() { log.Close() })
+	n.tor = exec.Command("tor", "-f", network.Torrc(), "--DataDirectory", filepath.Join(dir, "tor"), "--SocksPort", "127.0.0.1:"+socks,
 		"--ControlSocket", n.control, "--CookieAuthentication", "1",
 		"--HiddenServiceDir", service, "--HiddenServicePort", "5269 "+n.host.S2SAddr(), "--Log", "notice stdout",
 		"--__OwningControllerProcess", fmt.Sprint(os.Getpid()))
-	tor.Stdout, tor.Stderr = log, log
-	require.NoError(t, tor.Start())
-	n.exited = make(chan struct{})
-	go func() { tor.Wait(); close(n.exited) }()
-	atEnd(func() { tor.Process.Signal(syscall.SIGTERM); <-n.exited })
+	n.tor.Stdout, n.tor.Stderr = log, log
+	n.startTor(t)
+	n.exited = n.torEnded
+	atEnd(n.stopTor)
 	n.logs(t, 0, "Bootstrapped 100%", time.Minute)
 	n.login(t)
 	if shared.nodes == nil {

@@ -85,7 +85,9 @@ type node struct {
 	veiled      bool // its user must not see the name of an onion service
 	client      *hosttest.Client
 	config, web string
-	control     string                // socket of the tor, if that is not Allium's own
+	control     string    // socket of the tor, if that is not Allium's own
+	tor         *exec.Cmd // that tor
+	torEnded    chan struct{}
 	contacts    func(of *node) string // how this node's user writes another's address
 }
 
@@ -103,6 +105,7 @@ func alliumNode(t testing.TB, name, kind string, federation ...string) *node {
 	gateway, secret := "onion."+n.domain, rand.Text()
 	start := map[string]func(context.Context, string, hosttest.Config) (*hosttest.Host, error){
 		"prosody": hosttest.StartProsody, "ejabberd": hosttest.StartEjabberd}[kind]
+	require.NotNil(t, start, "there is no host %q", kind)
 	n.host, err = start(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
 		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass, n.third(): n.pass}, Components: map[string]string{gateway: secret, n.rooms(): secret}})
 	require.NoError(t, err)
@@ -110,7 +113,7 @@ func alliumNode(t testing.TB, name, kind string, federation ...string) *node {
 	n.server, n.config, n.web = n.host.ComponentAddr(), filepath.Join(dir, "allium.toml"), "127.0.0.1:"+freePort(t)
 	tor := fmt.Sprintf("torrc = %q", net.Torrc())
 	if kind == "ejabberd" || testingB(t) { // here, it uses a tor that runs already
-		n.control = n.runTor(t, net)
+		n.runTor(t, net)
 		tor = fmt.Sprintf("control = %q", "unix:"+n.control)
 	}
 	require.NoError(t, os.WriteFile(n.config, fmt.Appendf(nil, `
@@ -163,30 +166,52 @@ func (n *node) third() string  { return "third-" + n.account() }
 // rooms is the domain for rooms, which a node serves if its configuration says so.
 func (n *node) rooms() string { return "rooms." + n.domain }
 
-// runTor runs a tor as a distribution does, and gives the path of its control socket.
-func (n *node) runTor(t testing.TB, net *tornet.Network) string {
+// runTor runs a tor as a distribution does, for Allium to use.
+func (n *node) runTor(t testing.TB, net *tornet.Network) {
 	dir := filepath.Join(n.dir, "tor")
 	require.NoError(t, os.MkdirAll(dir, 0o700))
-	cmd := exec.Command("tor", "-f", net.Torrc(), "--DataDirectory", filepath.Join(dir, "data"), "--ControlPort", "0",
-		"--ControlSocket", filepath.Join(dir, "control"), "--CookieAuthentication", "1",
+	n.control = filepath.Join(dir, "control")
+	n.tor = exec.Command("tor", "-f", net.Torrc(), "--DataDirectory", filepath.Join(dir, "data"), "--ControlPort", "0",
+		"--ControlSocket", n.control, "--CookieAuthentication", "1",
 		"--SocksPort", "unix:"+filepath.Join(dir, "socks"), "--__OwningControllerProcess", fmt.Sprint(os.Getpid()))
-	require.NoError(t, cmd.Start())
-	exited := make(chan struct{})
-	go func() { cmd.Wait(); close(exited) }()
-	atEnd(func() { cmd.Process.Signal(syscall.SIGTERM); <-exited })
-	require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(dir, "control")); return err == nil }, 20*time.Second, 10*time.Millisecond)
-	return filepath.Join(dir, "control")
+	n.startTor(t)
+	atEnd(n.stopTor)
+	require.Eventually(t, func() bool { _, err := os.Stat(n.control); return err == nil }, 20*time.Second, 10*time.Millisecond)
 }
 
-// startAllium starts the program as an admin does, and waits until it says that it is
-// ready and its onion service is published.
+// startTor starts the tor that is not Allium's own, also once more after its end.
+func (n *node) startTor(t testing.TB) {
+	if n.tor.Process != nil {
+		again := exec.Command(n.tor.Path, n.tor.Args[1:]...)
+		again.Stdout, again.Stderr = n.tor.Stdout, n.tor.Stderr
+		n.tor = again
+	}
+	require.NoError(t, n.tor.Start())
+	cmd, ended := n.tor, make(chan struct{})
+	n.torEnded = ended
+	go func() { cmd.Wait(); close(ended) }()
+}
+
+func (n *node) stopTor() { n.tor.Process.Signal(syscall.SIGTERM); <-n.torEnded }
+
+func (n *node) killTor() { n.tor.Process.Kill(); <-n.torEnded }
+
+// startAllium starts the program, and waits until it says that it is ready and its onion
+// service is published.
 func (n *node) startAllium(t testing.TB) {
+	from := n.launchAllium(t)
+	n.logs(t, from, "ready: attached", time.Minute)
+	n.logs(t, from, "onion service is published", time.Minute)
+}
+
+// launchAllium starts the program as an admin does. What it logs comes behind from.
+func (n *node) launchAllium(t testing.TB) (from int64) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
 	defer log.Close()
-	from, err := log.Seek(0, 2)
+	from, err = log.Seek(0, 2)
 	require.NoError(t, err)
 	args := []string{self, "run", "--config", n.config}
 	if n.trace != "" {
@@ -201,8 +226,7 @@ func (n *node) startAllium(t testing.TB) {
 	cmd, exited := n.allium, make(chan struct{})
 	n.exited = exited
 	go func() { cmd.Wait(); close(exited) }()
-	n.logs(t, from, "ready: attached", time.Minute)
-	n.logs(t, from, "onion service is published", time.Minute)
+	return from
 }
 
 func (n *node) stopAllium() {

@@ -103,6 +103,19 @@ func (p *person) resume(t testing.TB) {
 	}, time.Minute, 10*time.Millisecond, "%s cannot log in", p.account)
 }
 
+// loginAgain ends the person's session, and waits for the next one.
+func (p *person) loginAgain(t testing.TB) {
+	p.mu.Lock()
+	last := p.client
+	p.mu.Unlock()
+	last.Close()
+	require.Eventually(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.client != nil && p.client != last
+	}, time.Minute, 10*time.Millisecond, "%s cannot log in", p.account)
+}
+
 // A flow is the numbered messages of one person to another.
 type flow struct {
 	id       string
@@ -123,12 +136,13 @@ type flow struct {
 type arrival struct {
 	number int
 	at     time.Time
+	stored bool // the host had it until the receiver logged in
 }
 
 func newFlow(from, to *person) *flow {
 	address := func(n, of *node, account string) jid.JID {
 		local, _, _ := strings.Cut(account, "@")
-		return jid.MustParse(local + `\40` + of.onion + "@onion." + n.domain)
+		return jid.MustParse(local + strings.TrimPrefix(n.contacts(of), of.user))
 	}
 	return &flow{id: rand.Text(), from: from, to: to, addr: address(from.n, to.n, to.account),
 		seen: address(to.n, from.n, from.account), returned: map[int]bool{}, conditions: map[stanza.Condition]int{}}
@@ -185,7 +199,15 @@ func (f *flow) arrived(s *component.Stanza) {
 		f.wrong = append(f.wrong, s.String())
 		return
 	}
-	f.got = append(f.got, arrival{number, time.Now()})
+	f.got = append(f.got, arrival{number, time.Now(), stored(s, f.to.n.domain)})
+}
+
+// stored tells if the host says that it was it that kept a message (XEP-0160 §3).
+func stored(s *component.Stanza, host string) bool {
+	return slices.ContainsFunc(s.Nodes, func(n component.Node) bool {
+		e := n.Element
+		return e != nil && e.Name.Space == "urn:xmpp:delay" && e.AttrValue("from") == host
+	})
 }
 
 // cameBack takes note of an error to the flow's sender, if it answers the flow.
@@ -209,6 +231,20 @@ func (f *flow) has(number int) (got, returned bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.ContainsFunc(f.got, func(a arrival) bool { return a.number == number }), f.returned[number]
+}
+
+// count is how many were sent.
+func (f *flow) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.sent)
+}
+
+// strange is what came that is of the flow, and not as it was sent.
+func (f *flow) strange() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.wrong)
 }
 
 // finish sends one more message, which has to arrive. As that comes last, whatever comes
@@ -242,26 +278,45 @@ type reckoning struct {
 	both                    []int // arrived and returned
 	twice                   []int // once for each further time
 	disorder                []int // first came after a higher number
+	late                    []int // the same, but the host had it meanwhile
 }
 
-func (f *flow) reckon(t testing.TB) (r reckoning) {
+func (f *flow) reckon(t testing.TB) reckoning {
+	assert.Empty(t, f.strange(), "%s to %s", f.from.account, f.to.account)
+	r := f.between(0, f.count())
+	t.Logf("%s to %s: %d sent, %d arrived, %d returned by the host or Allium, %d lost, %d more than once, %d kept by the host for too long",
+		f.from.account, f.to.account, r.sent, r.arrived, r.returned, len(r.lost), len(r.twice), len(r.late))
+	return r
+}
+
+// between is what became of the numbers from one to below another.
+func (f *flow) between(from, to int) (r reckoning) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	assert.Empty(t, f.wrong, "%s to %s", f.from.account, f.to.account)
-	r.sent, r.returned = len(f.sent), len(f.returned)
-	seen, highest := map[int]bool{}, -1
+	r.sent = to - from
+	seen, highest, highestStored := map[int]bool{}, -1, -1
 	for _, a := range f.got {
 		switch {
+		case a.number < from || a.number >= to:
+			continue
 		case seen[a.number]:
 			r.twice = append(r.twice, a.number)
 			continue
+		case a.stored && a.number > highestStored:
+			if a.number < highest {
+				r.late = append(r.late, a.number)
+			}
+			highestStored = a.number
 		case a.number < highest:
 			r.disorder = append(r.disorder, a.number)
 		}
 		seen[a.number], highest = true, max(highest, a.number)
 	}
 	r.arrived = len(seen)
-	for n := range f.sent {
+	for n := from; n < to; n++ {
+		if f.returned[n] {
+			r.returned++
+		}
 		switch {
 		case !seen[n] && !f.returned[n]:
 			r.lost = append(r.lost, n)
@@ -269,8 +324,6 @@ func (f *flow) reckon(t testing.TB) (r reckoning) {
 			r.both = append(r.both, n)
 		}
 	}
-	t.Logf("%s to %s: %d sent, %d arrived, %d returned by the host or Allium, %d lost, %d more than once",
-		f.from.account, f.to.account, r.sent, r.arrived, r.returned, len(r.lost), len(r.twice))
 	return r
 }
 
