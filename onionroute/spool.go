@@ -77,6 +77,27 @@ CREATE TABLE mask_open (  -- who at the peer was told that it is available
 	to_jid TEXT NOT NULL,
 	PRIMARY KEY (peer, real, to_jid)
 );
+`, `
+CREATE TABLE waiting ( -- item without AUTOINCREMENT, which costs as much as the row
+	id        INTEGER PRIMARY KEY,
+	peer      TEXT NOT NULL,
+	from_pair TEXT NOT NULL,
+	to_pair   TEXT NOT NULL,
+	kind      INTEGER NOT NULL,
+	type      TEXT NOT NULL,
+	stanza_id TEXT NOT NULL,
+	from_jid  TEXT NOT NULL,
+	to_jid    TEXT NOT NULL,
+	xml       BLOB NOT NULL,
+	since     INTEGER NOT NULL,
+	session   TEXT NOT NULL,
+	seq       INTEGER NOT NULL,
+	place     INTEGER NOT NULL
+);
+INSERT INTO waiting (id, peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq, place)
+	SELECT id, peer, from_pair, to_pair, kind, type, stanza_id, from_jid, to_jid, xml, since, session, seq, place FROM item;
+DROP TABLE item;
+ALTER TABLE waiting RENAME TO item;
 `},
 	Pragmas:     []string{"secure_delete(ON)"},
 	Connections: 1,

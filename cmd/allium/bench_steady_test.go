@@ -43,10 +43,13 @@ func BenchmarkSteady(b *testing.B) {
 		fmt.Printf("%-44s %-10s %s\n", "one way", p.name, millis(p.oneWay))
 		fmt.Printf("%-44s %-10s %5.0f (%.0f-%.0f), n=%d\n", fmt.Sprintf("%d messages of 200 octets, messages a second", count), p.name, quantile(p.rate, 0.5), quantile(p.rate, 0), quantile(p.rate, 1), rounds)
 		for _, c := range []struct {
-			end string
-			cpu []float64
-		}{{"sending", p.cpuA}, {"receiving", p.cpuB}} {
+			end       string
+			cpu, ours []float64
+		}{{"sending", p.cpuA, p.oursA}, {"receiving", p.cpuB, p.oursB}} {
 			fmt.Printf("%-44s %-10s %5.2f (%.2f-%.2f), n=%d\n", "CPU s of them, "+c.end+" server", p.name, quantile(c.cpu, 0.5), quantile(c.cpu, 0), quantile(c.cpu, 1), rounds)
+			if p.a.allium != nil {
+				fmt.Printf("%-44s %-10s %5.2f\n", "  of it Allium", p.name, quantile(c.ours, 0.5))
+			}
 		}
 	}
 	b.ReportMetric(0, "ns/op") // the table above is the result
@@ -59,6 +62,7 @@ type pairOfNodes struct {
 
 	oneWay, roundTrip []time.Duration
 	rate, cpuA, cpuB  []float64 // messages a second; CPU seconds of Allium and host for all of them
+	oursA, oursB      []float64 // of these, Allium's
 }
 
 // talk sends messages, each when the one before has been answered.
@@ -77,7 +81,7 @@ func (p *pairOfNodes) talk(b *testing.B, n int) {
 func (p *pairOfNodes) flood(b *testing.B, n int) {
 	ctx := deadline(b, 2*time.Minute)
 	text := strings.Repeat("x", 195)
-	cpuA, cpuB, began := p.a.cpu(b), p.b.cpu(b), time.Now()
+	cpuA, cpuB, oursA, oursB, began := p.a.cpu(b), p.b.cpu(b), p.a.ours(b), p.b.ours(b), time.Now()
 	for i := range n {
 		p.a.send(b, p.a.to(b, p.b, component.Message, "chat", body(fmt.Sprintf("%04d %s", i, text))))
 	}
@@ -88,16 +92,19 @@ func (p *pairOfNodes) flood(b *testing.B, n int) {
 	p.rate = append(p.rate, float64(n)/time.Since(began).Seconds())
 	time.Sleep(100 * time.Millisecond) // for what is done behind the last one
 	p.cpuA, p.cpuB = append(p.cpuA, p.a.cpu(b)-cpuA), append(p.cpuB, p.b.cpu(b)-cpuB)
+	p.oursA, p.oursB = append(p.oursA, p.a.ours(b)-oursA), append(p.oursB, p.b.ours(b)-oursB)
 }
 
 // cpu is the CPU time that the server has used, in seconds: the host, and the Allium
 // that it may have.
-func (n *node) cpu(b *testing.B) float64 {
-	used := processCPU(b, n.host.PID())
-	if n.allium != nil {
-		used += processCPU(b, n.allium.Process.Pid)
+func (n *node) cpu(b *testing.B) float64 { return processCPU(b, n.host.PID()) + n.ours(b) }
+
+// ours is what of it is Allium's.
+func (n *node) ours(b *testing.B) float64 {
+	if n.allium == nil {
+		return 0
 	}
-	return used
+	return processCPU(b, n.allium.Process.Pid)
 }
 
 func millis(d []time.Duration) string {

@@ -17,33 +17,47 @@ const (
 	trimBytes  = 1 << 20   // allocated since memory was given back last; less is not worth it
 
 	// What is needed for long lies between what is not, and memory is given back by pages:
-	// the less garbage there is at a time, the fewer pages are held by a little.
-	garbagePercent = 50
+	// the less garbage there is at a time, the fewer pages are held by a little. But to look
+	// for little of it again and again takes time.
+	garbagePercent = 50      // of what is in use, at a time
+	garbageBytes   = 8 << 20 // or about that, if it is more
 )
 
 // giveBackMemory gives memory that is not used back to the system when it is quiet, until
 // ctx is done. The variable GOGC of the environment is heeded.
 func giveBackMemory(ctx context.Context) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbagePercent)
-	}
 	tick := time.NewTicker(quietTick)
 	defer tick.Stop()
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	var before, trimmed uint64
+	percent := 100 // as Go begins
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 		metrics.Read(sample)
 		now := sample[0].Value.Uint64()
+		if p := garbageFor(sample[1].Value.Uint64()); p != percent && os.Getenv("GOGC") == "" {
+			percent = p
+			debug.SetGCPercent(percent)
+		}
 		if now-before < quietBytes && now-trimmed > trimBytes {
 			runtime.GC() // what is in pools goes with the second one
 			debug.FreeOSMemory()
 			trimmed = now
 		}
 		before = now
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
+}
+
+// garbageFor is how much garbage there may be at a time, in percent of what is in use: a
+// rough number, since each change of it takes time too.
+func garbageFor(inUse uint64) int {
+	percent := garbagePercent
+	for percent < 400 && inUse*uint64(percent)/100 < garbageBytes {
+		percent *= 2
+	}
+	return percent
 }
