@@ -26,7 +26,7 @@ LONG = ^Test(Clients|Keys|Torture)
 test: test-packages check
 	@echo "$(GO) test -race ./..., in two parts"; \
 	$(GO) test -race -timeout 30m -run '$(LONG)|^TestZ' ./cmd/allium & long=$$!; \
-	$(GO) test -race -timeout 30m -skip '$(LONG)' ./...; rest=$$?; \
+	$(GO) test -race -timeout 30m -p 3 -skip '$(LONG)' ./...; rest=$$?; \
 	wait $$long && exit $$rest
 
 check:

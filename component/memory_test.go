@@ -2,6 +2,7 @@ package component
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -12,12 +13,16 @@ import (
 
 // A message takes few allocations: each element and its attributes, and its text.
 func TestAllocations(t *testing.T) {
-	const runs = 1000
-	d := NewContentDecoder(strings.NewReader(strings.Repeat(message500, runs+1)), NSAccept, Limits{})
-	assert.LessOrEqual(t, testing.AllocsPerRun(runs, func() {
-		_, err := d.Next()
-		require.NoError(t, err)
-	}), 14.0)
+	const runs, tries = 1000, 10
+	d := NewContentDecoder(strings.NewReader(strings.Repeat(message500, tries*(runs+1))), NSAccept, Limits{})
+	least := math.Inf(1)
+	for range tries { // what tests before have left running may allocate too
+		least = min(least, testing.AllocsPerRun(runs, func() {
+			_, err := d.Next()
+			require.NoError(t, err)
+		}))
+	}
+	assert.LessOrEqual(t, least, 14.0)
 }
 
 // What is kept of an element keeps nothing else of it, and nothing of the Decoder.
