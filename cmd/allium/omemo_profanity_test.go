@@ -82,10 +82,11 @@ func (p *keyholder) encrypts(t testing.TB, to ...*keyholder) {
 	p.types(t, "/omemo start")
 	p.shows(t, "[OMEMO]")
 	for _, other := range to {
-		session := regexp.MustCompile(`session with ` + regexp.QuoteMeta(p.address(other.guest)) + ` device ` + other.device)
+		address := regexp.QuoteMeta(p.address(other.guest))
+		list, session := regexp.MustCompile(`Setting device list for `+address), regexp.MustCompile(`session with `+address+` device `+other.device)
 		require.Eventually(t, func() bool {
 			log, err := os.ReadFile(filepath.Join(p.dir, "log"))
-			return err == nil && session.Match(log)
+			return err == nil && list.Match(log) && session.Match(log) // a session can come of what was read, too
 		}, time.Minute, 50*time.Millisecond, "%s: %s", p.nick, session)
 	}
 }
