@@ -35,6 +35,11 @@ var shared struct {
 }
 
 func stopShared() {
+	for _, n := range shared.nodes { // at the same time: each has patience with its peers
+		if n.allium != nil {
+			n.allium.Process.Signal(syscall.SIGTERM)
+		}
+	}
 	for i := len(shared.stop) - 1; i >= 0; i-- {
 		shared.stop[i]()
 	}
