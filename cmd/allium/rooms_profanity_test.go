@@ -32,7 +32,7 @@ func startProfanity(t testing.TB, g guest) *profanity {
 	require.NoError(t, err)
 	for file, text := range map[string]string{
 		"data/profanity/accounts": fmt.Sprintf("[me]\nenabled=true\njid=%s\npassword=%s\nserver=%s\nport=%s\ntls.policy=disable\nmuc.nick=%s\n", g.account, g.pass, host, port, g.nick),
-		"config/profanity/profrc": "[ui]\nsplash=false\n",
+		"config/profanity/profrc": "[ui]\nsplash=false\ntitlebar.muc.title.name=false\ntitlebar.muc.title.jid=true\n",
 	} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
