@@ -18,8 +18,9 @@ const (
 
 	// What is needed for long lies between what is not, and memory is given back by pages:
 	// the less garbage there is at a time, the fewer pages are held by a little. But to look
-	// for little of it again and again takes time.
-	garbagePercent = 50      // of what is in use, at a time
+	// for little of it again and again takes time: with 50 percent 2000 rooms take a tenth
+	// less memory, and half as much CPU time again.
+	garbagePercent = 100     // of what is in use, at a time
 	garbageBytes   = 8 << 20 // or about that, if it is more
 )
 
