@@ -24,6 +24,7 @@ func TestLockedRoom(t *testing.T) {
 	}
 	tablet := bare(crone1) + "/tablet"
 	require.Contains(t, codes(to(w.enter(tablet, "coven", "firstwitch"), tablet)[0]), "110", "the creator's other device")
+	require.Equal(t, "cancel/item-not-found", condition(w.only(w.say(crone1, "coven", "1", "Is anybody here?"), crone1)), "17.2")
 }
 
 // XEP-0045 §10.1.2: an instant room is unlocked by an empty form, and no further word.

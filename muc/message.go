@@ -42,6 +42,8 @@ func (r *room) groupchat(ses *session, s *component.Stanza) error {
 		return errNotInRoom
 	case !ses.messages.allow(r.limits.MessageRate, r.now):
 		return errRate
+	case r.locked: // nobody but the creator would ever see it (XEP-0045 §17.2)
+		return errNotFound
 	}
 	if r.isSubject(s) {
 		return r.setSubject(ses, s)
