@@ -18,8 +18,8 @@ const (
 
 	// What is needed for long lies between what is not, and memory is given back by pages:
 	// the less garbage there is at a time, the fewer pages are held by a little. But to look
-	// for little of it again and again takes time: with 50 percent 2000 rooms take a tenth
-	// less memory, and half as much CPU time again.
+	// for little of it again and again takes time: with 50 percent 2000 rooms took more of
+	// that, and hardly less memory.
 	garbagePercent = 100     // of what is in use, at a time
 	garbageBytes   = 8 << 20 // or about that, if it is more
 )
