@@ -2,17 +2,25 @@ package database
 
 import (
 	"database/sql"
+	"time"
 )
 
 // maxGroup is how many operations are in one transaction at most.
 const maxGroup = 500
 
+// lazyFor is how long what is lazy waits for something that is not.
+const lazyFor = 100 * time.Millisecond
+
 // An Op is something to do in a transaction. Do may be called twice, if what else was in the
-// first transaction failed. Done, which may be nil, is called when it is on disk or has
-// failed, and must not wait.
+// first transaction failed. Undo, which may be nil, is called whenever a transaction in
+// which Do may have been called has failed, the last one's first. Done, which may be nil, is
+// called when it is on disk or has failed, and must not wait.
 type Op struct {
 	Do   func(*sql.Tx) error
+	Undo func()
 	Done func(error)
+	// Lazy is what can wait for a moment for others, to be on disk with them.
+	Lazy bool
 }
 
 // A Committer does operations in the order in which they come: what came while one
@@ -30,22 +38,11 @@ type Committer struct {
 // calls all of the functions.
 func (c *Committer) Run(ops <-chan Op) {
 	for op := range ops {
-		group := []Op{op}
-		for more := true; more && len(group) < maxGroup; {
-			select {
-			case op, ok := <-ops:
-				if ok {
-					group = append(group, op)
-				}
-				more = ok
-			default:
-				more = false
-			}
-		}
+		group := gather(op, ops)
 		err := c.commit(group)
 		if err != nil && len(group) > 1 { // not all suffer for the one that fails
-			for _, op := range group {
-				op.done(c.commit([]Op{op}))
+			for i := range group {
+				group[i].done(c.commit(group[i : i+1]))
 			}
 			continue
 		}
@@ -53,6 +50,34 @@ func (c *Committer) Run(ops <-chan Op) {
 			op.done(err)
 		}
 	}
+}
+
+// gather gives an operation and those that wait behind it.
+func gather(op Op, ops <-chan Op) []Op {
+	group, lazy := []Op{op}, op.Lazy
+	var late <-chan time.Time
+	for len(group) < maxGroup {
+		var ok bool
+		if lazy {
+			if late == nil {
+				late = time.After(lazyFor)
+			}
+			select {
+			case op, ok = <-ops:
+			case <-late:
+			}
+		} else {
+			select {
+			case op, ok = <-ops:
+			default:
+			}
+		}
+		if !ok {
+			break
+		}
+		group, lazy = append(group, op), lazy && op.Lazy
+	}
+	return group
 }
 
 func (op *Op) done(err error) {
@@ -63,6 +88,13 @@ func (op *Op) done(err error) {
 
 func (c *Committer) commit(group []Op) error {
 	err := c.apply(group)
+	if err != nil {
+		for i := len(group) - 1; i >= 0; i-- {
+			if undo := group[i].Undo; undo != nil {
+				undo()
+			}
+		}
+	}
 	if err != nil && c.Undone != nil {
 		err = c.Undone(err)
 	}

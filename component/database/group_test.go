@@ -72,3 +72,58 @@ func TestGroupFails(t *testing.T) {
 	require.Equal(t, []string{"c too much"}, d.done)
 	require.Equal(t, 2, get[int](t, db, "SELECT COUNT(*) FROM letter"))
 }
+
+// What is lazy waits for what is not, and is on disk at the end in any case, in order.
+func TestGroupLazy(t *testing.T) {
+	db := open(t, letters(3), testFile(t))
+	var d told
+	transactions := 0
+	c := &Committer{DB: db, Last: func(*sql.Tx) error { transactions++; return nil }}
+	lazy := func(text string) Op {
+		op := d.insert(text)
+		op.Lazy = true
+		return op
+	}
+	ops, ended := make(chan Op), make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.Run(ops)
+	}()
+	ops <- lazy("a")
+	ops <- lazy("b")
+	ops <- d.insert("c")
+	ops <- lazy("d")
+	close(ops)
+	<-ended
+	require.Equal(t, []string{"a <nil>", "b <nil>", "c <nil>", "d <nil>"}, d.done)
+	require.Equal(t, 2, transactions)
+
+	// Nothing else comes, and it is done all the same.
+	ops = make(chan Op)
+	go c.Run(ops)
+	done := make(chan error)
+	ops <- Op{Lazy: true, Do: func(*sql.Tx) error { return nil }, Done: func(err error) { done <- err }}
+	require.NoError(t, <-done)
+	close(ops)
+}
+
+// What a failed transaction did in memory is undone, backwards, before it is done again.
+func TestGroupUndo(t *testing.T) {
+	db := open(t, letters(3), testFile(t))
+	var d told
+	memory := ""
+	op := func(text string) Op {
+		op := d.insert(text)
+		do, before := op.Do, ""
+		op.Do = func(tx *sql.Tx) error {
+			before = memory
+			memory += text
+			return do(tx)
+		}
+		op.Undo = func() { memory = before }
+		return op
+	}
+	run(&Committer{DB: db}, op("a"), op("b"), op("bad"))
+	require.Equal(t, []string{"a <nil>", "b <nil>", "bad torn"}, d.done)
+	require.Equal(t, "ab", memory)
+}
