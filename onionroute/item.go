@@ -25,7 +25,7 @@ type item struct {
 
 	order   int64  // among all
 	stored  bool   // it is in the spool, or about to be
-	row     int64  // its number there; the spool's own
+	slot    slot   // its place there; the spool's own
 	session string // as it was read from there
 	seq     uint32 // its number in the session
 }

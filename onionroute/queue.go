@@ -112,7 +112,7 @@ func (p *peer) keep(items []*item, sess *session) {
 	if err := <-done; err != nil {
 		p.log.Error("the spool cannot be written; what is under way is in memory only: is the disk full?", "error", err)
 		for _, it := range todo {
-			it.stored = it.row != 0
+			it.stored = it.slot.row != 0
 		}
 	}
 }

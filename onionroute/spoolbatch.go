@@ -1,0 +1,142 @@
+package onionroute
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/allium-xmpp/allium/component/database"
+)
+
+// A slot is where an item is in the spool: the spool's own.
+type slot struct {
+	row   int64 // 0: nowhere
+	place int   // there, from 0
+	of    int   // how many places the row has
+}
+
+// store writes items for one peer, all as of a session, with the numbers that they have
+// now; where they were before they are not any more. done is called when they are on disk
+// or that has failed, and then they are where they were.
+func (s *spool) store(items []*item, session string, done func(error)) {
+	var records []byte
+	for _, it := range items {
+		records = it.appendRecord(records)
+	}
+	var before []slot
+	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
+		for _, it := range items {
+			before = append(before, it.slot)
+		}
+		if err := s.drop(tx, items); err != nil {
+			return err
+		}
+		r, err := tx.Stmt(s.insert).Exec(items[0].onion, session, records, len(items))
+		if err != nil {
+			return err
+		}
+		row, err := r.LastInsertId()
+		for i, it := range items {
+			it.slot = slot{row, i, len(items)}
+		}
+		return err
+	}, Undo: func() {
+		for i, was := range before {
+			items[i].slot = was
+		}
+		before = nil
+	}, Done: done}
+}
+
+// remove forgets items, at leisure. One that cannot be forgotten goes out once more after
+// the next start.
+func (s *spool) remove(items []*item, done func(error)) {
+	if len(items) == 0 {
+		return
+	}
+	s.ops <- database.Op{Lazy: true, Do: func(tx *sql.Tx) error { return s.drop(tx, items) }, Done: func(err error) {
+		if err == nil {
+			for _, it := range items {
+				it.slot = slot{}
+			}
+		}
+		done(err)
+	}}
+}
+
+// drop takes items from where they are, row by row.
+func (s *spool) drop(tx *sql.Tx, items []*item) error {
+	for len(items) > 0 {
+		n := 1
+		for n < len(items) && items[n].slot.row == items[0].slot.row {
+			n++
+		}
+		if err := s.dropFrom(tx, items[0].slot, items[:n]); err != nil {
+			return err
+		}
+		items = items[n:]
+	}
+	return nil
+}
+
+func (s *spool) dropFrom(tx *sql.Tx, at slot, items []*item) error {
+	if at.row == 0 {
+		return nil
+	}
+	if len(items) == at.of {
+		_, err := tx.Stmt(s.delete).Exec(at.row)
+		return err
+	}
+	gone := ""
+	for i := 0; i < len(items); {
+		first, last := items[i].slot.place, items[i].slot.place
+		for i++; i < len(items) && items[i].slot.place == last+1; i++ {
+			last++
+		}
+		gone += fmt.Sprintf("%d-%d ", first, last)
+	}
+	if _, err := tx.Stmt(s.thin).Exec(len(items), gone, at.row); err != nil {
+		return err
+	}
+	_, err := tx.Stmt(s.empty).Exec(at.row)
+	return err
+}
+
+var errDamaged = errors.New("it is damaged")
+
+// items reads all items, in the order in which they came.
+func (s *spool) items() ([]*item, error) {
+	rows, err := s.db.Query("SELECT id, peer, session, items, gone FROM batch ORDER BY id")
+	if err != nil {
+		return nil, fmt.Errorf("onionroute: spool: %w", err)
+	}
+	defer rows.Close()
+	var items []*item
+	for rows.Next() {
+		var row int64
+		var peer, session, gone string
+		var records []byte
+		if err := rows.Scan(&row, &peer, &session, &records, &gone); err != nil {
+			return nil, fmt.Errorf("onionroute: spool: %w", err)
+		}
+		batch, err := readRecords(records)
+		if err != nil {
+			return nil, fmt.Errorf("onionroute: spool: batch %d: %w", row, err)
+		}
+		for i, it := range batch {
+			it.onion, it.session, it.slot, it.stored = peer, session, slot{row, i, len(batch)}, true
+		}
+		for _, span := range strings.Fields(gone) {
+			var first, last int
+			if _, err := fmt.Sscanf(span, "%d-%d", &first, &last); err != nil || first < 0 || last < first || last >= len(batch) {
+				return nil, fmt.Errorf("onionroute: spool: batch %d: %w", row, errDamaged)
+			}
+			clear(batch[first : last+1])
+		}
+		items = append(items, slices.DeleteFunc(batch, func(it *item) bool { return it == nil })...)
+	}
+	slices.SortStableFunc(items, func(a, b *item) int { return int(a.order - b.order) })
+	return items, rows.Err()
+}
