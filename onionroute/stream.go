@@ -84,6 +84,7 @@ type stream struct {
 
 	// The reader's own:
 	asksProof bool // a domain was asked to be proven by dialback
+	allowed   int  // how many stanzas it may read before it asks rate again
 
 	rate atomic.Pointer[rate.Limiter] // of stanzas; shared by all streams that the peer has opened
 
@@ -253,9 +254,14 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 	if !st.g.m.Serves(s.To.Domainpart()) {
 		return component.NewStreamError(condition.HostUnknown, "stanza to a domain that is not here")
 	}
-	if err := st.rate.Load().Wait(ctx); err != nil { // a peer that sends more has to wait
-		return err
+	if st.allowed == 0 { // a peer that sends more has to wait
+		n := max(1, st.g.c.StanzaRate/20) // not for each, which would cost more than the stanza
+		if err := st.rate.Load().WaitN(ctx, n); err != nil {
+			return err
+		}
+		st.allowed = n
 	}
+	st.allowed--
 	st.mu.Lock()
 	if st.over {
 		st.mu.Unlock()
