@@ -16,17 +16,20 @@ import (
 
 // The times of a Link.
 var (
-	connectTimeout = 15 * time.Second     // connect and handshake
-	writeTimeout   = 30 * time.Second     // one batch
-	probeAfter     = 60 * time.Second     // of silence from the host, it is pinged
-	answerTimeout  = 30 * time.Second     // without an answer to a ping, the connection is dead
-	tick           = 5 * time.Second      // how often these two are looked at
-	pingRest       = 5 * time.Millisecond // a ping costs the host as much as a message, so they are not asked one upon the other
-	downGrace      = 30 * time.Second     // a host restart; what is sent meanwhile waits
-	closeTimeout   = 3 * time.Second      // for the last confirmation, and for the closing tag
+	connectTimeout = 15 * time.Second      // connect and handshake
+	writeTimeout   = 30 * time.Second      // one batch
+	probeAfter     = 60 * time.Second      // of silence from the host, it is pinged
+	answerTimeout  = 30 * time.Second      // without an answer to a ping, the connection is dead
+	tick           = 5 * time.Second       // how often these two are looked at
+	pingRest       = 20 * time.Millisecond // a ping costs the host as much as a message, so they are not asked one upon the other
+	writeRest      = 3 * time.Millisecond  // between two writes: the host reads as often as is written
+	downGrace      = 30 * time.Second      // a host restart; what is sent meanwhile waits
+	closeTimeout   = 3 * time.Second       // for the last confirmation, and for the closing tag
 	retryMin       = 500 * time.Millisecond
 	retryMax       = 30 * time.Second
 )
+
+const writeEnough = 8 << 10 // octets; these are written at once
 
 // LinkConfig says where the host is and what is attached to it.
 type LinkConfig struct {

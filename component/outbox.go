@@ -35,6 +35,7 @@ type outbox struct {
 	pingID  string    // of the ping under way, "" if there is none
 	asked   int       // how many entries its answer confirms
 	askedAt time.Time // when it had been written
+	wroteAt time.Time // when anything had been written last
 	rested  time.Time // when the next one may be
 
 	trimmer *time.Timer // will give the buffer back
@@ -168,6 +169,17 @@ func (o *outbox) poke() {
 	}
 }
 
+// early tells how long the next write has to wait for more to write, if rest is to be
+// between two writes, and enough octets do not wait.
+func (o *outbox) early(rest time.Duration, enough int) time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.buf)-o.sentBytes >= enough {
+		return 0
+	}
+	return time.Until(o.wroteAt.Add(rest))
+}
+
 // flush writes all that waits, and behind it a ping, when none is under way and there is
 // something to confirm, or probe asks for one. Only one goroutine may call it. A stanza
 // that was cut off by an error still waits: the other side has not seen it.
@@ -203,6 +215,7 @@ func (o *outbox) flush(w io.Writer, probe bool) error {
 	n, err := w.Write(batch)
 
 	o.mu.Lock()
+	o.wroteAt = time.Now()
 	var told []func()
 	switch {
 	case err != nil:
@@ -217,7 +230,7 @@ func (o *outbox) flush(w io.Writer, probe bool) error {
 		}
 		err = fmt.Errorf("component: write to the host: %w", err)
 	case id != "" && id == o.pingID:
-		o.askedAt = time.Now()
+		o.askedAt = o.wroteAt
 	}
 	if o.ping == nil {
 		told = o.settle(o.sent)

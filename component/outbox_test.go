@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -215,5 +216,26 @@ func TestOutboxRests(t *testing.T) {
 		o.confirm(pingIn([]byte(second)))
 		assert.Equal(t, 3, taken)
 		assert.True(t, o.empty())
+	})
+}
+
+// A write waits a moment for more, if one was just before and not much is there.
+func TestOutboxEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox(1<<20, nil)
+		put := func() { o.put(context.Background(), []byte("<m/>"), entry{}, 0) }
+		put()
+		assert.LessOrEqual(t, o.early(3*time.Millisecond, 100), time.Duration(0), "the first one")
+		require.NoError(t, o.flush(io.Discard, false))
+		put()
+		assert.Equal(t, 3*time.Millisecond, o.early(3*time.Millisecond, 100))
+		time.Sleep(time.Millisecond)
+		assert.Equal(t, 2*time.Millisecond, o.early(3*time.Millisecond, 100))
+		for range 24 {
+			put()
+		}
+		assert.Zero(t, o.early(3*time.Millisecond, 100), "much is there")
+		time.Sleep(2 * time.Millisecond)
+		assert.Zero(t, o.early(3*time.Millisecond, 1000), "the time has come")
 	})
 }

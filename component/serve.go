@@ -61,6 +61,8 @@ func (l *Link) pump(ctx context.Context, stop <-chan struct{}, w io.Writer) erro
 	defer ticker.Stop()
 	end := ctx.Done()
 	var late <-chan time.Time
+	rested := time.NewTimer(0)
+	defer rested.Stop()
 	for {
 		var err error
 		ending := false
@@ -68,6 +70,12 @@ func (l *Link) pump(ctx context.Context, stop <-chan struct{}, w io.Writer) erro
 		case <-stop:
 			return nil
 		case <-l.out.wake:
+			if rest := l.out.early(writeRest, writeEnough); rest > 0 {
+				rested.Reset(rest)
+				continue
+			}
+			err = l.out.flush(w, false)
+		case <-rested.C:
 			err = l.out.flush(w, false)
 		case <-ticker.C:
 			err = l.keepAlive(w)
