@@ -3,6 +3,7 @@ package muc
 import (
 	"slices"
 
+	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -33,5 +34,6 @@ func (r *room) absentee(nick, bare string) *component.Draft {
 	s := &component.Stanza{Kind: component.Presence, Type: string(stanza.UnavailablePresence), From: r.nickJID(nick)}
 	x := append([]byte("<x xmlns='"+NSUser+"'><item affiliation='"), r.affiliates.get(bare).level.String()...)
 	x = append(x, "' role='none'"...)
-	return component.NewDraft(s, x, component.AppendAttr(nil, "jid", bare), []byte("/></x>"))
+	after := appendOccupantID([]byte("/></x>"), r.occupantID(jid.MustParse(bare)))
+	return component.NewDraft(s, x, component.AppendAttr(nil, "jid", bare), after)
 }

@@ -53,10 +53,16 @@ func noRoom(s *component.Stanza) *component.Stanza {
 // conceal is err, or what a room that is not there answers: who may not know of a room
 // learns nothing from the answer.
 func (r *room) conceal(from jid.JID, err error) error {
-	if r.entitled(from) || r.settings.creator(from.Bare()) {
+	if r.entitled(from) || r.settings.mayMakeRooms(from.Bare()) {
 		return err
 	}
 	return errNotAllowed
+}
+
+// mayMakeRooms tells if somebody may make rooms: not a server itself, or a component, since
+// all its users would own the room.
+func (s *settings) mayMakeRooms(bare jid.JID) bool {
+	return bare.Localpart() != "" && s.creator(bare)
 }
 
 // unsubscribed refuses a subscription: rooms have no presence of their own to give.

@@ -31,7 +31,7 @@ func (r *room) depart(ses *session, n notice) {
 		r.copy(r.draftOf(&own, n, true), ses.to, true)
 		r.drop(ses, n)
 	} else {
-		if r.locked {
+		if r.locked && len(r.list) == 1 {
 			n.extra = append(n.extra, "<destroy/>"...) // §10.1.3
 		}
 		r.remove(ses.occ, n)()
@@ -88,7 +88,9 @@ func (r *room) destroy(how *component.Element) {
 	}
 	extra := component.AppendNodes(nil, []component.Node{how.Node()})
 	for _, o := range r.list {
-		d := r.draftOf(o, notice{typ: string(stanza.UnavailablePresence), extra: extra}, true)
+		gone := *o
+		gone.affiliation = None
+		d := r.draftOf(&gone, notice{typ: string(stanza.UnavailablePresence), extra: extra}, true)
 		for _, ses := range o.sessions {
 			r.copy(d, ses.to, true)
 		}

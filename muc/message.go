@@ -14,6 +14,7 @@ import (
 type subject struct {
 	Text string    `json:"text,omitempty"`
 	Nick string    `json:"nick,omitempty"`
+	By   string    `json:"by,omitempty"` // occupant id
 	Set  time.Time `json:"set,omitzero"`
 }
 
@@ -92,7 +93,12 @@ func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *com
 		case e.Is(NSSID, "stanza-id"):
 			return r.isMe(e.AttrValue("by"))
 		case e.Is(NSDelay, "delay"):
-			return r.isMe(e.AttrValue("from"))
+			if r.isMe(e.AttrValue("from")) {
+				return true
+			}
+			if !r.cfg.NonAnon && o.affiliation < Owner { // it would tell whose server it was late at
+				e.RemoveAttr("from")
+			}
 		}
 		return false
 	})
@@ -147,7 +153,7 @@ func (r *room) setSubject(ses *session, s *component.Stanza) error {
 	if d.Size() > r.limits.Message {
 		return errTooLong
 	}
-	r.subject = &subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
+	r.subject = &subject{Text: text, Nick: o.nick, By: o.id, Set: r.now.UTC()}
 	r.save()
 	r.toAll(d)
 	r.archive(o, s, d, id, notReplayed)
@@ -164,7 +170,11 @@ func (r *room) sendSubject(ses *session) {
 	if !r.subject.Set.IsZero() {
 		m.Add(delay(r.addr.String(), r.subject.Set))
 	}
-	r.copy(component.NewDraft(m, nil, nil, nil), ses.to, true)
+	var after []byte
+	if r.subject.By != "" {
+		after = appendOccupantID(nil, r.subject.By)
+	}
+	r.copy(component.NewDraft(m, nil, nil, after), ses.to, true)
 }
 
 // delay says that something is late (XEP-0203).

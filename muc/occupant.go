@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"slices"
 	"strconv"
 
@@ -47,12 +48,15 @@ func (o *occupant) key() string { return o.nick }
 func (ses *session) key() string { return ses.to.String() }
 
 // occupantID is the id of a user in the room: the same for all visits and nicknames, and
-// no use outside (XEP-0421 §3.3).
+// no use outside, nor in another room that gets the name later (XEP-0421 §3.3).
 func (r *room) occupantID(bare jid.JID) string {
 	h := hmac.New(sha256.New, r.key)
 	h.Write([]byte(r.addr.String()))
 	h.Write([]byte{0})
 	h.Write([]byte(bare.String()))
+	if r.salt != 0 { // rooms of older releases have none
+		h.Write(binary.BigEndian.AppendUint64([]byte{0}, uint64(r.salt)))
+	}
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:24])
 }
 

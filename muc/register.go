@@ -78,6 +78,9 @@ func (r *room) registerSet(_ *session, s *component.Stanza) error {
 		return errConflict
 	}
 	level := r.listed(bare)
+	if _, own := r.affiliates.find(bare.String()); level > Member && !own {
+		return fail(stanza.Cancel, stanza.NotAllowed, "All of your server have more rights here than a member: an owner can give you your own.")
+	}
 	if level < Member && r.cfg.Approve && !r.admin(bare) {
 		if !r.asks.allow(r.limits.VoiceRate, r.now) {
 			return errRate

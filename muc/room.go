@@ -15,7 +15,7 @@ type settings struct {
 	key     []byte // of occupant ids and archive ids
 	ids     idCipher
 	admin   func(bare jid.JID) bool // is an admin of the service
-	creator func(bare jid.JID) bool // may make rooms
+	creator func(bare jid.JID) bool // see mayMakeRooms
 	onionOf func(jid.JID) (jid.JID, bool)
 	dialogs *component.Dialogs
 	motd    *motd
@@ -29,6 +29,7 @@ type room struct {
 	self    string  // addr
 	cfg     *Config // is not changed, but another one set
 	creator string  // bare JID
+	salt    int64   // of the occupants' ids; 0: none
 	tag     [8]byte // of its archive ids
 	locked  bool    // until its creator has configured it (XEP-0045 §10.1.1)
 	gone    bool    // it was destroyed
@@ -252,7 +253,7 @@ func (r *room) roleOf(a Affiliation) Role {
 
 // save stores the room itself.
 func (r *room) save() {
-	r.change(saveRoom{Name: r.addr.Localpart(), Config: r.cfg, Creator: r.creator, Locked: r.locked, Subject: r.subject})
+	r.change(saveRoom{Name: r.addr.Localpart(), Config: r.cfg, Creator: r.creator, Locked: r.locked, Salt: r.salt, Subject: r.subject})
 }
 
 func fail(t stanza.ErrorType, c stanza.Condition, text string) error {

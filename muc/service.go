@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -154,9 +155,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	switch {
 	case !joins(s):
 		return nil, nil
-	case bare.Localpart() == "": // a server itself, or a component: all its users would own the room
-		return nil, errNotAllowed
-	case !sv.creator(bare):
+	case !sv.mayMakeRooms(bare):
 		return nil, errNotAllowed
 	case utf8.RuneCountInString(s.To.Localpart()) > sv.limits.Name:
 		return nil, fail(stanza.Modify, stanza.PolicyViolation, "The name of the room is too long.")
@@ -173,7 +172,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 		return nil, errRate
 	}
 	r := newRoom(&sv.settings, s.To.Bare(), new(KindConfig(sv.o.DefaultKind)))
-	r.creator, r.locked = bare.String(), true
+	r.creator, r.locked, r.salt = bare.String(), true, rand.Int64()
 	a := &actor{sv: sv, addr: r.addr, room: r}
 	name := s.To.Localpart()
 	sv.actors[name] = a
@@ -200,7 +199,7 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 		return nil, err
 	}
 	r := newRoom(&sv.settings, addr, s.Config)
-	r.creator, r.locked, r.subject, r.affiliates = s.Creator, s.Locked, s.Subject, s.affiliates
+	r.creator, r.locked, r.salt, r.subject, r.affiliates = s.Creator, s.Locked, s.Salt, s.Subject, s.affiliates
 	for _, a := range r.affiliates {
 		r.reserve(a.jid, a.nick)
 	}

@@ -94,6 +94,8 @@ CREATE TABLE invitation (
 ) WITHOUT ROWID;
 CREATE TABLE told (jid TEXT PRIMARY KEY, motd INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX affiliate_by_jid ON affiliate (jid);
+`, `
+ALTER TABLE room ADD COLUMN salt INTEGER NOT NULL DEFAULT 0;
 `},
 	Pragmas: []string{"foreign_keys(ON)", "wal_autocheckpoint(4000)",
 		"cache_size(-256)",   // KiB of each connection; the system's cache is as good, and is not held on to
@@ -153,7 +155,7 @@ type saved struct {
 
 // rooms calls room for each room, in the order of their names, without affiliates.
 func (st *Store) rooms(room func(saveRoom)) error {
-	return st.each("SELECT name, config, creator, locked, subject FROM room ORDER BY name", func(scan func(...any) error) error {
+	return st.each("SELECT name, config, creator, locked, salt, subject FROM room ORDER BY name", func(scan func(...any) error) error {
 		r, err := scanRoom(scan)
 		if err == nil {
 			room(r)
@@ -165,7 +167,7 @@ func (st *Store) rooms(room func(saveRoom)) error {
 func scanRoom(scan func(...any) error, more ...any) (saveRoom, error) {
 	var r saveRoom
 	var config, subject []byte
-	if err := scan(append([]any{&r.Name, &config, &r.Creator, &r.Locked, &subject}, more...)...); err != nil {
+	if err := scan(append([]any{&r.Name, &config, &r.Creator, &r.Locked, &r.Salt, &subject}, more...)...); err != nil {
 		return r, err
 	}
 	return r, errors.Join(json.Unmarshal(config, &r.Config), json.Unmarshal(subject, &r.Subject))
@@ -174,7 +176,7 @@ func scanRoom(scan func(...any) error, more ...any) (saveRoom, error) {
 // load reads a room.
 func (st *Store) load(name string) (*saved, error) {
 	s := &saved{}
-	row := st.db.QueryRow("SELECT name, config, creator, locked, subject, last_id FROM room WHERE name = ?", name)
+	row := st.db.QueryRow("SELECT name, config, creator, locked, salt, subject, last_id FROM room WHERE name = ?", name)
 	var err error
 	if s.saveRoom, err = scanRoom(row.Scan, &s.lastID); err != nil {
 		return nil, err
@@ -244,6 +246,7 @@ type saveRoom struct {
 	Config  *Config
 	Creator string
 	Locked  bool
+	Salt    int64 // of the occupants' ids
 	Subject *subject
 }
 
@@ -256,9 +259,9 @@ func (c saveRoom) apply(t *transaction) error {
 	if err != nil {
 		return err
 	}
-	return t.exec(`INSERT INTO room (name, config, creator, locked, subject) VALUES (?, ?, ?, ?, ?)
+	return t.exec(`INSERT INTO room (name, config, creator, locked, salt, subject) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (name) DO UPDATE SET config = excluded.config, creator = excluded.creator,
-		locked = excluded.locked, subject = excluded.subject`, c.Name, string(config), c.Creator, c.Locked, string(subject))
+		locked = excluded.locked, subject = excluded.subject`, c.Name, string(config), c.Creator, c.Locked, c.Salt, string(subject))
 }
 
 // dropRoom forgets a room with all that belongs to it.

@@ -57,7 +57,8 @@ func (it *item) expired(t *times) bool {
 const nsDelay = "urn:xmpp:delay" // XEP-0203
 
 // appendXML appends what is written to the peer: the stanza, and if it is late since
-// when it waits. A message that has such a time already keeps that.
+// when it waits. A message that has such a time already keeps that. Where it was late is
+// not said in a room, whose occupants may not know where others are.
 func (it *item) appendXML(dst []byte, from string, t *times) []byte {
 	const end = "</message>"
 	head, ok := bytes.CutSuffix(it.xml, []byte(end))
@@ -65,8 +66,11 @@ func (it *item) appendXML(dst []byte, from string, t *times) []byte {
 		return append(dst, it.xml...)
 	}
 	dst = append(dst, head...)
-	dst = component.NewElement(nsDelay, "delay").With("from", from).
-		With("stamp", it.since.UTC().Format("2006-01-02T15:04:05Z")).AppendXML(dst, component.NSServer)
+	delay := component.NewElement(nsDelay, "delay").With("stamp", it.since.UTC().Format("2006-01-02T15:04:05Z"))
+	if it.head.Type != string(stanza.GroupChatMessage) {
+		delay.SetAttr("from", from)
+	}
+	dst = delay.AppendXML(dst, component.NSServer)
 	return append(dst, end...)
 }
 
