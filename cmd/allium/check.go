@@ -140,7 +140,7 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	settings := c.torSettings()
-	settings.Log = newLogger(out, logConfig{}) // it can take minutes: show how far it is
+	settings.Log = newLogger(out, logConfig{}, new(slog.LevelVar)) // it can take minutes: show how far it is
 	if running {
 		// The one that runs holds the onion service: we go there as a stranger, by a
 		// tor of our own.

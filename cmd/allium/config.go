@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -118,37 +117,40 @@ type logConfig struct {
 	Addresses bool   `toml:"addresses"`
 }
 
-var typeError = regexp.MustCompile(`^toml: line (\d+) \(last key "([^"]+)"\): (.*)`)
-
 // loadConfig reads and checks a configuration file. Errors name the file, the line and
 // the key.
 func loadConfig(file string) (*config, error) {
 	text, err := os.ReadFile(file)
-	if err != nil {
-		if errors.Is(err, os.ErrPermission) {
-			return nil, fmt.Errorf("%w (run it as Allium's user: sudo -u allium allium ...)", err)
-		}
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return nil, explainOwner(file, err)
+	case errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("%w (make one with: allium init)", err)
+	case err != nil:
+		return nil, err
 	}
-	c := &config{file: file, StateDir: "/var/lib/allium", Host: hostConfig{Server: "127.0.0.1:5347"}}
-	meta, err := toml.Decode(string(text), c)
+	c, at, err := parseConfig(file, string(text))
 	if err != nil {
-		var pe toml.ParseError
-		if errors.As(err, &pe) {
-			return nil, fmt.Errorf("%s:%d: %s: %s", file, pe.Position.Line, pe.LastKey, strings.TrimPrefix(pe.Message, "toml: "))
-		}
-		// A value of the wrong type is told in words only.
-		if m := typeError.FindStringSubmatch(err.Error()); m != nil {
-			return nil, fmt.Errorf("%s:%s: %s: %s", file, m[1], m[2], m[3])
-		}
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, err
 	}
-	var errs []error
-	for _, key := range meta.Undecoded() {
-		errs = append(errs, unknownKey(file, string(text), key))
+	if err := c.readSecrets(at); err != nil {
+		return nil, err
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	return c, c.readAuthKeys()
+}
+
+// An atKey makes an error of a key, "host.server", which names the file and the line.
+type atKey func(key, format string, args ...any) error
+
+// parseConfig is what a text says that is, or will be, in a file.
+func parseConfig(file, text string) (*config, atKey, error) {
+	c := &config{file: file, StateDir: "/var/lib/allium", Host: hostConfig{Server: "127.0.0.1:5347"}}
+	meta, err := toml.Decode(text, c)
+	if err != nil {
+		return nil, nil, explainTOML(file, err)
+	}
+	if err := unknownKeys(file, text, meta.Undecoded()); err != nil {
+		return nil, nil, err
 	}
 	if c.Web != nil && c.Web.Listen == "" {
 		c.Web.Listen = "127.0.0.1:5380"
@@ -169,14 +171,12 @@ func loadConfig(file string) (*config, error) {
 	for i := range c.Peer {
 		c.Peer[i].AuthKeyFile = c.absolute(c.Peer[i].AuthKeyFile)
 	}
-	at := func(key, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s:%d: %s: %s", file, findLine(string(text), strings.Split(key, ".")), key, fmt.Sprintf(format, args...)))
+	at := func(key, format string, args ...any) error {
+		return fmt.Errorf("%s:%d: %s: %s", file, findLine(text, strings.Split(key, ".")), key, fmt.Sprintf(format, args...))
 	}
-	c.check(at)
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	return c, errors.Join(c.readSecrets(), c.readAuthKeys())
+	var errs []error
+	c.check(func(key, format string, args ...any) { errs = append(errs, at(key, format, args...)) })
+	return c, at, errors.Join(errs...)
 }
 
 // absolute makes a path one that starts at the file's folder.
@@ -283,60 +283,6 @@ func (p *privacyConfig) check(at func(key, format string, args ...any)) {
 	}
 }
 
-// readSecrets finds the secret of each component: its own, or the host's.
-func (c *config) readSecrets() error {
-	secrets := []*secretConfig{&c.Host.secretConfig}
-	if c.Federation != nil {
-		secrets = append(secrets, &c.Federation.secretConfig)
-	}
-	if c.Muc != nil {
-		secrets = append(secrets, &c.Muc.secretConfig)
-	}
-	for i := range c.Alias {
-		secrets = append(secrets, &c.Alias[i].secretConfig)
-	}
-	for _, s := range secrets {
-		if s.Secret != "" {
-			if err := private(c.file, "it has secrets in it"); err != nil {
-				return err
-			}
-			continue
-		}
-		if s.SecretFile == "" {
-			continue
-		}
-		if err := private(s.SecretFile, "it is a secret"); err != nil {
-			return err
-		}
-		text, err := os.ReadFile(s.SecretFile)
-		if err != nil {
-			return fmt.Errorf("%s: secret_file: %w", c.file, err)
-		}
-		s.Secret = strings.TrimSpace(string(text))
-	}
-	for _, s := range secrets[1:] {
-		if s.Secret == "" {
-			s.Secret = c.Host.Secret
-		}
-		if s.Secret == "" {
-			return fmt.Errorf("%s: host.secret: give the secret that the host's configuration has for Allium's domains, as host.secret or host.secret_file", c.file)
-		}
-	}
-	return nil
-}
-
-// private refuses a file that others than its owner can read.
-func private(file, why string) error {
-	st, err := os.Stat(file)
-	if err != nil {
-		return err
-	}
-	if st.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s can be read by others (mode %04o), and %s: chmod 600 %s", file, st.Mode().Perm(), why, file)
-	}
-	return nil
-}
-
 // identityFile is where the onion key is.
 func (c *config) identityFile() string {
 	return filepath.Join(c.StateDir, "identity", "hs_ed25519_secret_key")
@@ -351,21 +297,6 @@ func (c *config) socketDir() string {
 		return c.Tor.Sockets
 	}
 	return filepath.Join(c.StateDir, "tor")
-}
-
-// stateDir makes the state folder, or refuses one that others can look into.
-func (c *config) stateDir() error {
-	if err := os.MkdirAll(filepath.Join(c.StateDir, "tor"), 0o700); err != nil {
-		return fmt.Errorf("state_dir: %w", err)
-	}
-	st, err := os.Stat(c.StateDir)
-	if err != nil {
-		return fmt.Errorf("state_dir: %w", err)
-	}
-	if st.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("state_dir %s is open to others (mode %04o), and has keys in it: chmod 700 %s", c.StateDir, st.Mode().Perm(), c.StateDir)
-	}
-	return nil
 }
 
 func (c *config) torSettings() onionroute.TorConfig {

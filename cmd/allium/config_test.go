@@ -56,7 +56,7 @@ func TestConfigErrors(t *testing.T) {
 		{"secret = \"s\"", "secert = \"s\"", `:3: unknown key "host.secert"; is "host.secret" meant?`},
 		{"[federation]", "[federaton]", `:5: unknown key "federaton"; is "federation" meant?`},
 		{"state_dir", "statedir", `:1: unknown key "statedir"; is "state_dir" meant?`},
-		{"[host]", "[host]\nserver = 5347", ":3: host.server: incompatible types"},
+		{"[host]", "[host]\nserver = 5347", `:3: host.server: this is a text, in quotes`},
 		{"[host]", "[host]\nserver = \"localhost:5347\"", `:3: host.server: "localhost:5347" is not an address and a port`},
 		{"[federation]", "[tor]\ncontrol = \"tor.example:9051\"\n[federation]", `:6: tor.control: "tor.example:9051" is not an address`},
 		{"[host]", "[host]\nserver = ", ":3: host.server: "},
@@ -82,11 +82,20 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[[alias]]\n" + goodOnion + "\n[federation]", `:5: alias[1].domain: say which component domain`},
 		{"[federation]", "[[alias]]\ndomain = \"h.example\"\nonion = \"h.example\"\n[federation]", `:7: alias[1].onion: "h.example" is not a domain at`},
 		{"[federation]", "[[alias]]\ndomain = \"h.example\"\naccess = \"all\"\n" + goodOnion + "\n[federation]", `:7: alias[1].access: "all" is not one of`},
+		{"[federation]", "[rooms]\ndomain = \"r.example\"\n[federation]", `:5: unknown key "rooms"; is "muc" meant?`},
+		{"[federation]", "[peer]\n" + goodOnion + "\n[federation]", ":5: peer: there can be several: write [[peer]]"},
+		{`["example.org"]`, `"example.org"`, `:4: host.domains: this is a list: ["..."]`},
+		{"[host]", "[host]\nserver = 127.0.0.1:5347", ":3: host.server: Invalid float value: \"127.0.0.1\"; texts stand in quotes"},
+		{"[federation]", "[tor]\n[tor]\n[federation]", ":6: Key 'tor' has already been defined."},
+		{"[federation]", "[muc]\ndomain = \"r.example\"\n#[log]\nlevel = \"debug\"\n[federation]", `:8: unknown key "muc.level"; it stands in [muc] here: is [log] meant, which is behind a # still?`},
+		{"[federation]", "[muc]\ndomain = \"r.example\"\ndefault_kind = \"secret\"\n[federation]", `:7: muc.default_kind: "secret" is not one of encrypted, `},
+		{`secret = "s"`, `secret_file = "none"`, ":3: host.secret_file: there is no "},
 		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
 	} {
 		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))
 		_, err := loadConfig(file)
 		if assert.Error(t, err, c.to) {
+			assert.NotContains(t, err.Error(), "rooms.domain", "a section is told of once")
 			assert.Contains(t, err.Error(), c.want)
 			assert.Contains(t, err.Error(), file)
 		}
@@ -223,7 +232,7 @@ func TestInitTemplateRules(t *testing.T) {
 func TestLogAddresses(t *testing.T) {
 	for _, addresses := range []bool{false, true} {
 		b := &bytes.Buffer{}
-		log := newLogger(b, logConfig{Addresses: addresses})
+		log := newLogger(b, logConfig{Addresses: addresses}, new(slog.LevelVar))
 		log.Info("x", "peer", "secret.onion")
 		log.With("peer", "secret.onion").Info("y")
 		log.Info("z", slog.Group("g", "user", "alice@example.org"))

@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/template"
-
-	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/onionroute"
 )
@@ -22,7 +19,7 @@ type initCmd struct {
 	Native   bool     `help:"The host lives in Tor: its own domain is the onion name, and its users write onion addresses as they are."`
 	Gateway  string   `placeholder:"DOMAIN" help:"The gateway's domain (onion. and the primary domain)."`
 	Rooms    string   `placeholder:"DOMAIN" help:"A domain for rooms, such as rooms.example.org; without it there are none."`
-	Host     string   `enum:"prosody,ejabberd," default:"" help:"prosody or ejabberd, to see only its lines."`
+	Host     string   `enum:"prosody,ejabberd," default:"" placeholder:"KIND" help:"prosody or ejabberd, to see only its lines."`
 	Server   string   `placeholder:"HOST:PORT" help:"The host's component listener (127.0.0.1:5347; for ejabberd 127.0.0.1:8888)."`
 	StateDir string   `default:"/var/lib/allium" placeholder:"DIR" help:"The folder for keys and data (${default})."`
 }
@@ -35,6 +32,15 @@ var hostTemplate string
 
 // Run writes what is not there yet. It never overwrites a key or a configuration.
 func (cmd initCmd) Run(out output) error {
+	// A configuration that is there already says where its key is, and all else.
+	c, err := loadConfig(cmd.Config)
+	isNew := errors.Is(err, os.ErrNotExist) && c == nil && !exists(cmd.Config)
+	if err != nil && !isNew {
+		return err
+	}
+	if !isNew {
+		return cmd.existing(c, out)
+	}
 	switch {
 	case len(cmd.Domain) == 0 && !cmd.Native:
 		return errors.New("init: say --domain with a domain that the host serves, or --native for a host that lives in Tor")
@@ -53,68 +59,109 @@ func (cmd initCmd) Run(out output) error {
 			cmd.Server = "127.0.0.1:8888"
 		}
 	}
-	for _, d := range append(slices.Clone(cmd.Domain), cmd.Gateway, cmd.Rooms) {
-		if d == "" {
-			continue
-		}
-		if j, err := jid.New("", d, ""); err != nil || j.Domainpart() != d {
-			return fmt.Errorf("%q is not a domain name in lower case", d)
-		}
-	}
-	// A configuration that is there already says where its key is, and all else.
-	c, err := loadConfig(cmd.Config)
-	isNew := errors.Is(err, os.ErrNotExist)
-	if err != nil && !isNew {
-		return err
-	}
-	secret := rand.Text()
-	if isNew {
-		state, err := filepath.Abs(cmd.StateDir)
-		if err != nil {
-			return err
-		}
-		c = &config{file: cmd.Config, StateDir: state}
-	} else {
-		if c.Federation == nil {
-			return errors.New("init: " + cmd.Config + " is there already, and has no [federation] section")
-		}
-		secret, cmd.Gateway, cmd.Server, cmd.Domain = c.Federation.Secret, c.Federation.Domain, c.Host.Server, c.Host.Domains
-		cmd.Native = c.Federation.Native
-		if cmd.Rooms = ""; c.Muc != nil {
-			cmd.Rooms = c.Muc.Domain
-		}
-	}
-	if err := c.stateDir(); err != nil {
-		return err
-	}
-	id, err := onionroute.LoadIdentity(c.identityFile())
-	if errors.Is(err, onionroute.ErrNoIdentity) {
-		id, err = onionroute.CreateIdentity(c.identityFile())
-	}
+	state, err := filepath.Abs(cmd.StateDir)
 	if err != nil {
 		return err
 	}
-	if isNew && cmd.Native {
+	c = &config{file: cmd.Config, StateDir: state}
+	secret := rand.Text()
+	// What will be in it has to be right before a folder or a key is made.
+	text, err := cmd.text(state, secret)
+	if err != nil {
+		return err
+	}
+	if _, _, err := parseConfig(cmd.Config, text); err != nil {
+		return fmt.Errorf("init: nothing is written, since it would be wrong: %w", err)
+	}
+	id, made, err := c.makeIdentity()
+	if err != nil {
+		return err
+	}
+	if cmd.Native {
 		cmd.Domain = append([]string{id.Name(), "rooms." + id.Name()}, cmd.Domain...)
 		if cmd.Host == "prosody" {
 			cmd.Gateway = "onion." + id.Name()
 		}
 	}
-	if isNew {
-		if err := cmd.write(c.StateDir, secret); err != nil {
-			return err
-		}
-		fmt.Fprintf(out.stdout, "Wrote %s and the key in %s.\n\n", cmd.Config, c.identityFile())
-	} else {
-		fmt.Fprintf(out.stdout, "%s is there already, and is kept.\n\n", cmd.Config)
+	if err := cmd.write(state, secret); err != nil {
+		return err
 	}
+	fmt.Fprintf(out.stdout, "Wrote %s and %s.\n\n", cmd.Config, keyWords(c, made))
+	return cmd.show(id, secret, out)
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// existing shows what the host needs for a configuration that is there, which is kept.
+func (cmd initCmd) existing(c *config, out output) error {
+	if c.Federation == nil {
+		return errors.New("init: " + cmd.Config + " is there already, and has no [federation] section")
+	}
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"--domain", len(cmd.Domain) > 0}, {"--native", cmd.Native}, {"--gateway", cmd.Gateway != ""}, {"--rooms", cmd.Rooms != ""},
+		{"--server", cmd.Server != ""}} {
+		if f.set {
+			fmt.Fprintf(out.stdout, "%s changes nothing: it is in %s.\n", f.name, cmd.Config)
+		}
+	}
+	cmd.Gateway, cmd.Server, cmd.Domain, cmd.Native = c.Federation.Domain, c.Host.Server, c.Host.Domains, c.Federation.Native
+	if cmd.Rooms = ""; c.Muc != nil {
+		cmd.Rooms = c.Muc.Domain
+	}
+	id, made, err := c.makeIdentity()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out.stdout, "%s is there already, and is kept, with %s.\n\n", cmd.Config, keyWords(c, made))
+	return cmd.show(id, c.Federation.Secret, out)
+}
+
+// makeIdentity reads the onion key, or makes it where there is none.
+func (c *config) makeIdentity() (id *onionroute.Identity, made bool, err error) {
+	if err := c.stateDir(); err != nil {
+		return nil, false, err
+	}
+	id, err = onionroute.LoadIdentity(c.identityFile())
+	if errors.Is(err, onionroute.ErrNoIdentity) {
+		id, err = onionroute.CreateIdentity(c.identityFile())
+		return id, true, err
+	}
+	return id, false, err
+}
+
+func keyWords(c *config, made bool) string {
+	if made {
+		return "a new key in " + c.identityFile()
+	}
+	return "the key that was in " + c.identityFile()
+}
+
+// show prints what the host's configuration needs.
+func (cmd initCmd) show(id *onionroute.Identity, secret string, out output) error {
 	port := cmd.Server[strings.LastIndexByte(cmd.Server, ':')+1:]
 	return template.Must(template.New("").Parse(hostTemplate)).Execute(out.stdout, map[string]any{
 		"Gateway": cmd.Gateway, "Secret": secret, "Port": port, "Onion": id.Name(), "Domains": cmd.Domain, "Native": cmd.Native, "Rooms": cmd.Rooms,
-		"Prosody": cmd.Host != "ejabberd", "Ejabberd": cmd.Host != "prosody", "Config": cmd.Config})
+		"Prosody": cmd.Host != "ejabberd", "Ejabberd": cmd.Host != "prosody", "Config": cmd.Config, "User": userName(os.Geteuid())})
+}
+
+// text is the configuration.
+func (cmd initCmd) text(state, secret string) (string, error) {
+	var b strings.Builder
+	err := template.Must(template.New("").Parse(configTemplate)).Execute(&b, map[string]any{
+		"StateDir": state, "Server": cmd.Server, "Secret": secret, "Domains": cmd.Domain, "Gateway": cmd.Gateway, "Native": cmd.Native, "Rooms": cmd.Rooms})
+	return b.String(), err
 }
 
 func (cmd initCmd) write(state, secret string) error {
+	text, err := cmd.text(state, secret)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(cmd.Config), 0o755); err != nil {
 		return err
 	}
@@ -122,8 +169,7 @@ func (cmd initCmd) write(state, secret string) error {
 	if err != nil {
 		return err
 	}
-	err = template.Must(template.New("").Parse(configTemplate)).Execute(f, map[string]any{
-		"StateDir": state, "Server": cmd.Server, "Secret": secret, "Domains": cmd.Domain, "Gateway": cmd.Gateway, "Native": cmd.Native, "Rooms": cmd.Rooms})
+	_, err = f.WriteString(text)
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

@@ -5,16 +5,8 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/BurntSushi/toml"
 	"github.com/agnivade/levenshtein"
 )
-
-// unknownKey tells of a key that means nothing, and of one that may be meant.
-func unknownKey(file, text string, key toml.Key) error {
-	// Within the right section, the section's name is no sign of likeness.
-	hint := meant(key.String(), knownKeys(reflect.TypeFor[config](), ""))
-	return fmt.Errorf("%s:%d: unknown key %q%s", file, findLine(text, key), key.String(), hint)
-}
 
 // meant is a hint at the known name that is most like the one that was written, "" if
 // none is.

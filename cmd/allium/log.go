@@ -13,11 +13,9 @@ import (
 // users are written as a short name that stays the same until the program ends, and
 // tells nothing to those who read the log later, unless the configuration says that
 // addresses may be in it.
-func newLogger(w io.Writer, c logConfig) *slog.Logger {
-	var level slog.Level
-	if c.Level != "" {
-		level.UnmarshalText([]byte(c.Level)) // checked by config.check
-	}
+// The level can be changed later.
+func newLogger(w io.Writer, c logConfig, level *slog.LevelVar) *slog.Logger {
+	level.Set(c.level())
 	key := make([]byte, 16)
 	rand.Read(key)
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level,
@@ -29,6 +27,14 @@ func newLogger(w io.Writer, c logConfig) *slog.Logger {
 			h.Write([]byte(a.Value.String()))
 			return slog.String(a.Key, a.Key+"-"+hex.EncodeToString(h.Sum(nil)[:4]))
 		}}))
+}
+
+// level is the level that is written, or info.
+func (c logConfig) level() (level slog.Level) {
+	if c.Level != "" {
+		level.UnmarshalText([]byte(c.Level)) // checked by config.check
+	}
+	return level
 }
 
 // quiet is a logger for what nobody reads.

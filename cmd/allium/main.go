@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -39,18 +41,27 @@ func main() {
 		if !errors.Is(err, errTold) {
 			fmt.Fprintln(os.Stderr, "allium:", err)
 		}
-		if errors.As(err, new(configError)) {
+		switch {
+		case errors.As(err, new(configError)):
 			os.Exit(exitConfig)
+		case errors.As(err, new(usageError)):
+			os.Exit(exitUsage)
 		}
 		os.Exit(1)
 	}
 }
 
-// exitConfig is the exit code where it is of no use to try again: EX_CONFIG of sysexits.
-const exitConfig = 78
+// Exit codes of sysexits.
+const (
+	exitUsage  = 64 // EX_USAGE
+	exitConfig = 78 // EX_CONFIG: it is of no use to try again
+)
 
 // A configError is one that only another configuration mends.
 type configError struct{ error }
+
+// A usageError is one of the command line.
+type usageError struct{ error }
 
 // errTold is the error of a command that has said all about it already.
 var errTold = errors.New("failed")
@@ -58,17 +69,50 @@ var errTold = errors.New("failed")
 // allium runs one command line.
 func allium(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c commands
-	parser, err := kong.New(&c, kong.Name("allium"), kong.UsageOnError(), kong.Writers(stdout, stderr),
+	parser, err := kong.New(&c, kong.Name("allium"), kong.Writers(stdout, stderr),
 		kong.Description("The onion side of an XMPP server."),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(output{stdout, stderr}))
 	if err != nil {
 		return err
 	}
-	k, err := parser.Parse(args)
+	k, err := parser.Parse(asUsual(args))
 	if err != nil {
-		return fmt.Errorf("%w (see allium --help)", err)
+		return usageError{explainUsage(parser.Model, args, err)}
 	}
 	return k.Run()
+}
+
+// asUsual is what is meant by the ways in which people ask programs for help.
+func asUsual(args []string) []string {
+	switch {
+	case len(args) == 0:
+		return []string{"--help"}
+	case args[0] == "help":
+		return append(args[1:len(args):len(args)], "--help")
+	case len(args) == 1 && (args[0] == "--version" || args[0] == "-V"):
+		return []string{"version"}
+	}
+	return args
+}
+
+// explainUsage says what there is in the place of what was written.
+func explainUsage(app *kong.Application, args []string, err error) error {
+	at, said := app.Node, "allium"
+	for _, arg := range args {
+		i := slices.IndexFunc(at.Children, func(n *kong.Node) bool { return n.Name == arg })
+		if i < 0 {
+			break
+		}
+		at, said = at.Children[i], said+" "+arg
+	}
+	if len(at.Children) == 0 {
+		return fmt.Errorf("%w (see %s --help)", err, said)
+	}
+	var names []string
+	for _, n := range at.Children {
+		names = append(names, n.Name)
+	}
+	return fmt.Errorf("%w (%s has the commands %s; see %s --help)", err, said, strings.Join(names, ", "), said)
 }
 
 // output is where commands write to.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"mellium.im/xmpp/jid"
 
@@ -50,7 +51,7 @@ func (c *config) checkRooms(at func(key, format string, args ...any)) {
 		at("muc.domain", "%s is taken; rooms need a domain of their own", m.Domain)
 	}
 	if m.DefaultKind != "" && !slices.Contains(muc.KindNames(), m.DefaultKind) {
-		at("muc.default_kind", "unknown kind %q%s", m.DefaultKind, meant(m.DefaultKind, muc.KindNames()))
+		at("muc.default_kind", "%q is not one of %s", m.DefaultKind, strings.Join(muc.KindNames(), ", "))
 	}
 	switch m.Create {
 	case "", "local", "anyone", "admins":

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -27,17 +28,18 @@ func (cmd runCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return configError{err}
 	}
-	log := newLogger(out.stderr, c.Log)
+	level := new(slog.LevelVar)
+	log := newLogger(out.stderr, c.Log, level)
 	slog.SetDefault(log)
 	unlock, err := c.lock()
 	if err != nil {
-		return err
+		return configError{err}
 	}
 	defer unlock()
 	var id *onionroute.Identity
 	if c.Federation != nil {
 		if id, err = c.identity(); err != nil {
-			return err
+			return configError{err}
 		}
 		log.Info("allium starts", "version", version(), "onion", id.Name())
 	} else {
@@ -47,37 +49,53 @@ func (cmd runCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
+	defer onHangup(func() { cmd.reload(level) })()
 	return h.run(ctx)
+}
+
+// reload takes up what can be while Allium runs, and says what cannot.
+func (cmd runCmd) reload(level *slog.LevelVar) {
+	c, err := loadConfig(cmd.Config)
+	if err != nil {
+		slog.Error("the configuration is not taken up", "error", err)
+		return
+	}
+	level.Set(c.Log.level())
+	slog.Info("log.level is taken up from the configuration; all else is when Allium is restarted")
+}
+
+// onHangup calls do for each SIGHUP, which would else end the program, until end is called.
+func onHangup(do func()) (end func()) {
+	hangups, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				do()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(done)
+	}
 }
 
 // identity reads the onion key. A lost one is not replaced in silence: with it goes the
 // address that all contacts know.
 func (c *config) identity() (*onionroute.Identity, error) {
 	id, err := onionroute.LoadIdentity(c.identityFile())
-	if errors.Is(err, onionroute.ErrNoIdentity) {
-		err = fmt.Errorf("%w: restore it from your backup; where there was none, allium init makes a new address", err)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		err = explainOwner(c.identityFile(), err)
+	case err != nil:
+		err = fmt.Errorf("%w: restore it from your backup; where there was none, move it away, and allium init makes a new address", err)
 	}
 	return id, err
 }
-
-// lock keeps a second Allium out of the state folder: two would take turns in being
-// the one that the network finds.
-func (c *config) lock() (unlock func(), err error) {
-	if err := c.stateDir(); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(c.StateDir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("state_dir: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, errRunning
-	}
-	return func() { f.Close() }, nil
-}
-
-var errRunning = errors.New("another Allium runs with this state_dir; stop it first")
 
 // A house is all parts of a running Allium, wired together. What is not configured is nil.
 type house struct {

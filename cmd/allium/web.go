@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -71,8 +72,9 @@ func local(h http.Handler) http.Handler {
 // run serves until ctx is done.
 func (w *web) run(ctx context.Context) error {
 	l, err := net.Listen("tcp", w.listen)
-	if err != nil {
-		return fmt.Errorf("web.listen: %w", err)
+	if err != nil { // what people write to each other does not stop for that
+		slog.Error("there are no pages for this machine: free the port, or choose another one in web.listen", "error", err)
+		return nil
 	}
 	s := &http.Server{Handler: w, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	stop := context.AfterFunc(ctx, func() { s.Close() })

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// run runs the real program, and gives what it wrote and its exit code.
+func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self, args...)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		exit := new(exec.ExitError)
+		require.ErrorAs(t, err, &exit)
+		code = exit.ExitCode()
+	}
+	return out.String(), errs.String(), code
+}
+
+// Who asks in the usual ways gets help, and who errs hears what there is.
+func TestCommandLine(t *testing.T) {
+	for _, c := range []struct {
+		args, stdout, stderr string
+		code                 int
+	}{
+		{"", "Usage: allium <command>", "", 0},
+		{"help", "Usage: allium <command>", "", 0},
+		{"help run", "Usage: allium run", "", 0},
+		{"--version", "allium ", "", 0},
+		{"wrong", "", "unexpected argument wrong (allium has the commands init, check, run", exitUsage},
+		{"onion", "", "allium onion has the commands key; see allium onion --help", exitUsage},
+		{"run --wrong", "", "unknown flag --wrong (see allium run --help)", exitUsage},
+	} {
+		stdout, stderr, code := run(t, strings.Fields(c.args)...)
+		assert.Equal(t, c.code, code, c.args)
+		assert.Contains(t, stdout, c.stdout, c.args)
+		assert.Contains(t, stderr, c.stderr, c.args)
+		if c.code == 0 {
+			assert.Empty(t, stderr, c.args)
+		}
+	}
+}
+
+// What another user made in the state folder, Allium's user could not read: it is refused
+// before anything is made there.
+func TestStateOfAnotherUser(t *testing.T) {
+	dir := "/etc" // root's, where the tests are not root's
+	if st, err := os.Stat(dir); err != nil || owner(st) == os.Geteuid() {
+		dir = t.TempDir()
+		require.NoError(t, os.Chmod(dir, 0o700))
+		require.NoError(t, os.Chown(dir, 54321, -1))
+	}
+	file := writeConfig(t, strings.Replace(minimal, `"state"`, `"`+dir+`"`, 1))
+	before, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, command := range []string{"run", "check"} {
+		stdout, stderr, code := run(t, command, "--config", file)
+		assert.NotZero(t, code)
+		assert.Contains(t, stdout+stderr, "run it as that user: sudo -u ")
+	}
+	after, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Equal(t, len(before), len(after))
+}
+
+// A second one says which is the first.
+func TestSecondAllium(t *testing.T) {
+	file := writeConfig(t, minimal)
+	c, err := loadConfig(file)
+	require.NoError(t, err)
+	unlock, err := c.lock()
+	require.NoError(t, err)
+	defer unlock()
+	_, stderr, code := run(t, "run", "--config", file)
+	assert.Equal(t, exitConfig, code)
+	assert.Contains(t, stderr, c.StateDir)
+	assert.Contains(t, stderr, "its process is "+strings.TrimSpace(readFile(t, filepath.Join(c.StateDir, "lock"))))
+}
+
+func readFile(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// init makes nothing of what would be refused later, and tells of what it does not look at.
+func TestInitRefuses(t *testing.T) {
+	dir := t.TempDir()
+	file, state := filepath.Join(dir, "allium.toml"), filepath.Join(dir, "state")
+	_, err := runAllium(context.Background(), "init", "--config", file, "--state-dir", state, "--domain", "example.org", "--server", "localhost:5347")
+	require.ErrorContains(t, err, `"localhost:5347" is not an address and a port`)
+	require.NoFileExists(t, file)
+	require.NoDirExists(t, state)
+	first, err := runAllium(context.Background(), "init", "--config", file, "--state-dir", state, "--domain", "example.org")
+	require.NoError(t, err)
+	require.Contains(t, first, "a new key in ")
+	second, err := runAllium(context.Background(), "init", "--config", file, "--host", "prosody", "--rooms", "rooms.example.org")
+	require.NoError(t, err, "all is known")
+	require.Contains(t, second, "--rooms changes nothing: it is in "+file)
+	require.Contains(t, second, "the key that was in ")
+	require.NotContains(t, second, `Component "rooms.example.org"`)
+}
+
+// SIGHUP does not end Allium: the log's level is taken up, and the rest is told of.
+func TestHangup(t *testing.T) {
+	file := writeConfig(t, strings.Replace(minimal, "[federation]", "[muc]", 1))
+	ctx, stop := context.WithCancel(context.Background())
+	out, done := &lockedBuffer{}, make(chan error, 1)
+	go func() { done <- allium(ctx, []string{"run", "--config", file}, out, out) }()
+	says := func(what string) {
+		t.Helper()
+		require.Eventually(t, func() bool { return strings.Contains(out.String(), what) }, 10*time.Second, 10*time.Millisecond, "%s", out)
+	}
+	says("allium starts")
+	says("connection refused") // it has come so far as to hear signals
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	says("log.level is taken up")
+	require.NoError(t, os.WriteFile(file, []byte("nonsense"), 0o600))
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	says("the configuration is not taken up")
+	stop()
+	require.NoError(t, <-done)
+}
