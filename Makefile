@@ -8,7 +8,7 @@
 GO ?= go
 # The Debian packages that the demo, and that the tests and benchmarks need.
 DEMO_PACKAGES = tor prosody
-TEST_PACKAGES = $(DEMO_PACKAGES) prosody-modules lua-unbound ejabberd strace \
+TEST_PACKAGES = $(DEMO_PACKAGES) prosody-modules lua-unbound ejabberd strace faketime \
 	python3-omemo python3-oldmemo python3-twomemo python3-xmlschema \
 	profanity tmux python3-aioxmpp python3-slixmpp
 

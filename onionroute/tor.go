@@ -27,6 +27,7 @@ var (
 	publishTimeout  = 20 * time.Second // first upload of a descriptor; it goes on without
 	commandTimeout  = 10 * time.Second
 	fetchTimeout    = 10 * time.Second // one HSFETCH
+	torStallTold    = time.Minute      // without progress of its start
 )
 
 // TorConfig says which tor is used.
@@ -63,6 +64,9 @@ type Tor struct {
 	keys     map[string]AuthKey                // private onion service → our key for it
 	failed   chan error                        // has room for one
 	uploaded map[string]bool                   // onion name → a descriptor was uploaded
+	starting string                            // how far tor is with its start, for Err
+	warned   string                            // what tor said last that may be why it does not go on
+	skewed   bool                              // a wrong clock has been told of
 	waiting  map[string]map[chan struct{}]bool // onion name → who waits for its descriptor
 	wake     []func()
 }
@@ -101,10 +105,28 @@ func (t *Tor) Err() error {
 		return nil
 	}
 	if t.err == nil {
-		return errors.New("onionroute: tor is not ready yet")
+		return fmt.Errorf("onionroute: tor is not ready yet%s", t.starting)
 	}
 	return t.err
 }
+
+// Unpublished is an error while Tor is usable, and no descriptor of an onion service of
+// ours has been uploaded since: nobody finds it then.
+func (t *Tor) Unpublished() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.isUp {
+		return nil
+	}
+	for _, s := range t.services {
+		if !t.uploaded[s.id.Name()] {
+			return errUnpublished
+		}
+	}
+	return nil
+}
+
+var errUnpublished = errors.New("onionroute: the onion service is not published yet, and nobody can reach this server: is the clock right, and is the same key used by another Allium or tor?")
 
 // Failed gives the first error that made Tor unusable, for those who do not want to wait
 // until it is mended.
@@ -207,6 +229,9 @@ func (t *Tor) session(ctx context.Context) error {
 	}
 	t.setUp(ctl, socks)
 	t.log.Info("Tor is up")
+	if err := t.Unpublished(); err != nil {
+		t.log.Warn("Tor is up, and goes on trying", "error", err)
+	}
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
@@ -239,7 +264,7 @@ func (t *Tor) findSocks(ctl *controlConn) (net.Addr, error) {
 
 // bootstrap waits until tor can use the network, and logs how far it is.
 func (t *Tor) bootstrap(ctx context.Context, ctl *controlConn) error {
-	last := -1
+	last, since, told := -1, time.Now(), false
 	for {
 		v, err := ctl.getInfo("status/bootstrap-phase")
 		if err != nil {
@@ -253,8 +278,15 @@ func (t *Tor) bootstrap(ctx context.Context, ctl *controlConn) error {
 			summary, _, _ = strings.Cut(rest, `"`)
 		}
 		if progress != last {
-			last = progress
+			last, since, told = progress, time.Now(), false
 			t.log.Info("Tor starts", "percent", progress, "doing", summary)
+			t.mu.Lock()
+			t.starting = fmt.Sprintf(": it is at %d %%, %s", progress, summary)
+			t.mu.Unlock()
+		}
+		if !told && time.Since(since) > torStallTold {
+			told = true
+			t.stalled(progress, summary)
 		}
 		if progress == 100 {
 			return nil
@@ -267,10 +299,18 @@ func (t *Tor) bootstrap(ctx context.Context, ctl *controlConn) error {
 	}
 }
 
+// stalled tells that tor does not go on with its start.
+func (t *Tor) stalled(progress int, summary string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.log.Warn("Tor does not get further: is this machine connected, and its clock right? Where Tor is blocked, tor.torrc has bridges",
+		"percent", progress, "doing", summary, "tor_said", t.warned)
+}
+
 // watch reads events, and calls gone when the connection ends.
 func (t *Tor) watch(cc *controlConn, gone context.CancelCauseFunc) error {
 	ch := make(chan control.Event, 100)
-	if err := cc.do(func(c *control.Conn) error { return c.AddEventListener(ch, control.EventCodeHSDesc) }); err != nil {
+	if err := cc.do(func(c *control.Conn) error { return c.AddEventListener(ch, control.EventCodeHSDesc, control.EventCodeStatusGeneral) }); err != nil {
 		return err
 	}
 	go func() {
@@ -284,12 +324,29 @@ func (t *Tor) watch(cc *controlConn, gone context.CancelCauseFunc) error {
 	}()
 	go func() {
 		for e := range ch {
-			if d, ok := e.(*control.HSDescEvent); ok {
-				t.descriptor(d.Address+".onion", d.Action)
+			switch e := e.(type) {
+			case *control.HSDescEvent:
+				t.descriptor(e.Address+".onion", e.Action)
+			case *control.StatusEvent:
+				t.status(e)
 			}
 		}
 	}()
 	return nil
+}
+
+// status takes note of what tor tells of its own state (Tor's control-spec §4.1.10).
+func (t *Tor) status(e *control.StatusEvent) {
+	if e.Action != "CLOCK_SKEW" || e.Severity == "NOTICE" {
+		return
+	}
+	seconds, _ := strconv.Atoi(e.Arguments["SKEW"])
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.skewed {
+		t.skewed = true
+		t.log.Warn("the clock of this machine is wrong, and Tor may not work until it is set", "by_about", (time.Duration(seconds) * time.Second).Abs())
+	}
 }
 
 // descriptor takes note of what happened to the descriptor of an onion service.
@@ -313,6 +370,7 @@ func (t *Tor) descriptor(onion, action string) {
 func (t *Tor) setUp(ctl *controlConn, socks net.Addr) {
 	t.mu.Lock()
 	t.isUp, t.err, t.ctl, t.socks = true, nil, ctl, socks
+	t.starting, t.warned, t.skewed = "", "", false
 	close(t.up)
 	wake := t.wake
 	t.mu.Unlock()

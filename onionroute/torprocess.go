@@ -3,9 +3,9 @@ package onionroute
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"strconv"
@@ -48,13 +48,13 @@ func (t *Tor) startProcess(gone context.CancelCauseFunc) (stop func(), err error
 	}
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("onionroute: start tor: %w (is the package tor installed?)", err)
+		return nil, fmt.Errorf("onionroute: tor cannot be started: %s: %w: install the package tor, or say in tor.binary where it is", t.c.Binary, cause(err))
 	}
 	ended := make(chan struct{})
 	go func() {
-		last := t.relayLog(out)
+		said := t.relayLog(out)
 		err := cmd.Wait()
-		gone(fmt.Errorf("onionroute: tor ended: %v; it last said: %s", err, last))
+		gone(fmt.Errorf("onionroute: tor ended: %v; it last said: %s", err, said))
 		close(ended)
 	}()
 	return func() {
@@ -68,10 +68,24 @@ func (t *Tor) startProcess(gone context.CancelCauseFunc) (stop func(), err error
 	}, nil
 }
 
-// relayLog logs what tor says, errors as warnings, and returns the last of it, with the
-// last warning: that is where tor says what is wrong with its configuration.
-func (t *Tor) relayLog(r io.Reader) (last string) {
-	sc, warning := bufio.NewScanner(r), ""
+// cause is an error without what was done to which file.
+func cause(err error) error {
+	if e := new(os.PathError); errors.As(err, &e) {
+		return e.Err
+	}
+	if e := new(exec.Error); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// relayLog relays what tor says to our log at debug level, and returns the end of it, from
+// the first of the last warnings on: that is where tor says what is wrong with its
+// configuration.
+func (t *Tor) relayLog(r io.Reader) string {
+	sc := bufio.NewScanner(r)
+	var warnings []string
+	last := ""
 	for sc.Scan() {
 		line := sc.Text()
 		i := strings.IndexByte(line, '[')
@@ -79,18 +93,20 @@ func (t *Tor) relayLog(r io.Reader) (last string) {
 			continue
 		}
 		last = line[i:]
-		level := slog.LevelDebug
-		switch {
-		case strings.HasPrefix(last, "[err]"):
-			level = slog.LevelWarn
-		case strings.HasPrefix(last, "[warn]"):
-			warning = last
+		t.log.Debug("tor", "says", last)
+		if strings.HasPrefix(last, "[warn]") || strings.HasPrefix(last, "[err]") {
+			warnings = append(warnings, last)
+			warnings = warnings[max(0, len(warnings)-maxWarnings):]
+			t.mu.Lock()
+			t.warned = last
+			t.mu.Unlock()
 		}
-		t.log.Log(context.Background(), level, "tor", "says", last)
 	}
 	io.Copy(io.Discard, r)
-	if warning != "" && warning != last {
-		return warning + " " + last
+	if len(warnings) > 0 {
+		return strings.Join(warnings, " ")
 	}
 	return last
 }
+
+const maxWarnings = 5 // of a tor that ended

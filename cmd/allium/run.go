@@ -289,7 +289,7 @@ func (h *house) close() error {
 func (h *house) ready() error {
 	var errs []error
 	if h.tor != nil {
-		errs = append(errs, h.tor.Err())
+		errs = append(errs, h.tor.Err(), h.tor.Unpublished())
 	}
 	for _, l := range h.links {
 		errs = append(errs, l.Err())
