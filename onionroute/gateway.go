@@ -15,7 +15,10 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
-const nsGateway = "jabber:iq:gateway" // XEP-0100 §6
+const (
+	nsGateway = "jabber:iq:gateway" // XEP-0100 §6
+	nsAllium  = "urn:xmpp:allium:0" // of commands that are ours
+)
 
 // Config says what a Gateway serves.
 type Config struct {
@@ -136,6 +139,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	g.service = component.NewService(out, component.Identity{Category: "gateway", Type: "xmpp", Name: "Onion federation"})
 	g.service.Answer(stanza.GetIQ, nsGateway, "query", g.prompt)
 	g.service.Answer(stanza.SetIQ, nsGateway, "query", g.prompted)
+	g.service.Command(component.Command{Node: nsAllium + "#address", Name: "My onion address", May: g.allowed, Do: g.tellAddress})
 	return g, nil
 }
 
@@ -146,7 +150,7 @@ func (g *Gateway) Service() *component.Service { return g.service }
 // itself, or to somebody at a peer. It does not wait for the peer.
 func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if s.To.Localpart() == "" && s.To.Domainpart() == g.c.Domain {
-		return g.service.HandleStanza(ctx, s)
+		return g.greet(s, g.service.HandleStanza(ctx, s))
 	}
 	if !g.allowed(s.From) && !g.mayReach(s) && !g.passed.answered(s) {
 		return component.NewError(stanza.Auth, stanza.Forbidden, "This gateway is for the users of its own server.")

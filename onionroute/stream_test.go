@@ -156,10 +156,33 @@ func TestPrompt(t *testing.T) {
 	for _, typed := range []string{"", "bob", "bob@example.org", "bob@" + x[1:], "bob@" + a.m.Identity, "@" + x} {
 		assert.Equal(t, stanza.NotAcceptable, ask("alice@a.example", typed).StanzaError().Condition, typed)
 	}
+	for typed, want := range map[string]string{"alice@" + a.m.Identity: "write to alice@a.example as it is", "alice@a.example": "write to alice@a.example as it is",
+		"bob@" + strings.Repeat("a", 56) + ".onion": "a letter must be wrong", "bob@" + x[1:]: "is it complete?"} {
+		assert.Contains(t, ask("alice@a.example", typed).String(), want, typed)
+	}
 	assert.Equal(t, stanza.Forbidden, ask("carol@jabber.example", "bob@"+x).StanzaError().Condition)
 	get := &component.Stanza{Kind: component.IQ, Type: "get", ID: "g", From: jid.MustParse("alice@a.example"), To: jid.MustParse("onion.a.example")}
 	require.NoError(t, a.HandleStanza(context.Background(), get.Add(component.NewElement(nsGateway, "query"))))
-	assert.NotEmpty(t, a.receive1(t).Payload().Child(nsGateway, "prompt").Text())
+	prompt := a.receive1(t)
+	assert.NotEmpty(t, prompt.Payload().Child(nsGateway, "prompt").Text())
+	assert.Contains(t, prompt.Payload().Child(nsGateway, "desc").Text(), "You are alice@"+a.m.Identity)
+}
+
+// Users find out their onion address by a command, and when they write to the gateway;
+// others do not hear of it.
+func TestOwnAddress(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	command := &component.Stanza{Kind: component.IQ, Type: "set", ID: "c", From: jid.MustParse("alice@a.example/x"), To: jid.MustParse("onion.a.example")}
+	require.NoError(t, a.HandleStanza(context.Background(), command.Add(component.NewElement(component.NSCommands, "command").With("node", "urn:xmpp:allium:0#address"))))
+	assert.Contains(t, a.receive1(t).String(), "You are alice@"+a.m.Identity+" to people")
+	write := func(from string) string {
+		m := message(from, "onion.a.example", "hello?")
+		return m.Error(a.HandleStanza(context.Background(), m)).String()
+	}
+	assert.Contains(t, write("alice@a.example"), "You are alice@"+a.m.Identity)
+	assert.Contains(t, write("alice@a.example"), "service-unavailable")
+	assert.NotContains(t, write("carol@jabber.example"), ".onion")
 }
 
 // Whatever comes before anything is proven gets the stream error that fits.

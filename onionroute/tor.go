@@ -310,7 +310,9 @@ func (t *Tor) stalled(progress int, summary string) {
 // watch reads events, and calls gone when the connection ends.
 func (t *Tor) watch(cc *controlConn, gone context.CancelCauseFunc) error {
 	ch := make(chan control.Event, 100)
-	if err := cc.do(func(c *control.Conn) error { return c.AddEventListener(ch, control.EventCodeHSDesc, control.EventCodeStatusGeneral) }); err != nil {
+	if err := cc.do(func(c *control.Conn) error {
+		return c.AddEventListener(ch, control.EventCodeHSDesc, control.EventCodeStatusGeneral)
+	}); err != nil {
 		return err
 	}
 	go func() {

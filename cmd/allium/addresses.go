@@ -55,7 +55,9 @@ func (c *config) checkAddresses(at func(key, format string, args ...any)) {
 		} else {
 			domain(section+".domain", a.Domain)
 		}
-		if !onionroute.IsOnion(a.Onion) {
+		if onionroute.MistypedOnion(a.Onion) {
+			at(section+".onion", errMistyped, a.Onion)
+		} else if !onionroute.IsOnion(a.Onion) {
 			at(section+".onion", "%q is not a domain at an onion service: 56 letters and digits and .onion, or below that", a.Onion)
 		}
 		switch a.Access {
@@ -66,7 +68,9 @@ func (c *config) checkAddresses(at func(key, format string, args ...any)) {
 	}
 	for i, p := range c.Peer {
 		section := entry("peer", i)
-		if onionroute.Base(p.Onion) != p.Onion || p.Onion == "" {
+		if onionroute.MistypedOnion(p.Onion) {
+			at(section+".onion", errMistyped, p.Onion)
+		} else if onionroute.Base(p.Onion) != p.Onion || p.Onion == "" {
 			at(section+".onion", "%q is not the name of an onion service: 56 letters and digits and .onion", p.Onion)
 		}
 		if p.Domain != "" {
@@ -135,3 +139,5 @@ func (c *config) addresses(g *onionroute.Config, id *onionroute.Identity) {
 		g.Peers = append(g.Peers, onionroute.Peer{Onion: p.Onion, Domain: p.Domain, Deny: p.Allow != nil && !*p.Allow})
 	}
 }
+
+const errMistyped = "%q looks like the name of an onion service, but a letter must be wrong: its checksum does not fit"

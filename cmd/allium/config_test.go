@@ -76,6 +76,7 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[federation]\npeers = \"some\"", `:6: federation.peers: "some" is not one of`},
 		{"[federation]", "[federation]\nclients = [\"x\"]", `:6: federation.clients: "x" is not a public key`},
 		{"[federation]", peerSection("onion = \"x.onion\"") + "[federation]", `:6: peer[1].onion: "x.onion" is not the name`},
+		{"[federation]", peerSection(strings.Replace(goodOnion, "wo7", "wo6", 1)) + "[federation]", `:6: peer[1].onion: "wo66`},
 		{"[federation]", peerSection(goodOnion) + peerSection(goodOnion+"\ndomain = \"X\"") + "[federation]", `:9: peer[2].domain: "X" is not a domain name`},
 		{"[federation]", peerSection(goodOnion+"\nauth_key = \"k\"") + "[federation]", `:7: peer[1].auth_key: this is not a secret key`},
 		{"[federation]", peerSection(goodOnion) + peerSection(goodOnion+"\nalow = true") + "[federation]", `:9: unknown key "peer.alow"; is "peer.allow" meant?`},
