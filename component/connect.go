@@ -55,11 +55,13 @@ func explain(err error) error {
 	case errors.Is(err, stream.NotAuthorized):
 		hint = "wrong secret, or, with ejabberd, a domain that the host has no component for: both must be as in the host's configuration"
 	case errors.Is(err, stream.HostUnknown), errors.Is(err, stream.HostGone):
-		hint = "the host has no component of this domain: add it to the host's configuration, and restart Prosody or reload ejabberd"
+		hint = "the host has no component of this domain: add it to the host's configuration, and restart Prosody or reload ejabberd; or this is not its component port"
 	case errors.Is(err, stream.Conflict):
 		hint = "another program, or another Allium, is attached for this domain"
 	case errors.Is(err, stream.SystemShutdown):
 		hint = "the host is shutting down"
+	case errors.Is(err, stream.InvalidNamespace):
+		hint = "this is not the host's component port, but one for clients or servers"
 	case errors.Is(err, stream.PolicyViolation):
 		hint = "the host refused what it was sent; see its log"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

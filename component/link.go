@@ -60,6 +60,8 @@ type Link struct {
 	addr jid.JID
 	out  *outbox
 
+	foreign atomic.Bool // PingTo is not the host's
+
 	mu        sync.Mutex
 	up        chan struct{} // closed while the link is up
 	isUp      bool
@@ -137,7 +139,6 @@ func (l *Link) Run(ctx context.Context) error {
 	for {
 		conn, err := Connect(ctx, l.c.Server, l.c.Domain, l.c.Secret)
 		if err == nil {
-			told = ""
 			l.setUp()
 			l.log.Info("attached to the host", "server", l.c.Server)
 			began := time.Now()
@@ -146,8 +147,9 @@ func (l *Link) Run(ctx context.Context) error {
 				l.setDown(ctx.Err())
 				return nil
 			}
-			if time.Since(began) > retryMax {
+			if time.Since(began) > retryMax { // and not one that somebody else takes away again and again
 				retry.Reset()
+				told = ""
 			}
 		}
 		l.setDown(err)
@@ -216,6 +218,20 @@ func (l *Link) away() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.isUp && time.Since(l.downSince) > downGrace
+}
+
+// notePing tells, once, if the host looks for PingTo elsewhere: then it is not one of its
+// domains, and neither its users nor their server are where the configuration says.
+func (l *Link) notePing(s *Stanza) {
+	if s.Type != "error" || l.foreign.Load() {
+		return
+	}
+	switch c := s.StanzaError().Condition; c {
+	case stanza.RemoteServerNotFound, stanza.RemoteServerTimeout, stanza.NotAllowed, stanza.Forbidden:
+		l.foreign.Store(true)
+		l.log.Error("the host does not have the first of host.domains: what is for its users would be sent into the open network; correct host.domains",
+			"domain", l.c.PingTo, "answer", c)
+	}
 }
 
 func (l *Link) setUp() {

@@ -191,6 +191,7 @@ func TestLinkTrouble(t *testing.T) {
 			says(h.ComponentAddr(), "one.example.org", "wrong", "wrong secret")
 			says(h.ComponentAddr(), "three.example.org", "first", map[string]string{
 				"prosody": "add it to the host's configuration", "ejabberd": "a domain that the host has no component for"}[kind])
+			says(h.ClientAddr(), "one.example.org", "first", "component port")
 			says("127.0.0.1:1", "one.example.org", "first", "is the host running")
 			if kind == "prosody" {
 				_, _, stop := attach(t, h.ComponentAddr(), "one.example.org", "first", component.NewRouter())
@@ -206,6 +207,34 @@ func TestLinkTrouble(t *testing.T) {
 			began := time.Now()
 			stop()
 			t.Logf("stopped after %v", time.Since(began))
+		})
+	}
+}
+
+// A domain that the host does not have is told of once: else its users are looked for in
+// the open network.
+func TestLinkForeignDomain(t *testing.T) {
+	for kind := range hosts {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			h := startHost(t, kind)
+			log := &logBuffer{}
+			l, err := component.NewLink(component.LinkConfig{Server: h.ComponentAddr(), Domain: "one.example.org", Secret: "first", PingTo: "example.invalid",
+				Log: slog.New(slog.NewTextHandler(log, nil))}, component.NewRouter())
+			require.NoError(t, err)
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- l.Run(ctx) }()
+			up(t, l)
+			for range 3 {
+				require.NoError(t, l.Send(ctx, &component.Stanza{Kind: component.Message, From: jid.MustParse("one.example.org"), To: jid.MustParse("alice@example.org")}))
+				time.Sleep(100 * time.Millisecond)
+			}
+			require.Eventually(t, func() bool { return strings.Contains(log.String(), "correct host.domains") }, 20*time.Second, 10*time.Millisecond, "%s", log)
+			assert.Equal(t, 1, strings.Count(log.String(), "correct host.domains"))
+			assert.Contains(t, log.String(), "example.invalid")
+			stop()
+			require.NoError(t, <-ended)
 		})
 	}
 }

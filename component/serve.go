@@ -134,6 +134,7 @@ func (l *Link) take(ctx context.Context, e *Element) {
 		err = NewError(stanza.Modify, stanza.BadRequest, "")
 	} else if s.Kind == IQ && !s.IsRequest() && strings.HasPrefix(s.ID, pingID) {
 		l.out.confirm(s.ID)
+		l.notePing(s)
 		return
 	} else {
 		err = l.h.HandleStanza(ctx, s)
