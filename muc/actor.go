@@ -108,6 +108,7 @@ func (a *actor) run() {
 				break
 			}
 		}
+		a.doing = doing{} // a room can be quiet for long, and a stanza is as large as a room
 		a.flush(out)
 	}
 }

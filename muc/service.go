@@ -150,10 +150,12 @@ func (sv *Service) find(s *component.Stanza) (*actor, error) {
 // make makes a room for who enters one that is not there (XEP-0045 §10.1). It is called
 // with mu held.
 func (sv *Service) make(s *component.Stanza) (*actor, error) {
-	bare := s.From.Bare()
-	switch {
-	case !joins(s):
+	if !joins(s) {
 		return nil, nil
+	}
+	bare := s.From.Bare()
+	creator := bare.String()
+	switch {
 	case bare.Localpart() == "": // a server itself, or a component: all its users would own the room
 		return nil, errNotAllowed
 	case !sv.creator(bare):
@@ -162,18 +164,18 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 		return nil, fail(stanza.Modify, stanza.PolicyViolation, "The name of the room is too long.")
 	}
 	if limit := sv.limits.RoomsPerUser; limit > 0 && !sv.admin(bare) {
-		if sv.made[bare.String()] >= limit {
+		if sv.made[creator] >= limit {
 			return nil, fail(stanza.Wait, stanza.ResourceConstraint, "You have made as many rooms as you may.")
 		}
 	}
 	if limit := sv.limits.Rooms; limit > 0 && len(sv.index) >= limit {
 		return nil, fail(stanza.Wait, stanza.ResourceConstraint, "There are as many rooms as there can be.")
 	}
-	if !sv.admin(bare) && !sv.mayMake(bare.String(), time.Now()) {
+	if !sv.admin(bare) && !sv.mayMake(creator, time.Now()) {
 		return nil, errRate
 	}
 	r := newRoom(&sv.settings, s.To.Bare(), new(KindConfig(sv.o.DefaultKind)))
-	r.creator, r.locked = bare.String(), true
+	r.creator, r.locked = creator, true
 	a := &actor{sv: sv, addr: r.addr, room: r}
 	name := s.To.Localpart()
 	sv.actors[name] = a
