@@ -173,13 +173,13 @@ func (r *room) sendHistory(ses *session, asked *component.Element) {
 	}
 	for i := len(past) - 1; i >= 0; i-- {
 		drafts[i] = r.late(&past[i])
-		if size += drafts[i].SizeTo(ses.to); limited && size > most {
+		if size += drafts[i].SizeTo(&ses.to); limited && size > most {
 			break
 		}
 		first = i
 	}
 	for _, d := range drafts[first:] {
-		r.copy(d, ses.to, true)
+		r.copy(d, &ses.to, true)
 	}
 }
 

@@ -164,7 +164,7 @@ func (r *room) sendSubject(ses *session) {
 	if !r.subject.Set.IsZero() {
 		m.Add(delay(r.addr.String(), r.subject.Set))
 	}
-	r.copy(component.NewDraft(m, nil, nil, nil), ses.to, true)
+	r.copy(component.NewDraft(m, nil, nil, nil), &ses.to, true)
 }
 
 // delay says that something is late (XEP-0203).

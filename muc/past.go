@@ -15,7 +15,15 @@ type past struct {
 // A voice is whom messages are from. It is not changed.
 type voice struct {
 	from string // room@service/nick
+	nick string
 	id   string // XEP-0421
+}
+
+// newVoice makes a voice whose texts are one piece of memory.
+func (r *room) newVoice(nick, id string) *voice {
+	text := r.self + "/" + nick + id
+	n := len(text) - len(id)
+	return &voice{from: text[:n], nick: text[n-len(nick) : n], id: text[n:]}
 }
 
 // newPast makes what is kept of d, a message from by.

@@ -156,7 +156,13 @@ func refusal(s *component.Stanza, err error) *component.Stanza {
 
 // send sends a stanza to its To.
 func (r *room) send(s *component.Stanza) {
-	r.copy(component.NewDraft(s, nil, nil, nil), component.NewRecipient(s.To), true)
+	r.sendDraft(component.NewDraft(s, nil, nil, nil), s.To)
+}
+
+// sendDraft sends d to one address.
+func (r *room) sendDraft(d *component.Draft, j jid.JID) {
+	to := component.NewRecipient(j)
+	r.copy(d, &to, true)
 }
 
 // result answers a request.
@@ -178,7 +184,7 @@ func (r *room) toAll(d *component.Draft) {
 func (r *room) toOccupant(o *occupant, d *component.Draft) {
 	full := r.seesJIDs(o)
 	for _, ses := range o.sessions {
-		r.copy(d, ses.to, full)
+		r.copy(d, &ses.to, full)
 	}
 }
 

@@ -173,7 +173,7 @@ func runScript(t *testing.T, s *script) {
 	step := func(xml string) {
 		knew := map[string]bool{} // who may know real JIDs
 		for _, o := range r.list {
-			knew[o.bare.String()] = knew[o.bare.String()] || r.seesJIDs(o) || o.affiliation >= Admin
+			knew[o.bare().String()] = knew[o.bare().String()] || r.seesJIDs(o) || o.affiliation >= Admin
 		}
 		for _, a := range r.affiliates {
 			knew[a.jid] = knew[a.jid] || a.level >= Admin

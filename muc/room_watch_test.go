@@ -167,9 +167,9 @@ func (w *watcher) check() {
 	r := w.r
 	n := 0
 	for _, o := range r.list {
-		w.is(r.nicks.get(o.nick) == o && o.nick == o.addr.Resourcepart(), "%s is not where its nickname is", o.nick)
+		w.is(r.nicks.get(o.nick) == o && o.from == r.self+"/"+o.nick, "%s is not where its nickname is", o.nick)
 		w.is(slices.Contains(o.sessions, o.shown), "%s shows no session of its own", o.nick)
-		w.is(o.affiliation == r.affiliation(o.bare), "%s has another affiliation", o.nick)
+		w.is(o.affiliation == r.affiliation(o.bare()), "%s has another affiliation", o.nick)
 		w.is(o.role == o.told && o.role != NoRole, "%s has another role than was told", o.nick)
 		for _, ses := range o.sessions {
 			n++
