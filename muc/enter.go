@@ -182,7 +182,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 		}
 		o.told = o.role
 		r.nicks.put(o)
-		r.list = append(r.list, o)
+		r.list = append(grown(r.list, 1), o)
 	} else if len(o.sessions) >= maxSessions {
 		return errSessions
 	} else {

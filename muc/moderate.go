@@ -75,9 +75,9 @@ func (r *room) moderate(ses *session, s *component.Stanza) error {
 // if it is not there. s is the request that is refused if that cannot be done, or the zero
 // Stanza, which nobody waits for.
 func (r *room) findMessage(by *occupant, s *component.Stanza, id int64, then func(r *room, m *stored)) {
-	for i := range r.history {
-		if p := &r.history[i]; p.id == id {
-			then(r, &stored{id: id, occupant: p.by.id, xml: r.text(p)})
+	for p, xml := range r.history.newest() {
+		if p.id == id {
+			then(r, &stored{id: id, occupant: p.by.id, xml: r.text(p, xml)})
 			return
 		}
 	}

@@ -107,7 +107,7 @@ func (r *room) splitNick(ses *session, s *component.Stanza, x *component.Element
 	if o == nil {
 		o = &occupant{voice: r.newVoice(s.To.Resourcepart(), old.id), role: old.role, told: old.told, affiliation: old.affiliation, shown: ses}
 		r.nicks.put(o)
-		r.list = append(r.list, o)
+		r.list = append(grown(r.list, 1), o)
 	}
 	ses.occ, ses.payload, ses.lang = o, payload, s.Lang
 	o.sessions = append(o.sessions, ses)

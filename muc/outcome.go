@@ -86,7 +86,7 @@ func (a *actor) undo(changes []change) {
 		}
 		return
 	}
-	a.post(event{do: func(r *room) { r.warm, r.history = false, nil }})
+	a.post(event{do: func(r *room) { r.warm, r.history = false, history{} }})
 }
 
 // reload forgets what is in memory of the room; it is read again when it is needed, with all

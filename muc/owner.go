@@ -88,9 +88,7 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 // (XEP-0045 §10.2).
 func (r *room) configured(old *Config) {
 	before := len(r.list)
-	if r.historyLength() < len(r.history) {
-		r.history = r.history[len(r.history)-r.historyLength():]
-	}
+	r.history.drop(0, max(0, len(r.history.list)-r.historyLength()))
 	for _, o := range r.list {
 		o.draft = nil
 	}

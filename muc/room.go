@@ -50,7 +50,7 @@ type room struct {
 	swept       int64                // when comings were last looked through, Unix nanoseconds
 
 	subject *subject // is not changed, but another one set
-	history []past
+	history history
 	warm    bool   // the history is in memory, though there is an archive
 	entered int64  // when somebody last did, Unix seconds
 	avatar  string // hashes of the pictures in the vCard (XEP-0486), "" if there is none

@@ -134,8 +134,8 @@ func (w *watcher) groupchat(s *component.Stanza, c *client) {
 
 // archived checks that the archive and the history have the order of delivery.
 func (w *watcher) archived() {
-	ids := make([]int64, 0, len(w.r.history))
-	for _, p := range w.r.history {
+	ids := make([]int64, 0, len(w.r.history.list))
+	for _, p := range w.r.history.list {
 		ids = append(ids, p.id)
 	}
 	w.is(slices.IsSorted(w.delivered), "archive ids go back: %v", w.delivered)
