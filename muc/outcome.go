@@ -49,7 +49,7 @@ func (a *actor) store(out *output, s *component.Stanza) {
 // that, so that there is no more in memory than one portion. What cannot be stored has not
 // happened, nor what follows from it.
 func (a *actor) hand() {
-	out := &a.room.out
+	out := a.room.out
 	switch {
 	case a.doing.void:
 		clear(out.copies)
@@ -113,7 +113,7 @@ func (a *actor) failed(out *output) {
 		}
 	}()
 	out.changes, out.reads = nil, nil
-	a.room.out = *out
+	a.room.out = out
 	a.reload(a.room)
-	*out = a.room.out
+	a.room.out = nil
 }

@@ -60,7 +60,7 @@ type room struct {
 	now  time.Time // of what is being handled
 	asks rateLimit // for voice
 
-	out   output
+	out   *output
 	later tellings // of what a command did
 	hand  func()   // takes what is in out; nil: nobody takes it before the room has done
 }
@@ -94,7 +94,7 @@ type read struct {
 }
 
 func newRoom(sv *settings, addr jid.JID, cfg *Config) *room {
-	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, subject: noSubject, tag: idTag(addr), shown: cfg.Broadcast}
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, subject: noSubject, tag: idTag(addr), shown: cfg.Broadcast, out: new(output)}
 }
 
 // handle handles one stanza for the room.

@@ -168,7 +168,7 @@ func runScript(t *testing.T, s *script) {
 	r := newRoom(sv, jid.MustParse(fuzzed), new(KindConfig(KindNames()[s.next(5)])))
 	r.creator, r.locked, r.now, r.warm = "owner@"+users, true, now, true
 	r.affiliate(r.creator, affiliate{level: Owner})
-	r.out = output{}
+	r.out = new(output)
 	w := newWatcher(t, r)
 	step := func(xml string) {
 		knew := map[string]bool{} // who may know real JIDs

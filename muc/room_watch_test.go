@@ -63,7 +63,7 @@ func (w *watcher) handled(s *component.Stanza, before map[string]bool) {
 		w.is(answers == 1, "%d answers", answers)
 	}
 	w.archived()
-	w.r.out = output{}
+	w.r.out = new(output)
 	w.check()
 	if joined && len(w.entered) > 0 {
 		for nick := range w.client(s.From.String()).sees {
