@@ -45,7 +45,8 @@ const maxHistory = 1 << 20
 // pastOverhead is about what of a message is not kept in a history, in octets.
 const pastOverhead = 256
 
-// add puts a message behind the others. The oldest go if that is more than n, or too large.
+// add puts a message behind the others. The oldest go if there are more than n then, or if
+// they are too large together; also this one, if it is that alone.
 func (h *history) add(p past, xml []byte, n int) {
 	p.size = uint32(len(xml))
 	size, first := len(h.xml)+len(xml)+pastOverhead*(len(h.list)+1), 0
@@ -54,6 +55,9 @@ func (h *history) add(p past, xml []byte, n int) {
 		first++
 	}
 	h.drop(0, first)
+	if size > maxHistory {
+		return
+	}
 	h.list = append(grown(h.list, 1), p)
 	h.xml = append(grown(h.xml, len(xml)), xml...)
 }
