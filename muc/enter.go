@@ -60,7 +60,7 @@ func (r *room) handlePresence(ses *session, s *component.Stanza) error {
 		r.synchronise(ses, s, x, payload)
 		return nil
 	}
-	ses.payload, ses.lang = payload, s.Lang
+	ses.present(s, payload)
 	ses.occ.shown = ses
 	r.announce(ses.occ, notice{id: s.ID})
 	return nil
@@ -71,7 +71,7 @@ func (r *room) handlePresence(ses *session, s *component.Stanza) error {
 func (r *room) synchronise(ses *session, s *component.Stanza, x *component.Element, payload string) {
 	o := ses.occ
 	if o.shown != ses || ses.lang != s.Lang || ses.payload != payload {
-		ses.payload, ses.lang = payload, s.Lang
+		ses.present(s, payload)
 		o.shown = ses
 		r.retell(o, ses)
 	}
@@ -189,7 +189,8 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 		ses = new(session)
 	}
 	r.serial++
-	*ses = session{to: component.NewRecipient(s.From), occ: o, serial: r.serial, payload: payload, lang: s.Lang, seen: r.now.Unix(), presences: presences}
+	*ses = session{to: component.NewRecipient(s.From), occ: o, serial: r.serial, seen: r.now.Unix(), presences: presences}
+	ses.present(s, payload)
 	o.sessions = append(o.sessions, ses)
 	o.shown, o.draft = ses, nil
 	r.sessions.put(ses)

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -147,7 +148,7 @@ func (r *room) setSubject(ses *session, s *component.Stanza) error {
 	if d.Size() > r.limits.Message {
 		return errTooLong
 	}
-	r.subject = &subject{Text: text, Nick: o.nick, Set: r.now.UTC()}
+	r.subject = &subject{Text: strings.Clone(text), Nick: o.nick, Set: r.now.UTC()}
 	r.save()
 	r.toAll(d)
 	r.archive(o, s, d, id, notReplayed)

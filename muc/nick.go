@@ -81,7 +81,7 @@ func (r *room) changeNick(ses *session, s *component.Stanza, x *component.Elemen
 	r.nicks.drop(o.nick)
 	o.voice = r.newVoice(nick, o.id)
 	r.nicks.put(o)
-	ses.payload, ses.lang = payload, s.Lang
+	ses.present(s, payload)
 	r.renamed(ses, s, x)
 	return nil
 }
@@ -109,7 +109,8 @@ func (r *room) splitNick(ses *session, s *component.Stanza, x *component.Element
 		r.nicks.put(o)
 		r.list = append(grown(r.list, 1), o)
 	}
-	ses.occ, ses.payload, ses.lang = o, payload, s.Lang
+	ses.occ = o
+	ses.present(s, payload)
 	o.sessions = append(o.sessions, ses)
 	o.shown = ses
 	r.sessions.put(ses)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"slices"
 	"strconv"
+	"strings"
 
 	"mellium.im/xmpp/jid"
 
@@ -48,6 +49,11 @@ type visit struct {
 }
 
 func (o *occupant) key() string { return o.nick }
+
+// present takes a new presence. A text of a stanza may be part of a larger piece of memory.
+func (ses *session) present(s *component.Stanza, payload string) {
+	ses.payload, ses.lang = payload, strings.Clone(s.Lang)
+}
 
 // bare is the address of the user.
 func (o *occupant) bare() jid.JID { return o.shown.to.JID.Bare() }

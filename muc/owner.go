@@ -69,7 +69,10 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 		return err
 	}
 	old := r.cfg
-	r.cfg, r.locked = &c, false
+	r.locked = false
+	if c != *old { // else it stays shared
+		r.cfg = &c
+	}
 	r.save()
 	var later tellings
 	for _, a := range todo {

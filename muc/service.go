@@ -46,6 +46,7 @@ type Service struct {
 	store   *Store
 	front   *component.Service
 	crew    *crew
+	preset  *Config // of new rooms
 	readers readers
 
 	mu     sync.Mutex
@@ -87,7 +88,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
 	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]listing{}, made: map[string]int{}, makers: map[string]rateLimit{},
-		crew: newCrew()}
+		crew: newCrew(), preset: new(KindConfig(o.DefaultKind))}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
@@ -174,7 +175,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	if !sv.admin(bare) && !sv.mayMake(creator, time.Now()) {
 		return nil, errRate
 	}
-	r := newRoom(&sv.settings, s.To.Bare(), new(KindConfig(sv.o.DefaultKind)))
+	r := newRoom(&sv.settings, s.To.Bare(), sv.preset)
 	r.creator, r.locked = creator, true
 	a := &actor{sv: sv, addr: r.addr, room: r}
 	name := s.To.Localpart()
