@@ -137,21 +137,24 @@ type Recipient struct {
 	JID    jid.JID
 	text   string
 	attr   string
-	domain string
+	domain [2]uint32 // where it begins and ends in text
 }
 
 // String is the address.
 func (r *Recipient) String() string { return r.text }
 
 // NewRecipient makes a Recipient.
-func NewRecipient(j jid.JID) *Recipient {
+func NewRecipient(j jid.JID) Recipient {
 	text := j.String()
 	attr := string(AppendAttr(nil, "to", text))
 	if len(attr) == len(" to=''")+len(text) {
 		text = attr[len(" to='") : len(attr)-1] // the same, in the same memory
 	}
-	return &Recipient{JID: j, attr: attr, domain: domainOf(text), text: text}
+	bare, _, _ := strings.Cut(text, "/")
+	return Recipient{JID: j, attr: attr, text: text, domain: [2]uint32{uint32(strings.IndexByte(bare, '@') + 1), uint32(len(bare))}}
 }
+
+func (r *Recipient) domainpart() string { return r.text[r.domain[0]:r.domain[1]] }
 
 // A Copy is a Draft on its way to one recipient.
 type Copy struct {
@@ -221,9 +224,9 @@ func (r *Router) way(copies []Copy) (h Handler, link Sender, n int) {
 	defer r.mu.RUnlock()
 	for n < len(copies) {
 		c := &copies[n]
-		h := r.handlers[c.To.domain]
+		h := r.handlers[c.To.domainpart()]
 		if h == nil && r.find != nil {
-			h = r.find(c.To.domain)
+			h = r.find(c.To.domainpart())
 		}
 		if h != nil {
 			if n == 0 {

@@ -25,7 +25,7 @@ func (r *room) absent(ses *session) {
 	}
 	slices.Sort(nicks)
 	for _, nick := range nicks {
-		r.copy(r.absentee(nick, of[nick]), ses.to, r.seesJIDs(ses.occ))
+		r.copy(r.absentee(nick, of[nick]), &ses.to, r.seesJIDs(ses.occ))
 	}
 }
 

@@ -108,6 +108,7 @@ func (a *actor) run() {
 				break
 			}
 		}
+		a.doing = doing{} // a room can be quiet for long, and a stanza is as large as a room
 		a.flush(out)
 	}
 }
@@ -152,7 +153,7 @@ func (a *actor) handle(e *event, out *output) {
 	if a.room.hand == nil {
 		a.room.hand = a.hand
 	}
-	a.room.out = *out
+	a.room.out = out
 	if e.do != nil {
 		a.room.now = now
 		e.do(a.room)
@@ -162,8 +163,7 @@ func (a *actor) handle(e *event, out *output) {
 	if a.doing.void {
 		a.hand()
 	}
-	*out = a.room.out
-	a.room.out = output{}
+	a.room.out = nil
 	a.occupants.Store(int32(len(a.room.list)))
 	a.look(out)
 	if len(out.changes) > 0 || a.pending.Load() > 0 {

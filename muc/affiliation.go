@@ -16,7 +16,7 @@ func (r *room) setRole(o *occupant, role Role, actor, reason string) (tell func(
 		return r.remove(o, notice{codes: []int{307}, actor: actor, reason: reason})
 	}
 	o.role, o.draft = role, nil
-	bare := o.bare.String()
+	bare := o.bare().String()
 	if _, known := r.given[bare]; r.cfg.Moderated && (known || len(r.given) < maxInvited) {
 		if r.given == nil {
 			r.given = map[string]Role{}
@@ -55,7 +55,7 @@ func (r *room) setAffiliation(a action, actor string) (tell tellings) {
 		r.tellAbsent(a, actor, old.level)
 	}
 	for _, o := range here {
-		if o.affiliation != r.affiliation(o.bare) || old.nick != now.nick {
+		if o.affiliation != r.affiliation(o.bare()) || old.nick != now.nick {
 			tell = append(tell, r.reaffiliate(o, actor, a.reason))
 		}
 	}
@@ -77,7 +77,7 @@ func (r *room) affiliate(key string, a affiliate) {
 // reaffiliate gives an occupant the affiliation and role that it has now, or removes it,
 // and returns what tells the others (XEP-0045 §9, §10).
 func (r *room) reaffiliate(o *occupant, actor, reason string) (tell func()) {
-	aff, role := r.affiliation(o.bare), o.role
+	aff, role := r.affiliation(o.bare()), o.role
 	before := o.affiliation
 	o.affiliation, o.draft = aff, nil
 	switch {
@@ -104,7 +104,7 @@ func (r *room) reaffiliate(o *occupant, actor, reason string) (tell func()) {
 
 // evict removes who uses a nickname that belongs to somebody else now (XEP-0045 §7.10).
 func (r *room) evict(nick string, owner jid.JID) {
-	if o := r.nicks.get(nick); o != nil && !o.bare.Equal(owner) {
+	if o := r.nicks.get(nick); o != nil && !o.bare().Equal(owner) {
 		r.remove(o, notice{codes: []int{307}, reason: "This nickname is reserved"})()
 	}
 }

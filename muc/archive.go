@@ -3,7 +3,6 @@ package muc
 import (
 	"database/sql"
 	"errors"
-	"slices"
 	"strings"
 )
 
@@ -123,28 +122,27 @@ func (st *Store) last(room string) (int64, error) {
 
 // history reads the history of a room from its archive.
 func (st *Store) history(r *room) error {
-	r.history, r.warm = nil, true
+	r.history, r.warm = history{}, true
 	limit := r.historyLength()
 	if limit <= 0 {
 		return nil
 	}
 	name := r.addr.Localpart()
-	rows, err := st.db.Query("SELECT id, occupant, xml, replay FROM message WHERE room = "+roomNumber+" AND replay <> ? ORDER BY id DESC LIMIT ?", name, int(notReplayed), limit)
+	rows, err := st.db.Query("SELECT * FROM (SELECT id, occupant, xml, replay FROM message WHERE room = "+roomNumber+" AND replay <> ? ORDER BY id DESC LIMIT ?) AS last ORDER BY id", name, int(notReplayed), limit)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		p := past{by: &voice{}, whole: true}
+		var xml sql.RawBytes
 		var how replay
-		if err := rows.Scan(&p.id, &p.by.id, &p.xml, &how); err != nil {
+		if err := rows.Scan(&p.id, &p.by.id, &xml, &how); err != nil {
 			return err
 		}
 		p.dated = how == replayedDated
-		r.history = append(r.history, p)
+		r.history.add(p, xml, limit)
 	}
-	slices.Reverse(r.history)
-	r.history = shortened(r.history)
 	return rows.Err()
 }
 

@@ -270,8 +270,8 @@ func TestSizeOfHistory(t *testing.T) {
 		got := to(w.enter(macbeth, "coven", "king"), macbeth)
 		size := 0
 		r := w.sv.awake("coven").room
-		for i := range r.history {
-			size += len(r.text(&r.history[i]))
+		for p, xml := range r.history.newest() {
+			size += len(r.text(p, xml))
 		}
 		require.LessOrEqual(t, size, maxHistory)
 		require.Greater(t, size, maxHistory-2*60_000)

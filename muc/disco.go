@@ -105,7 +105,7 @@ func (r *room) discoItems(ses *session, s *component.Stanza) error {
 	if ses != nil || r.cfg.Public && !r.cfg.MembersOnly && !r.cfg.Protected || r.affiliation(s.From.Bare()) >= Member {
 		for _, o := range r.list {
 			if r.shown.Has(o.told) || ses != nil && r.visibleTo(ses.occ, o) {
-				q.Add(component.NewElement(component.NSDiscoItem, "item").With("jid", o.addr.String()))
+				q.Add(component.NewElement(component.NSDiscoItem, "item").With("jid", o.from))
 			}
 		}
 	}

@@ -1,8 +1,6 @@
 package muc
 
 import (
-	"bytes"
-
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
@@ -62,7 +60,7 @@ func (r *room) handlePresence(ses *session, s *component.Stanza) error {
 		r.synchronise(ses, s, x, payload)
 		return nil
 	}
-	ses.payload, ses.lang = payload, s.Lang
+	ses.present(s, payload)
 	ses.occ.shown = ses
 	r.announce(ses.occ, notice{id: s.ID})
 	return nil
@@ -70,10 +68,10 @@ func (r *room) handlePresence(ses *session, s *component.Stanza) error {
 
 // synchronise sends a client that has lost its state all that it would get if it entered,
 // and tells the others if its presence is another now (XEP-0045 §7.2.1, §17.3).
-func (r *room) synchronise(ses *session, s *component.Stanza, x *component.Element, payload []byte) {
+func (r *room) synchronise(ses *session, s *component.Stanza, x *component.Element, payload string) {
 	o := ses.occ
-	if o.shown != ses || ses.lang != s.Lang || !bytes.Equal(ses.payload, payload) {
-		ses.payload, ses.lang = payload, s.Lang
+	if o.shown != ses || ses.lang != s.Lang || ses.payload != payload {
+		ses.present(s, payload)
 		o.shown = ses
 		r.retell(o, ses)
 	}
@@ -92,7 +90,7 @@ func (r *room) retell(o *occupant, except *session) {
 		if own == nil {
 			own = r.draftOf(o, notice{}, true)
 		}
-		r.copy(own, ses.to, true)
+		r.copy(own, &ses.to, true)
 	}
 }
 
@@ -121,19 +119,19 @@ func (r *room) probe(ses *session, s *component.Stanza) error {
 	o := r.nicks.get(nick)
 	if o == nil && r.cfg.ShowMembers {
 		if bare, ok := r.registered(nick); ok && r.affiliates.get(bare).level >= Member {
-			r.copy(r.absentee(nick, bare), ses.to, r.seesJIDs(ses.occ))
+			r.copy(r.absentee(nick, bare), &ses.to, r.seesJIDs(ses.occ))
 			return nil
 		}
 	}
 	if o == nil || !r.visibleTo(ses.occ, o) {
 		return errNotFound
 	}
-	r.copy(r.current(o), ses.to, r.seesJIDs(ses.occ) || o == ses.occ)
+	r.copy(r.current(o), &ses.to, r.seesJIDs(ses.occ) || o == ses.occ)
 	return nil
 }
 
 // presencePayload is what a client's presence carries, without what only the room says.
-func (r *room) presencePayload(s *component.Stanza) ([]byte, error) {
+func (r *room) presencePayload(s *component.Stanza) (string, error) {
 	nodes := make([]component.Node, 0, len(s.Nodes))
 	for _, n := range s.Nodes {
 		if e := n.Element; e == nil || e.Name.Space == NSMUC || e.Name.Space == NSUser || e.Name.Space == NSOccupantID || e.Is(NSHats, "hats") {
@@ -143,9 +141,9 @@ func (r *room) presencePayload(s *component.Stanza) ([]byte, error) {
 	}
 	xml := component.AppendNodes(nil, nodes)
 	if len(xml) > r.limits.Presence {
-		return nil, fail(stanza.Modify, stanza.PolicyViolation, "The presence is too long.")
+		return "", fail(stanza.Modify, stanza.PolicyViolation, "The presence is too long.")
 	}
-	return xml, nil
+	return string(xml), nil
 }
 
 // enter lets somebody in, or tells why not (XEP-0045 §7.2).
@@ -171,23 +169,28 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 		return errRate
 	}
 	o := r.nicks.get(nick)
+	var ses *session
 	if o == nil {
 		if r.full(aff) {
 			return errFull
 		}
-		o = &occupant{voice: &voice{from: s.To.String(), id: r.occupantID(bare)}, nick: nick, addr: s.To, bare: bare, affiliation: aff, role: r.roleOf(aff)}
-		o.hats = r.hatsOf(bare)
+		v := &visit{occupant: occupant{voice: r.newVoice(nick, r.occupantID(bare)), affiliation: aff, role: r.roleOf(aff)}}
+		o, ses = &v.occupant, &v.session
+		o.sessions = v.list[:0]
 		if role, ok := r.given[bare.String()]; ok && r.cfg.Moderated && aff < Admin {
 			o.role = role // §5.1
 		}
 		o.told = o.role
 		r.nicks.put(o)
-		r.list = append(r.list, o)
+		r.list = append(grown(r.list, 1), o)
 	} else if len(o.sessions) >= maxSessions {
 		return errSessions
+	} else {
+		ses = new(session)
 	}
 	r.serial++
-	ses := &session{to: component.NewRecipient(s.From), occ: o, serial: r.serial, payload: payload, lang: s.Lang, seen: r.now.Unix(), presences: presences}
+	*ses = session{to: component.NewRecipient(s.From), occ: o, serial: r.serial, seen: r.now.Unix(), presences: presences}
+	ses.present(s, payload)
 	o.sessions = append(o.sessions, ses)
 	o.shown, o.draft = ses, nil
 	r.sessions.put(ses)
@@ -212,7 +215,7 @@ func (r *room) mayCome(bare string) (left rateLimit, ok bool) {
 
 // departed keeps what a session had left.
 func (r *room) departed(ses *session) {
-	bare := ses.occ.bare.String()
+	bare := ses.occ.bare().String()
 	if _, known := r.comings[bare]; known {
 		return
 	}
@@ -283,7 +286,7 @@ func (r *room) welcome(ses *session, s *component.Stanza, x *component.Element, 
 		own.own = append(own.own, 170)
 	}
 	own.own = append(own.own, codes...)
-	r.copy(r.draftOf(ses.occ, own, true), ses.to, true)
+	r.copy(r.draftOf(ses.occ, own, true), &ses.to, true)
 	r.sendHistory(ses, x.Child(NSMUC, "history"))
 	r.sendSubject(ses)
 	r.sendMessageOfTheDay(ses)
@@ -294,7 +297,7 @@ func (r *room) others(ses *session) {
 	full := r.seesJIDs(ses.occ)
 	for _, o := range r.list {
 		if o != ses.occ && r.visibleTo(ses.occ, o) {
-			r.copy(r.current(o), ses.to, full)
+			r.copy(r.current(o), &ses.to, full)
 		}
 	}
 }

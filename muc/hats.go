@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"mellium.im/xmpp/jid"
-
 	"github.com/allium-xmpp/allium/component"
 )
 
@@ -21,12 +19,12 @@ const (
 	maxWearers = 1000 // in a room
 )
 
-// hatsOf are what somebody wears, in the order of their URIs.
-func (r *room) hatsOf(bare jid.JID) []hat {
-	worn := r.wearers[bare.String()]
-	if len(worn) == 0 {
+// hatsOf are what an occupant wears, in the order of their URIs.
+func (r *room) hatsOf(o *occupant) []hat {
+	if len(r.wearers) == 0 {
 		return nil
 	}
+	worn := r.wearers[o.bare().String()]
 	hats := make([]hat, len(worn))
 	for i, uri := range worn {
 		hats[i] = r.hats[uri]
@@ -53,8 +51,7 @@ func appendHats(dst []byte, hats []hat) []byte {
 // showHats tells everybody what somebody wears now.
 func (r *room) showHats(bare string) {
 	for _, o := range r.list {
-		if o.bare.String() == bare {
-			o.hats = r.hatsOf(o.bare)
+		if o.bare().String() == bare {
 			r.retell(o, nil)
 		}
 	}

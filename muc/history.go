@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"time"
@@ -34,32 +35,16 @@ func (r *room) addPast(d *component.Draft, by *voice, id int64, dated bool) {
 	if limit <= 0 || r.archives() && !r.warm {
 		return
 	}
-	if len(r.history) >= limit {
-		n := copy(r.history, r.history[len(r.history)-limit+1:])
-		clear(r.history[n:])
-		r.history = r.history[:n]
+	p := past{by: by, id: id, dated: dated}
+	before, after := r.surround(&p)
+	xml, framed := bytes.CutPrefix(d.XML(), before)
+	if framed {
+		xml, framed = bytes.CutSuffix(xml, after)
 	}
-	if n := len(r.history); n == cap(r.history) {
-		r.history = append(make([]past, 0, min(limit, n+n/4+2)), r.history...) // by less than append would
+	if !framed {
+		xml, p.whole = d.XML(), true
 	}
-	r.history = shortened(append(r.history, r.newPast(d, by, id, dated)))
-}
-
-// maxHistory bounds the history in memory, in octets: it is also what everybody gets who
-// enters.
-const maxHistory = 1 << 20
-
-// shortened is a history without the oldest messages, if it is too large.
-func shortened(history []past) []past {
-	size, first := 0, len(history)
-	for ; first > 0; first-- {
-		if size += history[first-1].size(); size > maxHistory {
-			break
-		}
-	}
-	n := copy(history, history[first:])
-	clear(history[n:])
-	return history[:n]
+	r.history.add(p, xml, limit)
 }
 
 // wantsHistory tells if the history has to be in memory before s is handled, and is not.
@@ -80,7 +65,7 @@ func (r *room) wantsHistory(s *component.Stanza) bool {
 func (r *room) cool() {
 	r.forgetComings()
 	if r.warm && r.archives() && r.now.Add(-coolAfter).Unix() > r.entered {
-		r.warm, r.history = false, nil
+		r.warm, r.history = false, history{}
 	}
 }
 
@@ -138,7 +123,8 @@ func (r *room) historyLength() int {
 
 // recent is the history that is not older than what the room keeps.
 func (r *room) recent() []past {
-	past := r.history[max(0, len(r.history)-r.historyLength()):]
+	past := r.history.list
+	past = past[max(0, len(past)-r.historyLength()):]
 	if days := smallest(r.cfg.KeepDays, r.limits.KeepDays); days > 0 {
 		for len(past) > 0 && past[0].id < daysBefore(r.now, days) {
 			past = past[1:]
@@ -165,21 +151,23 @@ func (r *room) sendHistory(ses *session, asked *component.Element) {
 			past = past[1:]
 		}
 	}
-	drafts := make([]*component.Draft, len(past))
-	size, first := 0, len(past)
 	most, limited := 0, false
 	if asked != nil {
 		most, limited = number(asked, "maxchars")
 	}
-	for i := len(past) - 1; i >= 0; i-- {
-		drafts[i] = r.late(&past[i])
-		if size += drafts[i].SizeTo(ses.to); limited && size > most {
+	drafts := make([]*component.Draft, 0, len(past))
+	for p, xml := range r.history.newest() {
+		if len(drafts) == len(past) {
 			break
 		}
-		first = i
+		d := r.late(p, xml)
+		if most -= d.SizeTo(&ses.to); limited && most < 0 {
+			break
+		}
+		drafts = append(drafts, d)
 	}
-	for _, d := range drafts[first:] {
-		r.copy(d, ses.to, true)
+	for _, d := range slices.Backward(drafts) {
+		r.copy(d, &ses.to, true)
 	}
 }
 
@@ -195,5 +183,7 @@ func number(e *component.Element, name string) (int, bool) {
 
 // forgetMessage takes a message out of the history.
 func (r *room) forgetMessage(id int64) {
-	r.history = slices.DeleteFunc(r.history, func(p past) bool { return p.id == id })
+	if i := slices.IndexFunc(r.history.list, func(p past) bool { return p.id == id }); i >= 0 {
+		r.history.drop(i, i+1)
+	}
 }

@@ -92,9 +92,9 @@ func (r *room) relayIQ(ses *session, s *component.Stanza) error {
 		return errRate
 	}
 	s.ID = relayID(ses, to.shown) + s.ID
-	s.From, s.To = ses.occ.addr, to.shown.to.JID
+	s.From, s.To = r.nickJID(ses.occ.nick), to.shown.to.JID
 	if s.Type == "get" && payload.Is(NSVCard, "vCard") {
-		s.To = to.bare // its server answers for the user
+		s.To = to.bare() // its server answers for the user
 	}
 	r.send(s)
 	return nil
@@ -129,7 +129,7 @@ func (r *room) relayAnswer(ses *session, to *occupant, s *component.Stanza) {
 	r.veil(s)
 	for _, asker := range to.sessions {
 		if asker.serial == uint32(n>>32) {
-			s.ID, s.From, s.To = id, from.addr, asker.to.JID
+			s.ID, s.From, s.To = id, r.nickJID(from.nick), asker.to.JID
 			r.send(s)
 		}
 	}

@@ -28,7 +28,7 @@ func (r *room) depart(ses *session, n notice) {
 	if len(ses.occ.sessions) > 1 {
 		own := *ses.occ
 		own.sessions = []*session{ses}
-		r.copy(r.draftOf(&own, n, true), ses.to, true)
+		r.copy(r.draftOf(&own, n, true), &ses.to, true)
 		r.drop(ses, n)
 	} else {
 		if r.locked && len(r.list) == 1 {
@@ -36,7 +36,7 @@ func (r *room) depart(ses *session, n notice) {
 		}
 		r.remove(ses.occ, n)()
 	}
-	r.afterLeaving(ses.occ.bare)
+	r.afterLeaving(ses.occ.bare())
 }
 
 // drop takes one session from its occupant. If that was the last, the others are told by
@@ -92,7 +92,7 @@ func (r *room) destroy(how *component.Element) {
 		gone.affiliation = None
 		d := r.draftOf(&gone, notice{typ: string(stanza.UnavailablePresence), extra: extra}, true)
 		for _, ses := range o.sessions {
-			r.copy(d, ses.to, true)
+			r.copy(d, &ses.to, true)
 		}
 	}
 	r.list, r.nicks, r.sessions = nil, nil, nil
@@ -104,7 +104,7 @@ func (r *room) shutDown() {
 	for _, o := range r.list {
 		d := r.draftOf(o, notice{typ: string(stanza.UnavailablePresence), own: []int{332}}, true)
 		for _, ses := range o.sessions {
-			r.copy(d, ses.to, true)
+			r.copy(d, &ses.to, true)
 		}
 	}
 	r.list, r.nicks, r.sessions = nil, nil, nil

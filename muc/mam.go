@@ -153,7 +153,7 @@ func (a *mamAnswer) send(r *room, p *page) {
 			m = &p.messages[n-1-i]
 		}
 		out := &component.Stanza{Kind: component.Message, From: r.addr}
-		r.copy(component.NewDraft(out, a.result(r, m), nil, nil), to, true)
+		r.copy(component.NewDraft(out, a.result(r, m), nil, nil), &to, true)
 	}
 	first, last := "", ""
 	if n > 0 {
@@ -189,7 +189,7 @@ func (r *room) appendAuthor(dst []byte, m *stored) []byte {
 	aff, role := None, NoRole
 	if j, err := jid.Parse(m.jid); err == nil {
 		aff = r.affiliation(j.Bare())
-		if o := r.nicks.get(m.nick); o != nil && o.bare.Equal(j.Bare()) {
+		if o := r.nicks.get(m.nick); o != nil && o.bare().Equal(j.Bare()) {
 			role = o.role
 		}
 	}

@@ -77,7 +77,7 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick).now()
 		}
 		r.whenOpen(func() {
-			r.remember(bare.String(), ses.occ.bare.String())
+			r.remember(bare.String(), ses.occ.bare().String())
 			m := r.invitation(r.nameOf(ses), to[i], e.Child(NSUser, "reason").Text())
 			m.ID, m.Lang = s.ID, s.Lang
 			if c := e.Child(NSUser, "continue"); c != nil { // §7.9
@@ -125,7 +125,7 @@ func (r *room) nameOf(ses *session) jid.JID {
 	if r.cfg.NonAnon {
 		return ses.to.JID.Bare()
 	}
-	return ses.occ.addr
+	return r.nickJID(ses.occ.nick)
 }
 
 // decline tells who invited somebody that it was in vain. Nobody else can be told
@@ -144,11 +144,11 @@ func (r *room) decline(s *component.Stanza, d *component.Element) error {
 		to = r.occupantsOf(j.Bare())
 	}
 	by := r.invited[s.From.Bare().String()]
-	to = slices.DeleteFunc(to, func(o *occupant) bool { return !slices.Contains(by, o.bare.String()) })
+	to = slices.DeleteFunc(to, func(o *occupant) bool { return !slices.Contains(by, o.bare().String()) })
 	if len(to) == 0 {
 		return errNotFound
 	}
-	r.invited[s.From.Bare().String()] = slices.DeleteFunc(by, func(j string) bool { return j == to[0].bare.String() })
+	r.invited[s.From.Bare().String()] = slices.DeleteFunc(by, func(j string) bool { return j == to[0].bare().String() })
 	out := component.NewElement(NSUser, "decline").With("from", s.From.Bare().String())
 	if reason := d.Child(NSUser, "reason"); reason != nil {
 		out.Add(component.NewElement(NSUser, "reason", component.Text(reason.Text())))
@@ -176,7 +176,7 @@ func (r *room) voice(ses *session, f *component.Form) error {
 			return errNotFound
 		}
 		// Somebody else may have the nickname by now.
-		if j, err := jid.Parse(f.Value("muc#jid")); err == nil && !j.Bare().Equal(o.bare) {
+		if j, err := jid.Parse(f.Value("muc#jid")); err == nil && !j.Bare().Equal(o.bare()) {
 			return errNotFound
 		}
 		if is, _ := component.Bool(first(allow)); is && o.role == Visitor {

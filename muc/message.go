@@ -2,6 +2,7 @@ package muc
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -153,7 +154,7 @@ func (r *room) setSubject(ses *session, s *component.Stanza) error {
 	if d.Size() > r.limits.Message {
 		return errTooLong
 	}
-	r.subject = &subject{Text: text, Nick: o.nick, By: o.id, Set: r.now.UTC()}
+	r.subject = &subject{Text: strings.Clone(text), Nick: o.nick, By: strings.Clone(o.id), Set: r.now.UTC()}
 	r.save()
 	r.toAll(d)
 	r.archive(o, s, d, id, notReplayed)
@@ -174,7 +175,7 @@ func (r *room) sendSubject(ses *session) {
 	if r.subject.By != "" {
 		after = appendOccupantID(nil, r.subject.By)
 	}
-	r.copy(component.NewDraft(m, nil, nil, after), ses.to, true)
+	r.copy(component.NewDraft(m, nil, nil, after), &ses.to, true)
 }
 
 // delay says that something is late (XEP-0203).

@@ -75,9 +75,9 @@ func (r *room) moderate(ses *session, s *component.Stanza) error {
 // if it is not there. s is the request that is refused if that cannot be done, or the zero
 // Stanza, which nobody waits for.
 func (r *room) findMessage(by *occupant, s *component.Stanza, id int64, then func(r *room, m *stored)) {
-	for i := range r.history {
-		if p := &r.history[i]; p.id == id {
-			then(r, &stored{id: id, occupant: p.by.id, xml: r.text(p)})
+	for p, xml := range r.history.newest() {
+		if p.id == id {
+			then(r, &stored{id: id, occupant: p.by.id, xml: r.text(p, xml)})
 			return
 		}
 	}
@@ -86,7 +86,7 @@ func (r *room) findMessage(by *occupant, s *component.Stanza, id int64, then fun
 		return
 	}
 	name := r.addr.Localpart()
-	r.lookUp(rowLane, by.bare, s, func(st *Store) (func(*room), error) {
+	r.lookUp(rowLane, by.bare(), s, func(st *Store) (func(*room), error) {
 		m, err := st.message(name, id)
 		return func(r *room) { then(r, m) }, err
 	})
@@ -98,7 +98,7 @@ func (r *room) moderated(m *stored, t retraction) {
 	t.id = r.idText(id)
 	what := r.idText(m.id)
 	by := func(space string) *component.Element {
-		return component.NewElement(space, "moderated").With("by", t.by.addr.String())
+		return component.NewElement(space, "moderated").With("by", t.by.from)
 	}
 	reason := func(e *component.Element, space string) *component.Element {
 		if t.reason != "" {
@@ -132,7 +132,7 @@ func (r *room) entomb(m *stored, t retraction) {
 		e.SetAttr("id", t.id)
 	}
 	if t.forced {
-		e.Add(component.NewElement(NSModerate, "moderated", occupantIDElement(t.by.id).Node()).With("by", t.by.addr.String()))
+		e.Add(component.NewElement(NSModerate, "moderated", occupantIDElement(t.by.id).Node()).With("by", t.by.from))
 	}
 	if t.reason != "" {
 		e.Add(component.NewElement(NSRetract, "reason", component.Text(t.reason)))

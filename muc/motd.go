@@ -59,7 +59,7 @@ func (m *motd) change(text string, now time.Time) day {
 
 // sendMessageOfTheDay tells a client of the message of the day, from the service.
 func (r *room) sendMessageOfTheDay(ses *session) {
-	bare := ses.occ.bare.String()
+	bare := ses.occ.bare().String()
 	d, ok := r.motd.due(bare)
 	if !ok {
 		return
@@ -67,7 +67,7 @@ func (r *room) sendMessageOfTheDay(ses *session) {
 	r.change(saveTold{JID: bare, Day: d.Set})
 	m := &component.Stanza{Kind: component.Message, From: r.addr.Domain()}
 	m.Add(component.NewElement(component.NSClient, "body", component.Text(d.Text)))
-	r.copy(component.NewDraft(m, nil, nil, nil), ses.to, true)
+	r.copy(component.NewDraft(m, nil, nil, nil), &ses.to, true)
 }
 
 // motdName is what the message of the day is called in the store.

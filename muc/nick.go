@@ -23,7 +23,7 @@ func (r *room) checkNick(nick string) error {
 
 // nickFree is conflict if somebody else has a nickname, in the room or registered.
 func (r *room) nickFree(nick string, bare jid.JID) error {
-	if o := r.nicks.get(nick); o != nil && !o.bare.Equal(bare) {
+	if o := r.nicks.get(nick); o != nil && !o.bare().Equal(bare) {
 		return errConflict
 	}
 	if owner, ok := r.registered(nick); ok && owner != bare.String() {
@@ -56,12 +56,12 @@ func (r *room) reserve(bare, nick string) {
 // changeNick changes the nickname of a user (XEP-0045 §7.6). If the user has more
 // sessions with the old one, they keep it. A client that asks to enter has lost its state,
 // and gets it.
-func (r *room) changeNick(ses *session, s *component.Stanza, x *component.Element, payload []byte) error {
+func (r *room) changeNick(ses *session, s *component.Stanza, x *component.Element, payload string) error {
 	nick, o := s.To.Resourcepart(), ses.occ
 	if err := r.checkNick(nick); err != nil {
 		return err
 	}
-	if err := r.nickFree(nick, o.bare); err != nil {
+	if err := r.nickFree(nick, o.bare()); err != nil {
 		return err
 	}
 	switch to := r.nicks.get(nick); {
@@ -77,11 +77,11 @@ func (r *room) changeNick(ses *session, s *component.Stanza, x *component.Elemen
 	gone := notice{typ: string(stanza.UnavailablePresence), id: s.ID, nick: nick, codes: []int{303}}
 	others, own := r.draftOf(o, gone, false), r.draftOf(o, gone, true)
 	r.toThoseWhoSee(o, others)
-	r.copy(own, ses.to, true)
+	r.copy(own, &ses.to, true)
 	r.nicks.drop(o.nick)
-	o.nick, o.addr, o.voice = nick, s.To, &voice{from: s.To.String(), id: o.id}
+	o.voice = r.newVoice(nick, o.id)
 	r.nicks.put(o)
-	ses.payload, ses.lang = payload, s.Lang
+	ses.present(s, payload)
 	r.renamed(ses, s, x)
 	return nil
 }
@@ -98,18 +98,19 @@ func (r *room) renamed(ses *session, s *component.Stanza, x *component.Element) 
 
 // splitNick moves one of several sessions to another nickname, or joins one to those that
 // have the nickname.
-func (r *room) splitNick(ses *session, s *component.Stanza, x *component.Element, payload []byte) {
+func (r *room) splitNick(ses *session, s *component.Stanza, x *component.Element, payload string) {
 	old := ses.occ
 	gone := notice{typ: string(stanza.UnavailablePresence), id: s.ID, nick: s.To.Resourcepart(), codes: []int{303}}
-	r.copy(r.draftOf(old, gone, true), ses.to, true)
+	r.copy(r.draftOf(old, gone, true), &ses.to, true)
 	r.drop(ses, gone)
 	o := r.nicks.get(s.To.Resourcepart())
 	if o == nil {
-		o = &occupant{voice: &voice{from: s.To.String(), id: old.id}, nick: s.To.Resourcepart(), addr: s.To, bare: old.bare, role: old.role, told: old.told, affiliation: old.affiliation, hats: old.hats}
+		o = &occupant{voice: r.newVoice(s.To.Resourcepart(), old.id), role: old.role, told: old.told, affiliation: old.affiliation, shown: ses}
 		r.nicks.put(o)
-		r.list = append(r.list, o)
+		r.list = append(grown(r.list, 1), o)
 	}
-	ses.occ, ses.payload, ses.lang = o, payload, s.Lang
+	ses.occ = o
+	ses.present(s, payload)
 	o.sessions = append(o.sessions, ses)
 	o.shown = ses
 	r.sessions.put(ses)
@@ -130,9 +131,9 @@ func (r *room) look(ses *session, was *occupant) {
 		saw, sees := other != was && r.visibleTo(was, other), r.visibleTo(is, other)
 		switch {
 		case sees && (!saw || r.seesJIDs(is) != r.seesJIDs(was)):
-			r.copy(r.current(other), ses.to, r.seesJIDs(is))
+			r.copy(r.current(other), &ses.to, r.seesJIDs(is))
 		case saw && !sees:
-			r.copy(r.draftOf(other, notice{typ: string(stanza.UnavailablePresence)}, false), ses.to, r.seesJIDs(is))
+			r.copy(r.draftOf(other, notice{typ: string(stanza.UnavailablePresence)}, false), &ses.to, r.seesJIDs(is))
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strconv"
+	"strings"
 
 	"mellium.im/xmpp/jid"
 
@@ -17,25 +18,21 @@ import (
 // several sessions (XEP-0045 §7.2.8).
 type occupant struct {
 	*voice
-	nick        string
-	addr        jid.JID // room@service/nick
-	bare        jid.JID // of the user
 	role        Role
 	told        Role // that the others, and o itself, know of
 	affiliation Affiliation
 	sessions    []*session
 	shown       *session // whose presence the others see
-	hats        []hat
 
 	draft *component.Draft // of the presence as it is, nil if it changed
 }
 
 // A session is one client in a room.
 type session struct {
-	to      *component.Recipient
+	to      component.Recipient
 	occ     *occupant
 	serial  uint32 // tells the sessions of an occupant apart
-	payload []byte // XML of the presence
+	payload string // XML of the presence
 	lang    string
 	seen    int64 // when it last said something, Unix seconds
 	asked   int64 // when it was last asked if it is there
@@ -43,7 +40,24 @@ type session struct {
 	messages, presences rateLimit
 }
 
+// A visit is an occupant and its first session, the only one that most have. They are one
+// piece of memory, since each piece that stays among what is soon forgotten keeps a page
+// from being given back.
+type visit struct {
+	occupant occupant
+	session  session
+	list     [1]*session
+}
+
 func (o *occupant) key() string { return o.nick }
+
+// present takes a new presence. A text of a stanza may be part of a larger piece of memory.
+func (ses *session) present(s *component.Stanza, payload string) {
+	ses.payload, ses.lang = payload, strings.Clone(s.Lang)
+}
+
+// bare is the address of the user.
+func (o *occupant) bare() jid.JID { return o.shown.to.JID.Bare() }
 
 func (ses *session) key() string { return ses.to.String() }
 
@@ -69,7 +83,7 @@ type notice struct {
 	reason  string
 	codes   []int  // for everybody
 	own     []int  // for the occupant, beside 110
-	payload []byte // instead of that of the presence, with unavailable
+	payload string // instead of that of the presence, with unavailable
 	extra   []byte // in the x element
 	role    *Role  // instead of the occupant's
 	after   []byte // behind all
@@ -110,7 +124,7 @@ func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
 		full = component.AppendAttr(full, "jid", ses.to.String())
 	}
 	if len(o.sessions) == 0 {
-		full = component.AppendAttr(full, "jid", o.bare.String())
+		full = component.AppendAttr(full, "jid", o.bare().String())
 	}
 	after := make([]byte, 0, 256)
 	after = appendActor(after, n.actor, n.reason)
@@ -122,7 +136,7 @@ func (r *room) draftOf(o *occupant, n notice, own bool) *component.Draft {
 	after = append(append(after, n.extra...), "</x>"...)
 	after = appendOccupantID(after, o.id)
 	if n.typ == "" {
-		after = appendHats(after, o.hats)
+		after = appendHats(after, r.hatsOf(o))
 	}
 	after = append(after, n.after...)
 	return component.NewDraftFrom(o.from, s, before, full, after)
@@ -183,7 +197,7 @@ func (n *notice) plain() bool {
 func (r *room) announceOwn(o *occupant, n notice) {
 	d := r.draftOf(o, n, true)
 	for _, ses := range o.sessions {
-		r.copy(d, ses.to, true)
+		r.copy(d, &ses.to, true)
 	}
 }
 
@@ -201,7 +215,7 @@ func (r *room) forget(o *occupant) {
 func (r *room) occupantsOf(j jid.JID) []*occupant {
 	var os []*occupant
 	for _, o := range r.list {
-		if o.bare.Equal(j) || j.Localpart() == "" && o.bare.Domainpart() == j.Domainpart() {
+		if o.bare().Equal(j) || j.Localpart() == "" && o.bare().Domainpart() == j.Domainpart() {
 			os = append(os, o)
 		}
 	}

@@ -49,7 +49,7 @@ func (a *actor) store(out *output, s *component.Stanza) {
 // that, so that there is no more in memory than one portion. What cannot be stored has not
 // happened, nor what follows from it.
 func (a *actor) hand() {
-	out := &a.room.out
+	out := a.room.out
 	switch {
 	case a.doing.void:
 		clear(out.copies)
@@ -86,7 +86,7 @@ func (a *actor) undo(changes []change) {
 		}
 		return
 	}
-	a.post(event{do: func(r *room) { r.warm, r.history = false, nil }})
+	a.post(event{do: func(r *room) { r.warm, r.history = false, history{} }})
 }
 
 // reload forgets what is in memory of the room; it is read again when it is needed, with all
@@ -113,7 +113,7 @@ func (a *actor) failed(out *output) {
 		}
 	}()
 	out.changes, out.reads = nil, nil
-	a.room.out = *out
+	a.room.out = out
 	a.reload(a.room)
-	*out = a.room.out
+	a.room.out = nil
 }

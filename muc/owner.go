@@ -69,7 +69,10 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 		return err
 	}
 	old := r.cfg
-	r.cfg, r.locked = &c, false
+	r.locked = false
+	if c != *old { // else it stays shared
+		r.cfg = &c
+	}
 	r.save()
 	var later tellings
 	for _, a := range todo {
@@ -88,9 +91,7 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 // (XEP-0045 §10.2).
 func (r *room) configured(old *Config) {
 	before := len(r.list)
-	if r.historyLength() < len(r.history) {
-		r.history = r.history[len(r.history)-r.historyLength():]
-	}
+	r.history.drop(0, max(0, len(r.history.list)-r.historyLength()))
 	for _, o := range r.list {
 		o.draft = nil
 	}

@@ -1,35 +1,97 @@
 package muc
 
-import "github.com/allium-xmpp/allium/component"
+import (
+	"bytes"
+	"iter"
+	"slices"
 
-// A past is a message that was sent in the room. Most of the memory of a room without an
-// archive are these, so what the room added to a message is not kept, but added again.
+	"github.com/allium-xmpp/allium/component"
+)
+
+// A history is the last messages of a room. Most of the memory of a room without an archive
+// is this, so it is two pieces and no more, and little larger than what is in it.
+type history struct {
+	list []past // the oldest first
+	xml  []byte // of all, one behind the other
+}
+
+// A past is a message that was sent in the room. What the room added to it is not kept, but
+// added again.
 type past struct {
-	xml   string // as in the archive; without what surround gives, unless whole
 	by    *voice
 	id    int64
-	dated bool // by an owner, who brought it along (XEP-0045 §7.9)
+	size  uint32 // of the XML, which is as in the archive; without what surround gives, unless whole
+	dated bool   // by an owner, who brought it along (XEP-0045 §7.9)
 	whole bool
 }
 
 // A voice is whom messages are from. It is not changed.
 type voice struct {
 	from string // room@service/nick
+	nick string
 	id   string // XEP-0421
 }
 
-// newPast makes what is kept of d, a message from by.
-func (r *room) newPast(d *component.Draft, by *voice, id int64, dated bool) past {
-	p := past{by: by, id: id, dated: dated}
-	before, after := r.surround(&p)
-	xml := d.XML()
-	n := len(xml) - len(after)
-	if n > len(before) && string(xml[:len(before)]) == string(before) && string(xml[n:]) == string(after) {
-		p.xml = string(xml[len(before):n])
-	} else {
-		p.xml, p.whole = string(xml), true
+// newVoice makes a voice whose texts are one piece of memory.
+func (r *room) newVoice(nick, id string) *voice {
+	text := r.self + "/" + nick + id
+	n := len(text) - len(id)
+	return &voice{from: text[:n], nick: text[n-len(nick) : n], id: text[n:]}
+}
+
+// maxHistory bounds a history, in octets: it is also what everybody gets who enters.
+const maxHistory = 1 << 20
+
+// pastOverhead is about what of a message is not kept in a history, in octets.
+const pastOverhead = 256
+
+// add puts a message behind the others. The oldest go if there are more than n then, or if
+// they are too large together; also this one, if it is that alone.
+func (h *history) add(p past, xml []byte, n int) {
+	p.size = uint32(len(xml))
+	size, first := len(h.xml)+len(xml)+pastOverhead*(len(h.list)+1), 0
+	for first < len(h.list) && (len(h.list)-first >= n || size > maxHistory) {
+		size -= int(h.list[first].size) + pastOverhead
+		first++
 	}
-	return p
+	h.drop(0, first)
+	if size > maxHistory {
+		return
+	}
+	h.list = append(grown(h.list, 1), p)
+	h.xml = append(grown(h.xml, len(xml)), xml...)
+}
+
+// drop takes out the messages from i to before k.
+func (h *history) drop(i, k int) {
+	start := 0
+	for _, p := range h.list[:i] {
+		start += int(p.size)
+	}
+	end := start
+	for _, p := range h.list[i:k] {
+		end += int(p.size)
+	}
+	h.list, h.xml = slices.Delete(h.list, i, k), slices.Delete(h.xml, start, end)
+	if cap(h.xml) > 2*len(h.xml)+pastOverhead {
+		h.xml = bytes.Clone(h.xml)
+	}
+}
+
+// newest are the messages with their XML, which stays there until the history is changed;
+// the newest come first.
+func (h *history) newest() iter.Seq2[*past, []byte] {
+	return func(yield func(*past, []byte) bool) {
+		end := len(h.xml)
+		for i := len(h.list) - 1; i >= 0; i-- {
+			p := &h.list[i]
+			start := end - int(p.size)
+			if !yield(p, h.xml[start:end]) {
+				return
+			}
+			end = start
+		}
+	}
 }
 
 // surround is what the room puts around a message from an occupant (see messageDraft).
@@ -39,20 +101,17 @@ func (r *room) surround(p *past) (before, after []byte) {
 }
 
 // text is the message as all got it.
-func (r *room) text(p *past) []byte {
+func (r *room) text(p *past, xml []byte) []byte {
 	if p.whole {
-		return []byte(p.xml)
+		return bytes.Clone(xml)
 	}
 	before, after := r.surround(p)
-	return append(append(before, p.xml...), after...)
+	return append(append(before, xml...), after...)
 }
 
-// size is about the length of the message, in octets.
-func (p *past) size() int { return len(p.xml) + 256 }
-
 // late is the message for who enters later, with the time when it was sent.
-func (r *room) late(p *past) *component.Draft {
-	d := component.ParseDraft(r.text(p), r.addr)
+func (r *room) late(p *past, xml []byte) *component.Draft {
+	d := component.ParseDraft(r.text(p, xml), r.addr)
 	if p.dated {
 		return d
 	}

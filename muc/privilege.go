@@ -49,7 +49,7 @@ func (r *room) checkItem(bare jid.JID, item *component.Element) (a action, err e
 // moderates tells if somebody is a moderator who is there (XEP-0045 §8).
 func (r *room) moderates(bare jid.JID) bool {
 	for _, o := range r.list {
-		if o.role == Moderator && o.bare.Equal(bare) {
+		if o.role == Moderator && o.bare().Equal(bare) {
 			return true
 		}
 	}
@@ -74,7 +74,7 @@ func (r *room) checkRole(bare jid.JID, nick string, a *action) error {
 	switch {
 	case a.role == was, a.role == Moderator:
 	case a.role == NoRole: // §8.2
-		if of > own || was == Moderator && own < Admin && !o.bare.Equal(bare) {
+		if of > own || was == Moderator && own < Admin && !o.bare().Equal(bare) {
 			return errNotAllowed
 		}
 	case of >= Admin: // whoever asks (§8.4, §9.7)
@@ -111,10 +111,10 @@ func (r *room) checkAffiliation(bare jid.JID, item *component.Element, a *action
 		a.jid = j.Bare()
 	} else if nick == "" {
 		return errBadRequest
-	} else if o := r.occupantNamed(nick); o != nil && o.bare.Localpart() == "" {
+	} else if o := r.occupantNamed(nick); o != nil && o.bare().Localpart() == "" {
 		return errNotAllowed // all its users would get it, which is to be asked for by address
 	} else if o != nil {
-		a.jid, hasNick = o.bare, false
+		a.jid, hasNick = o.bare(), false
 	} else {
 		return errNotFound
 	}

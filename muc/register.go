@@ -74,7 +74,7 @@ func (r *room) registerSet(_ *session, s *component.Stanza) error {
 	}
 	// Nobody can have others sent away by registering their nickname, but admins those who
 	// do not belong to the room.
-	if o := r.nicks.get(nick); o != nil && !o.bare.Equal(bare) && (o.affiliation > None || r.affiliation(bare) < Admin) {
+	if o := r.nicks.get(nick); o != nil && !o.bare().Equal(bare) && (o.affiliation > None || r.affiliation(bare) < Admin) {
 		return errConflict
 	}
 	level := r.listed(bare)

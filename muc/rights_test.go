@@ -157,7 +157,7 @@ func cast(t *testing.T, actor, target string) *room {
 		r.setRole(r.nicks.get(nick), roles[role], "", "")()
 		require.Equal(t, who, r.nicks.get(nick).affiliation.String()+"/"+r.nicks.get(nick).role.String())
 	}
-	r.out = output{}
+	r.out = new(output)
 	return r
 }
 

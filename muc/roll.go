@@ -32,10 +32,16 @@ func (t *roll[T]) put(v T) {
 		(*t)[i] = v
 		return
 	}
-	if n := len(*t); n == cap(*t) {
-		*t = append(make(roll[T], 0, n+n/4+1), *t...) // by less than append would: most rolls stay as they are
+	*t = slices.Insert(grown(*t, 1), i, v)
+}
+
+// grown is s with room for n more. It gets little more than that, and not twice of what it
+// has as by append: most of what rooms hold stays as it is.
+func grown[S ~[]E, E any](s S, n int) S {
+	if len(s)+n <= cap(s) {
+		return s
 	}
-	*t = slices.Insert(*t, i, v)
+	return append(slices.Grow(S(nil), len(s)+len(s)/16+n), s...)
 }
 
 func (t *roll[T]) drop(key string) {

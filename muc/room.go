@@ -51,7 +51,7 @@ type room struct {
 	swept       int64                // when comings were last looked through, Unix nanoseconds
 
 	subject *subject // is not changed, but another one set
-	history []past
+	history history
 	warm    bool   // the history is in memory, though there is an archive
 	entered int64  // when somebody last did, Unix seconds
 	avatar  string // hashes of the pictures in the vCard (XEP-0486), "" if there is none
@@ -61,7 +61,7 @@ type room struct {
 	now  time.Time // of what is being handled
 	asks rateLimit // for voice
 
-	out   output
+	out   *output
 	later tellings // of what a command did
 	hand  func()   // takes what is in out; nil: nobody takes it before the room has done
 }
@@ -95,7 +95,7 @@ type read struct {
 }
 
 func newRoom(sv *settings, addr jid.JID, cfg *Config) *room {
-	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, subject: noSubject, tag: idTag(addr), shown: cfg.Broadcast}
+	return &room{settings: sv, addr: addr, self: addr.String(), cfg: cfg, subject: noSubject, tag: idTag(addr), shown: cfg.Broadcast, out: new(output)}
 }
 
 // handle handles one stanza for the room.
@@ -157,7 +157,13 @@ func refusal(s *component.Stanza, err error) *component.Stanza {
 
 // send sends a stanza to its To.
 func (r *room) send(s *component.Stanza) {
-	r.copy(component.NewDraft(s, nil, nil, nil), component.NewRecipient(s.To), true)
+	r.sendDraft(component.NewDraft(s, nil, nil, nil), s.To)
+}
+
+// sendDraft sends d to one address.
+func (r *room) sendDraft(d *component.Draft, j jid.JID) {
+	to := component.NewRecipient(j)
+	r.copy(d, &to, true)
 }
 
 // result answers a request.
@@ -179,7 +185,7 @@ func (r *room) toAll(d *component.Draft) {
 func (r *room) toOccupant(o *occupant, d *component.Draft) {
 	full := r.seesJIDs(o)
 	for _, ses := range o.sessions {
-		r.copy(d, ses.to, full)
+		r.copy(d, &ses.to, full)
 	}
 }
 

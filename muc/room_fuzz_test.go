@@ -168,12 +168,12 @@ func runScript(t *testing.T, s *script) {
 	r := newRoom(sv, jid.MustParse(fuzzed), new(KindConfig(KindNames()[s.next(5)])))
 	r.creator, r.locked, r.now, r.warm = "owner@"+users, true, now, true
 	r.affiliate(r.creator, affiliate{level: Owner})
-	r.out = output{}
+	r.out = new(output)
 	w := newWatcher(t, r)
 	step := func(xml string) {
 		knew := map[string]bool{} // who may know real JIDs
 		for _, o := range r.list {
-			knew[o.bare.String()] = knew[o.bare.String()] || r.seesJIDs(o) || o.affiliation >= Admin
+			knew[o.bare().String()] = knew[o.bare().String()] || r.seesJIDs(o) || o.affiliation >= Admin
 		}
 		for _, a := range r.affiliates {
 			knew[a.jid] = knew[a.jid] || a.level >= Admin

@@ -63,7 +63,7 @@ func (w *watcher) handled(s *component.Stanza, before map[string]bool) {
 		w.is(answers == 1, "%d answers", answers)
 	}
 	w.archived()
-	w.r.out = output{}
+	w.r.out = new(output)
 	w.check()
 	if joined && len(w.entered) > 0 {
 		for nick := range w.client(s.From.String()).sees {
@@ -134,8 +134,8 @@ func (w *watcher) groupchat(s *component.Stanza, c *client) {
 
 // archived checks that the archive and the history have the order of delivery.
 func (w *watcher) archived() {
-	ids := make([]int64, 0, len(w.r.history))
-	for _, p := range w.r.history {
+	ids := make([]int64, 0, len(w.r.history.list))
+	for _, p := range w.r.history.list {
 		ids = append(ids, p.id)
 	}
 	w.is(slices.IsSorted(w.delivered), "archive ids go back: %v", w.delivered)
@@ -167,9 +167,9 @@ func (w *watcher) check() {
 	r := w.r
 	n := 0
 	for _, o := range r.list {
-		w.is(r.nicks.get(o.nick) == o && o.nick == o.addr.Resourcepart(), "%s is not where its nickname is", o.nick)
+		w.is(r.nicks.get(o.nick) == o && o.from == r.self+"/"+o.nick, "%s is not where its nickname is", o.nick)
 		w.is(slices.Contains(o.sessions, o.shown), "%s shows no session of its own", o.nick)
-		w.is(o.affiliation == r.affiliation(o.bare), "%s has another affiliation", o.nick)
+		w.is(o.affiliation == r.affiliation(o.bare()), "%s has another affiliation", o.nick)
 		w.is(o.role == o.told && o.role != NoRole, "%s has another role than was told", o.nick)
 		for _, ses := range o.sessions {
 			n++

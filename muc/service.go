@@ -47,6 +47,7 @@ type Service struct {
 	store   *Store
 	front   *component.Service
 	crew    *crew
+	preset  *Config // of new rooms
 	readers readers
 
 	mu     sync.Mutex
@@ -88,7 +89,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
 	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]listing{}, made: map[string]int{}, makers: map[string]rateLimit{},
-		crew: newCrew()}
+		crew: newCrew(), preset: new(KindConfig(o.DefaultKind))}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
@@ -151,28 +152,30 @@ func (sv *Service) find(s *component.Stanza) (*actor, error) {
 // make makes a room for who enters one that is not there (XEP-0045 §10.1). It is called
 // with mu held.
 func (sv *Service) make(s *component.Stanza) (*actor, error) {
-	bare := s.From.Bare()
-	switch {
-	case !joins(s):
+	if !joins(s) {
 		return nil, nil
+	}
+	bare := s.From.Bare()
+	creator := bare.String()
+	switch {
 	case !sv.mayMakeRooms(bare):
 		return nil, errNotAllowed
 	case utf8.RuneCountInString(s.To.Localpart()) > sv.limits.Name:
 		return nil, fail(stanza.Modify, stanza.PolicyViolation, "The name of the room is too long.")
 	}
 	if limit := sv.limits.RoomsPerUser; limit > 0 && !sv.admin(bare) {
-		if sv.made[bare.String()] >= limit {
+		if sv.made[creator] >= limit {
 			return nil, fail(stanza.Wait, stanza.ResourceConstraint, "You have made as many rooms as you may.")
 		}
 	}
 	if limit := sv.limits.Rooms; limit > 0 && len(sv.index) >= limit {
 		return nil, fail(stanza.Wait, stanza.ResourceConstraint, "There are as many rooms as there can be.")
 	}
-	if !sv.admin(bare) && !sv.mayMake(bare.String(), time.Now()) {
+	if !sv.admin(bare) && !sv.mayMake(creator, time.Now()) {
 		return nil, errRate
 	}
-	r := newRoom(&sv.settings, s.To.Bare(), new(KindConfig(sv.o.DefaultKind)))
-	r.creator, r.locked, r.salt = bare.String(), true, rand.Int64()
+	r := newRoom(&sv.settings, s.To.Bare(), sv.preset)
+	r.creator, r.locked, r.salt = creator, true, rand.Int64()
 	a := &actor{sv: sv, addr: r.addr, room: r}
 	name := s.To.Localpart()
 	sv.actors[name] = a

@@ -67,7 +67,7 @@ func TestRoomThatPanics(t *testing.T) {
 		cfg.Name = "Half a cave"
 		r.cfg = &cfg
 		r.save()
-		r.setAffiliation(action{jid: r.nicks.get("thirdwitch").bare, level: Outcast}, "firstwitch").now()
+		r.setAffiliation(action{jid: r.nicks.get("thirdwitch").bare(), level: Outcast}, "firstwitch").now()
 		panic("a fault of ours")
 	})
 	give(said, nil)

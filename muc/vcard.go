@@ -24,8 +24,7 @@ func (r *room) vcardGet(_ *session, s *component.Stanza) error {
 			err = errUnknownID
 		}
 		return func(r *room) {
-			d := component.NewDraft(s.Result(), xml, nil, nil)
-			r.copy(d, component.NewRecipient(s.From), true)
+			r.sendDraft(component.NewDraft(s.Result(), xml, nil, nil), s.From)
 		}, err
 	})
 	return nil
