@@ -109,6 +109,9 @@ func NewLink(c LinkConfig, h Handler) (*Link, error) {
 		up: make(chan struct{}), downSince: time.Now()}, nil
 }
 
+// Domain is the domain that the link is for.
+func (l *Link) Domain() string { return l.c.Domain }
+
 // Up is closed while the link is up. After the link was down it is another channel.
 func (l *Link) Up() <-chan struct{} {
 	l.mu.Lock()

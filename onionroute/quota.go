@@ -33,3 +33,10 @@ func (q *quota) give(it *item) {
 		delete(q.users, u)
 	}
 }
+
+// waits is how much is counted.
+func (q *quota) waits() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.total
+}

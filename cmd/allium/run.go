@@ -130,6 +130,7 @@ func newHouse(c *config, id *onionroute.Identity) (*house, error) {
 		metrics = append(metrics, roomMetrics(h.rooms)...)
 	}
 	if c.Web != nil {
+		metrics = append(metrics, newMetric("allium_up", "1 where Tor, and the link to the host for each domain, are usable.", "what", prometheus.GaugeValue, h.ups))
 		h.web = newWeb(c.Web.Listen, h.ready, metrics...)
 	}
 	return h, nil
@@ -297,16 +298,41 @@ func (h *house) ready() error {
 	return errors.Join(errs...)
 }
 
-// announce says when all links are up.
-func (h *house) announce(ctx context.Context) {
+// ups is what is usable, and what is not.
+func (h *house) ups() map[string]uint64 {
+	ups := map[string]uint64{}
+	note := func(what string, err error) {
+		ups[what] = 0
+		if err == nil {
+			ups[what] = 1
+		}
+	}
+	if h.tor != nil {
+		note("tor", h.tor.Err())
+	}
 	for _, l := range h.links {
+		note(l.Domain(), l.Err())
+	}
+	return ups
+}
+
+// announce says when all links are up, and Tor.
+func (h *house) announce(ctx context.Context) {
+	ups := []<-chan struct{}{}
+	for _, l := range h.links {
+		ups = append(ups, l.Up())
+	}
+	if h.tor != nil {
+		ups = append(ups, h.tor.Up())
+	}
+	for _, up := range ups {
 		select {
-		case <-l.Up():
+		case <-up:
 		case <-ctx.Done():
 			return
 		}
 	}
-	slog.Info("ready: attached to the host")
+	slog.Info("ready: attached to the host" + map[bool]string{true: ", and Tor is up"}[h.tor != nil])
 }
 
 // A stage is what stops together.
