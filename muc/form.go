@@ -127,11 +127,16 @@ func choice(name, label string, options []component.Option, get func(*Config) st
 		}}
 }
 
+// count is a number, which stays as it is where it was left empty.
 func count(name, label string, at func(*Config) *int) option {
 	return option{name: name, typ: "text-single", label: label,
 		get: func(c *Config) []string { return []string{strconv.Itoa(*at(c))} },
 		set: func(c *Config, v []string) bool {
-			n, err := strconv.Atoi(strings.Join(v, ""))
+			text := strings.Join(v, "")
+			if text == "" {
+				return true
+			}
+			n, err := strconv.Atoi(text)
 			*at(c) = n
 			return err == nil && n >= 0 && n <= 1<<30
 		}}
@@ -162,8 +167,8 @@ func maxUsers() option {
 				return true
 			}
 			n, err := strconv.Atoi(text)
-			c.MaxUsers = n
-			return err == nil && n > 0
+			c.MaxUsers = n // 0 is none too: nobody wants a room for nobody
+			return err == nil && n >= 0
 		}}
 	for _, n := range []string{"10", "20", "30", "50", "100", "200", "500", "1000"} {
 		o.options = append(o.options, component.Option{Label: n, Value: n})
