@@ -209,8 +209,12 @@ func roleSet(name, label string, at func(*Config) *Roles) option {
 // form is the configuration form, with how the room is now.
 func (r *room) form() *component.Form {
 	f := &component.Form{Type: "form", Title: "Configuration of " + r.addr.Localpart(), FormType: NSRoomConfig}
-	kind := component.Field{Var: nsKind, Type: "list-single", Label: "Kind of room (changes what makes it up)", Values: []string{r.cfg.Kind}}
-	for _, name := range KindNames() {
+	kind := component.Field{Var: nsKind, Type: "list-single", Label: "Kind of room (changes what makes it up)", Values: []string{r.cfg.Kind()}}
+	names := KindNames()
+	if r.cfg.Kind() == custom {
+		names = append(names, custom)
+	}
+	for _, name := range names {
 		kind.Options = append(kind.Options, component.Option{Label: kindLabels[name], Value: name})
 	}
 	f.Fields = append(f.Fields, kind)
@@ -242,7 +246,7 @@ func (r *room) withLevel(level Affiliation) []string {
 func (r *room) submitted(f *component.Form) (Config, error) {
 	c := *r.cfg
 	kind, ok := f.Values(nsKind)
-	another := ok && !slices.Equal(kind, []string{c.Kind})
+	another := ok && !slices.Equal(kind, []string{c.Kind()})
 	if another {
 		if len(kind) != 1 || !slices.Contains(KindNames(), kind[0]) {
 			return c, errNotAcceptable
