@@ -13,10 +13,11 @@ import (
 
 // An option is a field of the configuration form (XEP-0045 §16.5.3).
 type option struct {
-	name, typ, label string
+	name, typ, label string // without a label it is taken, and not offered
 	options          []component.Option
 	get              func(c *Config) []string
 	set              func(c *Config, v []string) bool // false if v cannot be
+	unless           []string                         // where one of these fields is sent, it counts instead
 }
 
 // nsKind is the field that chooses a kind of room: all options that make it up, at once.
@@ -53,7 +54,8 @@ var configForm = []option{
 		func(c *Config, v string) {
 			c.NoPrivate, c.Private = v == "none", map[string]Role{"participants": Participant, "moderators": Moderator}[v]
 		}),
-	flag("muc#roomconfig_enablelogging", "Messages are archived (off: the archive is deleted)", func(c *Config) *bool { return &c.Archive }),
+	archive(0, "Messages are archived (off: the archive is deleted)"), archive(1, ""), archive(2, ""),
+	archive(3, "The same, by its older name (counts where only this is sent)"),
 	count("muc#maxhistoryfetch", "Messages for who enters", func(c *Config) *int { return &c.History }),
 	count("{urn:xmpp:allium:0}keep_days", "Days that the archive goes back (0: as the service has it)", func(c *Config) *int { return &c.KeepDays }),
 	count("{urn:xmpp:allium:0}keep_messages", "Messages in the archive (0: as the service has it)", func(c *Config) *int { return &c.KeepNumber }),
@@ -100,6 +102,17 @@ func flag(name, label string, at func(*Config) *bool) option {
 			*at(c) = is
 			return ok
 		}}
+}
+
+// archiveNames are what clients call the archive: as Prosody does and, for rooms of ejabberd, in
+// two more ways. The last, which the XEP has, is of a public log (XEP-0045 §10.1.3): clients that
+// know both switch it off in rooms that are to have an archive.
+var archiveNames = []string{"muc#roomconfig_enablearchiving", "mam", "muc#roomconfig_mam", "muc#roomconfig_enablelogging"}
+
+func archive(n int, label string) option {
+	o := flag(archiveNames[n], label, func(c *Config) *bool { return &c.Archive })
+	o.unless = archiveNames[:n]
+	return o
 }
 
 // not is a flag that is kept the other way round, so that its zero value is the default.
@@ -219,6 +232,9 @@ func (r *room) form() *component.Form {
 	}
 	f.Fields = append(f.Fields, kind)
 	for _, o := range configForm {
+		if o.label == "" {
+			continue
+		}
 		options := o.options
 		if v := o.get(r.cfg); o.typ == "list-single" && !slices.ContainsFunc(options, func(x component.Option) bool { return x.Value == v[0] }) {
 			options = append([]component.Option{{Label: v[0], Value: v[0]}}, options...)
@@ -256,7 +272,7 @@ func (r *room) submitted(f *component.Form) (Config, error) {
 	for _, o := range configForm {
 		v, ok := f.Values(o.name)
 		// What a client merely sent back is no wish: a new kind may change it.
-		if !ok || another && slices.Equal(v, o.get(r.cfg)) {
+		if !ok || sends(f, o.unless) || another && slices.Equal(v, o.get(r.cfg)) {
 			continue
 		}
 		if !o.set(&c, v) {
@@ -273,6 +289,14 @@ func (r *room) submitted(f *component.Form) (Config, error) {
 		return c, errNotAcceptable
 	}
 	return c, nil
+}
+
+// sends tells if one of the fields is in a form.
+func sends(f *component.Form, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		_, ok := f.Values(name)
+		return ok
+	})
 }
 
 // lists are the admins and owners that a submitted form asks for, as changes. Each field
