@@ -116,14 +116,14 @@ func (sv *Service) HandleStanza(ctx context.Context, s *component.Stanza) error 
 			sv.answer(s, err)
 			return nil
 		case a == nil:
-			if answer := noRoom(s); answer != nil {
-				return sv.out.Send(ctx, answer)
-			}
+			return sv.nothing(ctx, s)
+		}
+		switch err := a.post(event{s: s}); {
+		case err == nil:
 			return nil
-		}
-		if err := a.post(event{s: s}); !errors.Is(err, errEnded) {
-			return err
-		}
+		case errors.Is(err, errFlood):
+			return sv.overloaded(ctx, a, s)
+		} // it has ended
 	}
 }
 
