@@ -101,8 +101,18 @@ func ParseDraft(xml []byte, from jid.JID) *Draft {
 // Stanza is one copy. The error tells that the draft was made of what is not well-formed.
 func (d *Draft) Stanza(to jid.JID, full bool) (*Stanza, error) {
 	r := Recipient{JID: to}
-	xml := d.appendXML(make([]byte, 0, len(d.xml)), &r, full)
-	e, err := NewContentDecoder(bytes.NewReader(xml), NSAccept, Limits{Bytes: len(xml) + 1}).Next()
+	return parseOwn(d.appendXML(make([]byte, 0, len(d.xml)), &r, full), to)
+}
+
+// Head is a copy without what is in it: what it is, and who it is from and for.
+func (d *Draft) Head(to jid.JID) (*Stanza, error) {
+	tag, _, _ := bytes.Cut(d.xml, []byte(">")) // which is escaped in attributes
+	return parseOwn(append(bytes.TrimSuffix(bytes.Clone(tag), []byte("/")), "/>"...), to)
+}
+
+// parseOwn reads a stanza that was written here, which has as much in it as it has.
+func parseOwn(xml []byte, to jid.JID) (*Stanza, error) {
+	e, err := NewContentDecoder(bytes.NewReader(xml), NSAccept, Limits{Bytes: len(xml) + 1, Elements: len(xml)}).Next()
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type actor struct {
 	weight  int // of the stanzas in it
 	running bool
 	ended   bool // nothing is taken any more; a new actor may be made
+	insiders
 
 	doing doing // what is being handled
 
@@ -54,10 +55,11 @@ type event struct {
 
 var (
 	errEnded = errors.New("muc: room ended")
+	errFlood = errors.New("muc: too much waits for a room")
 	errBusy  = fail(stanza.Wait, stanza.ResourceConstraint, "The room is overloaded. Try again later.")
 )
 
-// post gives something to the room. The error is errEnded, or one for the sender.
+// post gives something to the room. The error is errEnded, or errFlood.
 func (a *actor) post(e event) error {
 	w := 0
 	if e.do == nil {
@@ -69,8 +71,8 @@ func (a *actor) post(e event) error {
 	case a.ended:
 		return errEnded
 	case e.do != nil || len(a.queue) == 0:
-	case len(a.queue) >= a.sv.limits.Waiting, a.weight+w > a.sv.limits.Backlog:
-		return errBusy
+	case !a.fits(w, 1), !a.fits(w, outsideShare) && !a.inside(e.s.From):
+		return errFlood
 	}
 	a.weight += w
 	a.queue = append(a.queue, e)
@@ -79,6 +81,13 @@ func (a *actor) post(e event) error {
 		a.sv.crew.run(a)
 	}
 	return nil
+}
+
+// fits tells if a stanza may wait where a part of the limits is for it. It is called with mu
+// held.
+func (a *actor) fits(w int, part float64) bool {
+	l := &a.sv.limits
+	return float64(len(a.queue)) < part*float64(l.Waiting) && float64(a.weight+w) <= part*float64(l.Backlog)
 }
 
 // run handles events until there are none.
@@ -144,6 +153,7 @@ func (a *actor) handle(e *event, out *output) {
 			return
 		}
 		a.room = r
+		a.know(r.affiliates)
 	}
 	if e.s != nil && a.room.wantsHistory(e.s) {
 		if err := a.readHistory(); err != nil {
@@ -165,6 +175,7 @@ func (a *actor) handle(e *event, out *output) {
 	}
 	a.room.out = nil
 	a.occupants.Store(int32(len(a.room.list)))
+	a.meet(a.room)
 	a.look(out)
 	if len(out.changes) > 0 || a.pending.Load() > 0 {
 		a.store(out, a.doing.s)

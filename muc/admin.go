@@ -66,20 +66,6 @@ func (r *room) mayReadList(ses *session, bare jid.JID, level Affiliation) bool {
 	return own >= Member && r.cfg.ListReaders.Has(r.roleOf(own))
 }
 
-func (r *room) addAffiliates(q *component.Element, level Affiliation) {
-	for _, j := range r.withLevel(level) {
-		a := r.affiliates.get(j)
-		item := component.NewElement(NSAdmin, "item").With("affiliation", level.String()).With("jid", j)
-		if a.nick != "" {
-			item.SetAttr("nick", a.nick)
-		}
-		if a.reason != "" {
-			item.Add(component.NewElement(NSAdmin, "reason", component.Text(a.reason)))
-		}
-		q.Add(item)
-	}
-}
-
 func itemsOf(s *component.Stanza) []*component.Element {
 	var items []*component.Element
 	for _, n := range s.Payload().Nodes {

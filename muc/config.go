@@ -3,7 +3,6 @@ package muc
 // A Config is the configuration of a room (XEP-0045 §16.5.3). It is kept as JSON: what
 // is added later has its zero value in rooms that are there already.
 type Config struct {
-	Kind        string `json:"kind"`
 	Name        string `json:"name,omitempty"`
 	Description string `json:"description,omitempty"`
 	Lang        string `json:"lang,omitempty"`
@@ -45,12 +44,16 @@ var kindLabels = map[string]string{
 	"public":    "Public: listed, anybody may enter",
 	"announce":  "Announcements: listed, only those with voice may speak",
 	"open":      "Plain: nothing preset",
+	custom:      "As the options say",
 }
+
+// custom is what a room is called whose options are those of no kind. It cannot be picked.
+const custom = "custom"
 
 // KindConfig is the configuration that a kind of room starts with. An unknown kind is
 // taken for "open".
 func KindConfig(kind string) Config {
-	c := Config{Kind: "open", Public: true, Voice: true, Broadcast: AllRoles,
+	c := Config{Public: true, Voice: true, Broadcast: AllRoles,
 		ListReaders: AllRoles, History: 20, Archive: true}
 	switch kind {
 	case "encrypted":
@@ -61,18 +64,27 @@ func KindConfig(kind string) Config {
 		c.Persistent = true
 	case "announce":
 		c.Persistent, c.Moderated = true, true
-	default:
-		return c
 	}
-	c.Kind = kind
 	return c
+}
+
+// Kind is the name of the kind that the room is of, by its options as they are; "custom" if
+// these are of none.
+func (c *Config) Kind() string {
+	for _, name := range KindNames() {
+		if k := KindConfig(name); c.Public == k.Public && c.Persistent == k.Persistent && c.MembersOnly == k.MembersOnly &&
+			c.Moderated == k.Moderated && c.NonAnon == k.NonAnon {
+			return name
+		}
+	}
+	return custom
 }
 
 // as is c turned into another kind: what the kind decides is changed, names and limits
 // stay.
 func (c Config) as(kind string) Config {
 	k := KindConfig(kind)
-	c.Kind, c.Public, c.Persistent, c.MembersOnly, c.Moderated = k.Kind, k.Public, k.Persistent, k.MembersOnly, k.Moderated
+	c.Public, c.Persistent, c.MembersOnly, c.Moderated = k.Public, k.Persistent, k.MembersOnly, k.Moderated
 	c.NonAnon, c.Invites = k.NonAnon, k.Invites
 	return c
 }

@@ -41,12 +41,13 @@ func optionsOf(w *world, who, room, name string) []string {
 	return options
 }
 
-// XEP-0045 §16.5.3: all fields that are standardised, with their types.
+// XEP-0045 §16.5.3: all fields that are standardised, and that of the archive, with their types.
 var standardFields = map[string]string{
 	"muc#maxhistoryfetch":                  "text-single",
 	"muc#roomconfig_allowpm":               "list-single",
 	"muc#roomconfig_allowinvites":          "boolean",
 	"muc#roomconfig_changesubject":         "boolean",
+	"muc#roomconfig_enablearchiving":       "boolean",
 	"muc#roomconfig_enablelogging":         "boolean",
 	"muc#roomconfig_getmemberlist":         "list-multi",
 	"muc#roomconfig_lang":                  "text-single",

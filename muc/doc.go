@@ -40,5 +40,6 @@
 // # Hidden rooms
 //
 // Who may not know of a room (see room.entitled) gets the answers of one that is not
-// there. Who may make rooms finds out all the same, by trying to make one of that name.
+// there, also from one that is overloaded (see insiders). Who may make rooms finds out all
+// the same, by trying to make one of that name.
 package muc

@@ -13,10 +13,11 @@ import (
 
 // An option is a field of the configuration form (XEP-0045 §16.5.3).
 type option struct {
-	name, typ, label string
+	name, typ, label string // without a label it is taken, and not offered
 	options          []component.Option
 	get              func(c *Config) []string
 	set              func(c *Config, v []string) bool // false if v cannot be
+	unless           []string                         // where one of these fields is sent, it counts instead
 }
 
 // nsKind is the field that chooses a kind of room: all options that make it up, at once.
@@ -53,7 +54,8 @@ var configForm = []option{
 		func(c *Config, v string) {
 			c.NoPrivate, c.Private = v == "none", map[string]Role{"participants": Participant, "moderators": Moderator}[v]
 		}),
-	flag("muc#roomconfig_enablelogging", "Messages are archived (off: the archive is deleted)", func(c *Config) *bool { return &c.Archive }),
+	archive(0, "Messages are archived (off: the archive is deleted)"), archive(1, ""), archive(2, ""),
+	archive(3, "The same, by its older name (counts where only this is sent)"),
 	count("muc#maxhistoryfetch", "Messages for who enters", func(c *Config) *int { return &c.History }),
 	count("{urn:xmpp:allium:0}keep_days", "Days that the archive goes back (0: as the service has it)", func(c *Config) *int { return &c.KeepDays }),
 	count("{urn:xmpp:allium:0}keep_messages", "Messages in the archive (0: as the service has it)", func(c *Config) *int { return &c.KeepNumber }),
@@ -102,6 +104,17 @@ func flag(name, label string, at func(*Config) *bool) option {
 		}}
 }
 
+// archiveNames are what clients call the archive: as Prosody does and, for rooms of ejabberd, in
+// two more ways. The last, which the XEP has, is of a public log (XEP-0045 §10.1.3): clients that
+// know both switch it off in rooms that are to have an archive.
+var archiveNames = []string{"muc#roomconfig_enablearchiving", "mam", "muc#roomconfig_mam", "muc#roomconfig_enablelogging"}
+
+func archive(n int, label string) option {
+	o := flag(archiveNames[n], label, func(c *Config) *bool { return &c.Archive })
+	o.unless = archiveNames[:n]
+	return o
+}
+
 // not is a flag that is kept the other way round, so that its zero value is the default.
 func not(name, label string, at func(*Config) *bool) option {
 	o := flag(name, label, at)
@@ -127,11 +140,16 @@ func choice(name, label string, options []component.Option, get func(*Config) st
 		}}
 }
 
+// count is a number, which stays as it is where it was left empty.
 func count(name, label string, at func(*Config) *int) option {
 	return option{name: name, typ: "text-single", label: label,
 		get: func(c *Config) []string { return []string{strconv.Itoa(*at(c))} },
 		set: func(c *Config, v []string) bool {
-			n, err := strconv.Atoi(strings.Join(v, ""))
+			text := strings.Join(v, "")
+			if text == "" {
+				return true
+			}
+			n, err := strconv.Atoi(text)
 			*at(c) = n
 			return err == nil && n >= 0 && n <= 1<<30
 		}}
@@ -162,8 +180,8 @@ func maxUsers() option {
 				return true
 			}
 			n, err := strconv.Atoi(text)
-			c.MaxUsers = n
-			return err == nil && n > 0
+			c.MaxUsers = n // 0 is none too: nobody wants a room for nobody
+			return err == nil && n >= 0
 		}}
 	for _, n := range []string{"10", "20", "30", "50", "100", "200", "500", "1000"} {
 		o.options = append(o.options, component.Option{Label: n, Value: n})
@@ -204,12 +222,19 @@ func roleSet(name, label string, at func(*Config) *Roles) option {
 // form is the configuration form, with how the room is now.
 func (r *room) form() *component.Form {
 	f := &component.Form{Type: "form", Title: "Configuration of " + r.addr.Localpart(), FormType: NSRoomConfig}
-	kind := component.Field{Var: nsKind, Type: "list-single", Label: "Kind of room (changes what makes it up)", Values: []string{r.cfg.Kind}}
-	for _, name := range KindNames() {
+	kind := component.Field{Var: nsKind, Type: "list-single", Label: "Kind of room (changes what makes it up)", Values: []string{r.cfg.Kind()}}
+	names := KindNames()
+	if r.cfg.Kind() == custom {
+		names = append(names, custom)
+	}
+	for _, name := range names {
 		kind.Options = append(kind.Options, component.Option{Label: kindLabels[name], Value: name})
 	}
 	f.Fields = append(f.Fields, kind)
 	for _, o := range configForm {
+		if o.label == "" {
+			continue
+		}
 		options := o.options
 		if v := o.get(r.cfg); o.typ == "list-single" && !slices.ContainsFunc(options, func(x component.Option) bool { return x.Value == v[0] }) {
 			options = append([]component.Option{{Label: v[0], Value: v[0]}}, options...)
@@ -237,7 +262,7 @@ func (r *room) withLevel(level Affiliation) []string {
 func (r *room) submitted(f *component.Form) (Config, error) {
 	c := *r.cfg
 	kind, ok := f.Values(nsKind)
-	another := ok && !slices.Equal(kind, []string{c.Kind})
+	another := ok && !slices.Equal(kind, []string{c.Kind()})
 	if another {
 		if len(kind) != 1 || !slices.Contains(KindNames(), kind[0]) {
 			return c, errNotAcceptable
@@ -247,7 +272,7 @@ func (r *room) submitted(f *component.Form) (Config, error) {
 	for _, o := range configForm {
 		v, ok := f.Values(o.name)
 		// What a client merely sent back is no wish: a new kind may change it.
-		if !ok || another && slices.Equal(v, o.get(r.cfg)) {
+		if !ok || sends(f, o.unless) || another && slices.Equal(v, o.get(r.cfg)) {
 			continue
 		}
 		if !o.set(&c, v) {
@@ -264,6 +289,14 @@ func (r *room) submitted(f *component.Form) (Config, error) {
 		return c, errNotAcceptable
 	}
 	return c, nil
+}
+
+// sends tells if one of the fields is in a form.
+func sends(f *component.Form, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		_, ok := f.Values(name)
+		return ok
+	})
 }
 
 // lists are the admins and owners that a submitted form asks for, as changes. Each field

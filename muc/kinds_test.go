@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +79,34 @@ func TestPickKindAndMore(t *testing.T) {
 	require.Equal(t, "1", w.form(crone1, "coven").Value(invites))
 	w.did(w.configure(crone1, "coven", nsKind, "encrypted"), crone1)
 	require.Equal(t, "0", w.form(crone1, "coven").Value(invites), "a kind does not let anybody in whom nobody meant to")
+}
+
+// Issue point 3, XEP-0045 §10.2: the form calls a room what its options make it, also when they
+// were changed one by one; none of the kinds is shown, and cannot be picked, where it is of none.
+func TestKindIsTrue(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.DefaultKind = "encrypted" })
+	w.open(crone1, "coven", "firstwitch")
+	kind := func() string { return w.form(crone1, "coven").Value(nsKind) }
+	w.refused(w.configure(crone1, "coven", nsKind, custom), crone1, "modify/not-acceptable")
+	for _, c := range []struct{ name, value, want string }{
+		{"muc#roomconfig_roomname", "A Dark Cave", "encrypted"},
+		{"muc#roomconfig_membersonly", "0", custom},
+		{"muc#roomconfig_roomname", "A Cave", custom},
+		{nsKind, custom, custom}, // as a client sends it back
+		{"muc#roomconfig_whois", "moderators", "hidden"},
+		{"muc#roomconfig_publicroom", "1", "public"},
+		{"muc#roomconfig_moderatedroom", "1", "announce"},
+		{"muc#roomconfig_persistentroom", "0", custom},
+		{nsKind, "open", "open"},
+	} {
+		w.did(w.configure(crone1, "coven", c.name, c.value), crone1)
+		require.Equal(t, c.want, kind(), "%s %s", c.name, c.value)
+		require.Equal(t, c.want == custom, slices.Contains(optionsOf(w, crone1, "coven", nsKind), custom))
+	}
+	require.ElementsMatch(t, kindFeatures["open"], featuresOf(w, crone1, "coven"))
+	w.did(w.configure(crone1, "coven", nsKind, "encrypted", "muc#roomconfig_moderatedroom", "1"), crone1)
+	w.restart()
+	require.Equal(t, custom, kind())
 }
 
 // Issue point 3, XEP-0384 §5.8.1: in an encrypted room the members know each other's addresses.

@@ -23,8 +23,8 @@ type Limits struct {
 	Name         int // characters of a room's name; default 128
 	VCard        int // octets of a room's vCard; default 256 KiB
 	History      int // messages for who enters; default 100
-	Waiting      int // stanzas that wait for a room; default 5000
-	Backlog      int // octets of memory that these take, unless it is a single one; default 16 MiB
+	Waiting      int // stanzas that wait for a room, a fifth of them from insiders only; default 5000
+	Backlog      int // octets of memory that these take, likewise, unless it is a single one; default 16 MiB
 
 	KeepDays   int  // days that archives go back; default 365
 	KeepNumber int  // messages in the archive of a room; default 100,000

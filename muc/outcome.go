@@ -26,6 +26,7 @@ func (a *actor) flush(out *output) {
 // store has the changes stored, and only then what follows from them sent.
 func (a *actor) store(out *output, s *component.Stanza) {
 	a.sv.note(out.changes)
+	a.learn(out.changes)
 	copies := append([]component.Copy(nil), out.copies...)
 	clear(out.copies)
 	out.copies = out.copies[:0]

@@ -105,7 +105,7 @@ func (r *room) handle(s *component.Stanza, now time.Time) {
 	if ses != nil && s.Type != "error" { // which may be of its server
 		ses.seen = now.Unix()
 	}
-	if answer := s.Type == "error" || s.Type == "result"; ses == nil && !answer && !joins(s) && !r.entitled(s.From) {
+	if answer := s.Type == "error" || s.Kind == component.IQ && s.Type == "result"; ses == nil && !answer && !joins(s) && !r.entitled(s.From) {
 		if e := noRoom(s); e != nil {
 			r.send(e)
 		}

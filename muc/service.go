@@ -118,14 +118,14 @@ func (sv *Service) HandleStanza(ctx context.Context, s *component.Stanza) error 
 			sv.answer(s, err)
 			return nil
 		case a == nil:
-			if answer := noRoom(s); answer != nil {
-				return sv.out.Send(ctx, answer)
-			}
+			return sv.nothing(ctx, s)
+		}
+		switch err := a.post(event{s: s}); {
+		case err == nil:
 			return nil
-		}
-		if err := a.post(event{s: s}); !errors.Is(err, errEnded) {
-			return err
-		}
+		case errors.Is(err, errFlood):
+			return sv.overloaded(ctx, a, s)
+		} // it has ended
 	}
 }
 
@@ -287,14 +287,22 @@ func (sv *Service) answer(s *component.Stanza, err error) {
 
 // refused takes a copy that could not be sent: its recipient cannot be reached, as if its
 // server had said so. While the host is away nothing is concluded; when it is back,
-// occupants are asked (see Recheck).
+// occupants are asked (see Recheck). Who asked for what is too long to be sent is told that.
 func (sv *Service) refused(c component.Copy, err error) {
 	var se stanza.Error
-	if !errors.As(err, &se) || se.Condition == stanza.RemoteServerTimeout || se.Condition == stanza.PolicyViolation {
+	known := errors.As(err, &se)
+	if se.Condition == stanza.RemoteServerTimeout {
 		return
 	}
-	s, perr := c.Draft.Stanza(c.To.JID, false)
+	s, perr := c.Draft.Head(c.To.JID)
 	if perr != nil {
+		return
+	}
+	if s.Kind == component.IQ && s.Type == string(stanza.ResultIQ) {
+		sv.answer(&component.Stanza{Kind: component.IQ, Type: string(stanza.GetIQ), ID: s.ID, From: s.To, To: s.From}, errAnswer)
+		return
+	}
+	if !known || se.Condition == stanza.PolicyViolation {
 		return
 	}
 	if e := s.Error(err); e != nil && e.Kind != component.IQ {
@@ -303,6 +311,8 @@ func (sv *Service) refused(c component.Copy, err error) {
 		}
 	}
 }
+
+var errAnswer = fail(stanza.Cancel, stanza.ResourceConstraint, "The answer is too long to be sent.")
 
 // awake is the actor of a room that is in memory.
 func (sv *Service) awake(name string) *actor {

@@ -36,7 +36,7 @@ func TestListRoomsCommand(t *testing.T) {
 	w.enter(hag, "heath", "thirdwitch")
 	answer, _ := w.command(queen, "", NSAllium+"#rooms", "search", "")
 	require.Equal(t, []string{"heath@chat.shakespeare.lit  2 open wiccarocks@shakespeare.lit",
-		"coven@chat.shakespeare.lit A Dark Cave 1 open crone1@shakespeare.lit"}, rows(answer))
+		"coven@chat.shakespeare.lit A Dark Cave 1 custom crone1@shakespeare.lit"}, rows(answer))
 	answer, _ = w.command(queen, "", NSAllium+"#rooms", "search", "dark")
 	require.Len(t, rows(answer), 1)
 	answer, _ = w.command(queen, "", NSAllium+"#rooms")

@@ -49,8 +49,8 @@ func (r *room) newInvitation(creator, note string, uses int, valid time.Duration
 }
 
 // redeem tells if an invitation lets somebody in whom the password, or affiliation, does
-// not, and makes a member of who comes with it for the first time. The use is stored with
-// the membership, before anybody hears of either.
+// not, and makes a member of who comes with it for the first time, also where anybody may
+// enter. The use is stored with the membership, before anybody hears of either.
 //
 // Members are let in by an invitation of their room also when it is over, until it is
 // revoked: clients keep the token as the room's password, and come back with it.
@@ -61,7 +61,7 @@ func (r *room) redeem(bare jid.JID, x *component.Element) bool {
 		return false
 	case bare.Localpart() == "": // a server itself: all its users would be members
 		return false
-	case r.cfg.Protected && word == r.cfg.Password, !r.cfg.Protected && (!r.cfg.MembersOnly || aff >= Member):
+	case r.cfg.Protected && word == r.cfg.Password, !r.cfg.Protected && aff >= Member:
 		return false // it does not matter
 	}
 	hash := sha256.Sum256([]byte(word))

@@ -68,6 +68,23 @@ func TestInvitation(t *testing.T) {
 	require.Zero(t, found, "the token itself is not kept")
 }
 
+// Issue point 4, XEP-0045 §5.2.1: who comes with a token becomes a member also where anybody may
+// enter, and uses it up; one that is over keeps nobody out there.
+func TestInvitationIntoOpenRoom(t *testing.T) {
+	w := newWorld(t)
+	w.open(crone1, "coven", "firstwitch")
+	token := w.link(crone1, "coven", "uses", "1")
+	all := w.send("<presence from='" + hag + "' to='coven@" + domain + "/thirdwitch'><x xmlns='" + NSMUC + "'><password>" + token + "</password></x></presence>")
+	require.Equal(t, "member/participant", seen(all, crone1, "thirdwitch"))
+	require.Empty(t, condition(w.enterWith(crone2, "coven", "secondwitch", token)))
+	require.Equal(t, []string{bare(hag)}, w.adminList(crone1, "coven", "affiliation", "member"))
+	w.presence(hag, "coven@"+domain+"/thirdwitch", "unavailable", "")
+	require.Empty(t, condition(w.enterWith(hag, "coven", "thirdwitch", token)), "clients come back with it")
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1"), crone1)
+	require.Equal(t, notMember, condition(w.enterWith(crone2, "coven", "secondwitch", token)))
+	require.Empty(t, condition(w.enterWith(hag, "coven", "thirdwitch", token)))
+}
+
 // A use and the membership are stored together or not at all, and nobody enters before.
 func TestInvitationIsStoredWhole(t *testing.T) {
 	w := newWorld(t)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -28,6 +29,8 @@ type world struct {
 	file string
 	out  []*component.Stanza
 	most int // copies that the service sent together
+
+	longest int // octets that the way out takes in one stanza; 0 is any number
 }
 
 const domain = "chat.shakespeare.lit"
@@ -70,11 +73,17 @@ func (w *world) Send(_ context.Context, s *component.Stanza) error {
 }
 
 // SendCopies collects what the service sends.
-func (w *world) SendCopies(_ context.Context, copies []component.Copy, _ func(component.Copy, error)) {
+func (w *world) SendCopies(_ context.Context, copies []component.Copy, refused func(component.Copy, error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.most = max(w.most, len(copies))
 	for _, c := range copies {
+		if w.longest > 0 && c.Draft.SizeTo(c.To) > w.longest {
+			w.mu.Unlock()
+			refused(c, fail(stanza.Modify, stanza.PolicyViolation, "")) // as a component.Link does
+			w.mu.Lock()
+			continue
+		}
 		s, err := c.Draft.Stanza(c.To.JID, c.Full)
 		require.NoError(w.t, err)
 		w.out = append(w.out, s)
