@@ -34,11 +34,18 @@ func TestAlias(t *testing.T) {
 
 	ctx := deadline(t, time.Minute)
 	hidden.showsAddresses(t, ctx, home)
-	carol.send(t, presenceTo("secret@"+alias+"/"+carol.user, component.NewElement("http://jabber.org/protocol/muc", "x")))
+	carol.send(t, presenceTo("secret@"+alias+"/"+carol.user, component.NewElement("http://jabber.org/protocol/muc", "x"),
+		component.NewElement("http://jabber.org/protocol/caps", "c").With("hash", "sha-1").With("node", "https://gajim.org").With("ver", "x")))
 	carol.inRoom(t, ctx, "owner's presence", "secret@"+alias+"/"+hidden.user, is(component.Presence, ""))
 	seen := hidden.inRoom(t, ctx, "carol's presence", home+"/"+carol.user, is(component.Presence, ""))
 	assert.Contains(t, seen.String(), `jid='`+carol.user+`\40third.example@`+bridge.onion+"/")
 	assert.NotContains(t, seen.String(), carol.client.JID().Resourcepart())
+	assert.NotContains(t, seen.String(), "gajim")
+	// Of her client the hidden server hears what it does of everybody's: she has answered nothing.
+	hidden.send(t, &component.Stanza{Kind: component.IQ, Type: "get", ID: "client", To: jid.MustParse(home + "/" + carol.user),
+		Nodes: []component.Node{component.NewElement(component.NSDiscoInfo, "query").Node()}})
+	client := hidden.inRoom(t, ctx, "features of a client", home+"/"+carol.user, func(s *component.Stanza) bool { return s.ID == "client" })
+	assert.Equal(t, "client", client.Payload().Child(component.NSDiscoInfo, "identity").AttrValue("category"), client)
 	own := carol.inRoom(t, ctx, "own presence", "secret@"+alias+"/"+carol.user, is(component.Presence, ""))
 	assert.Contains(t, own.String(), "jid='"+carol.client.JID().String()+"'")
 
