@@ -30,12 +30,14 @@ func TestAlias(t *testing.T) {
 	require.NoError(t, a.HandleStanza(ctx, message("carol@jabber.org/phone", "talk@hidden.a.example/nick", "hi")))
 	got := b.receive1(t)
 	assert.Equal(t, "talk@rooms.b.example/nick", got.To.String())
-	assert.Equal(t, carol+"/phone", got.From.String())
+	assert.Equal(t, carol, got.From.Bare().String())
+	assert.NotContains(t, got.String(), "phone")
+	shown := got.From.String()
 
 	item := component.NewElement(nsMUCUser, "x").Add(
 		component.NewElement(nsMUCUser, "item").With("affiliation", "member").With("jid", carol),
 		component.NewElement(nsMUCUser, "item").With("affiliation", "owner").With("jid", "dave@b.example"))
-	require.NoError(t, b.HandleStanza(ctx, message("talk@rooms.b.example/other", carol+"/phone", "hello").Add(item)))
+	require.NoError(t, b.HandleStanza(ctx, message("talk@rooms.b.example/other", shown, "hello").Add(item)))
 	got = a.receive1(t)
 	assert.Equal(t, "talk@hidden.a.example/other", got.From.String())
 	assert.Equal(t, "carol@jabber.org/phone", got.To.String())

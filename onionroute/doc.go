@@ -27,8 +27,10 @@
 //
 // What crosses to a peer, and from one to a local user, is decided by the guard, with one
 // table of rules: guard_rules.go. A Gateway asks it for every stanza, at the one place where
-// addresses are translated. The names of clients are masked there, by a map that lives as
-// long as their sessions, and so longer than Allium: it is kept in the spool.
+// addresses are translated. It protects whomever peers know by an address of ours: users of
+// the host, those in rooms here, and strangers (guard_people.go). The names of clients are
+// masked there, by a map that lives as long as their sessions, and so longer than Allium: it
+// is kept in the spool.
 //
 // # Concurrency
 //

@@ -174,13 +174,6 @@ func (gd *guard) warn(s *component.Stanza) {
 	})
 }
 
-// isLocal tells of a user of the host.
-func (gd *guard) isLocal(j jid.JID) bool {
-	d := j.Domainpart()
-	// Below the onion name of a native host are its services, such as rooms.
-	return j.Localpart() != "" && slices.Contains(gd.m.Domains, d) && (d == gd.m.Identity || !gd.m.own(d))
-}
-
 // base is the onion service that a host-side address is at, "" if it is none.
 func (gd *guard) base(j jid.JID) string {
 	o, err := gd.m.ToOnion(j)

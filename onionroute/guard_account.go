@@ -50,7 +50,7 @@ func only(e *component.Element, isOpen func(node string) bool) bool {
 // pepIn refuses what is about other nodes, or not at the account, where they are.
 func pepIn(gd *guard, s *component.Stanza) finding {
 	switch {
-	case !gd.isLocal(s.To):
+	case !gd.isPerson(s.To):
 	case asks(s, nsPubsub, nsOwner) && (!only(s.Payload(), isOpenNode) || s.To.Resourcepart() != ""):
 		return notFound()
 	case asks(s, component.NSDiscoInfo, component.NSDiscoItem) && s.To.Resourcepart() == "":
@@ -64,7 +64,7 @@ func pepIn(gd *guard, s *component.Stanza) finding {
 // pepOut withholds what is of other nodes.
 func pepOut(gd *guard, s *component.Stanza) finding {
 	switch {
-	case !gd.isLocal(s.From):
+	case !gd.isPerson(s.From):
 		return finding{}
 	case answers(s, nsPubsub, nsOwner) && !only(s.Payload(), isOpenNode):
 		return withheld(s, stanza.ItemNotFound)
@@ -84,7 +84,7 @@ func vcardOut(gd *guard, s *component.Stanza) finding {
 		of.Nodes = slices.DeleteFunc(of.Nodes, func(n component.Node) bool { return n.Element != nil && !keep(n.Element) })
 		hit = hit || len(of.Nodes) < before
 	}
-	if !gd.isLocal(s.From) {
+	if !gd.isPerson(s.From) {
 		return finding{}
 	}
 	has(s.Nodes, func(e *component.Element) bool {

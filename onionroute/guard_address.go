@@ -16,7 +16,7 @@ import (
 func (gd *guard) toOnion(base string) translation {
 	return func(j jid.JID) (jid.JID, error) {
 		switch {
-		case gd.isLocal(j):
+		case gd.isAccount(j):
 			if gd.on["resource"] && j.Resourcepart() != "" {
 				j = gd.masks.show(j, j, base)
 			}
@@ -80,10 +80,10 @@ func hostAsReceiver(gd *guard, s *component.Stanza) finding {
 	return changed(true)
 }
 
-// maskSender finds local users who send with a resource of their own. The translation
+// maskSender finds users who send with a resource of their own. The translation
 // masks it.
 func maskSender(gd *guard, s *component.Stanza) finding {
-	if !gd.isLocal(s.From) || s.From.Resourcepart() == "" {
+	if !gd.isAccount(s.From) || s.From.Resourcepart() == "" {
 		return finding{}
 	}
 	if s.Kind == component.Presence {
@@ -95,7 +95,7 @@ func maskSender(gd *guard, s *component.Stanza) finding {
 // unmask finds the session that a peer means. One that is not there any more is
 // treated as RFC 6121 §8.5.3.2 says of resources that do not exist.
 func unmask(gd *guard, s *component.Stanza) finding {
-	if !gd.isLocal(s.To) || s.To.Resourcepart() == "" {
+	if !gd.isAccount(s.To) || s.To.Resourcepart() == "" {
 		return finding{}
 	}
 	real, ok := gd.masks.real(s.To, gd.base(s.From))

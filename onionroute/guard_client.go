@@ -71,7 +71,7 @@ func info(category, typ, node string, features []string) *component.Element {
 
 // capsOut puts the common features in the place of a client's own.
 func capsOut(gd *guard, s *component.Stanza) finding {
-	if !gd.isLocal(s.From) {
+	if !gd.isPerson(s.From) {
 		return finding{}
 	}
 	if answers(s, component.NSDiscoInfo) && s.From.Resourcepart() != "" {
@@ -92,7 +92,7 @@ func capsOut(gd *guard, s *component.Stanza) finding {
 
 // capsIn answers for the clients, so that the answer is what the hash says.
 func capsIn(gd *guard, s *component.Stanza) finding {
-	if !gd.isLocal(s.To) || !asks(s, component.NSDiscoInfo) {
+	if !gd.isPerson(s.To) || !asks(s, component.NSDiscoInfo) {
 		return finding{}
 	}
 	node := s.Payload().AttrValue("node")

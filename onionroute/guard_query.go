@@ -52,7 +52,7 @@ func hideID(gd *guard, s *component.Stanza) finding {
 
 // discoIn refuses questions for external services, and for what a client has to offer.
 func discoIn(gd *guard, s *component.Stanza) finding {
-	if asks(s, nsExternal) || asks(s, component.NSDiscoItem) && gd.isLocal(s.To) && s.To.Resourcepart() != "" {
+	if asks(s, nsExternal) || asks(s, component.NSDiscoItem) && gd.isPerson(s.To) && s.To.Resourcepart() != "" {
 		return unavailable()
 	}
 	return finding{}
@@ -64,7 +64,7 @@ func discoOut(gd *guard, s *component.Stanza) finding {
 	switch q := s.Payload(); {
 	case answers(s, nsExternal):
 		return withheld(s, stanza.ServiceUnavailable)
-	case !gd.isLocal(s.From) || s.From.Resourcepart() != "":
+	case !gd.isPerson(s.From) || s.From.Resourcepart() != "":
 		return changed(strip(&s.Nodes, form(nsServer157)))
 	case answers(s, component.NSDiscoInfo):
 		s.Nodes = []component.Node{accountInfo(q.AttrValue("node")).Node()}
@@ -76,9 +76,9 @@ func discoOut(gd *guard, s *component.Stanza) finding {
 }
 
 // miscIQ refuses what only the user's own clients and server have business with. Rooms
-// have some of it themselves.
+// have some of it themselves; those in them have not.
 func miscIQ(gd *guard, s *component.Stanza) finding {
-	if gd.m.Services[s.To.Domainpart()] != "" {
+	if gd.m.Services[s.To.Domainpart()] != "" && !gd.isOccupant(s.To) {
 		return finding{}
 	}
 	return refuses(nsCommands, "http://jabber.org/protocol/rc", "http://jabber.org/protocol/http-auth", "urn:xmpp:push:0",

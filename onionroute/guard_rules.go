@@ -1,6 +1,7 @@
 package onionroute
 
-// A rule is one thing that a peer could learn, or do to a local user.
+// A rule is one thing that a peer could learn of a person here, or do to one: a user of
+// the host, a stranger who is known to peers by our name, or who is in a room here.
 type rule struct {
 	name  string
 	what  string // what it is about

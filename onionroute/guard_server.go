@@ -78,7 +78,7 @@ func plainError(s *component.Stanza) []component.Node {
 // roomInfo removes what a room tells of the people and places behind it (XEP-0045
 // §15.5.4).
 func roomInfo(gd *guard, s *component.Stanza) finding {
-	if gd.m.Services[s.From.Domainpart()] == "" || !answers(s, component.NSDiscoInfo) {
+	if !gd.hasRooms(s.From.Domainpart()) || !answers(s, component.NSDiscoInfo) {
 		return finding{}
 	}
 	return changed(strip(&s.Nodes, func(e *component.Element) bool {

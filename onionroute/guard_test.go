@@ -90,12 +90,15 @@ func readStanza(t testing.TB, xml string) *component.Stanza {
 }
 
 // In the tables I stands for our onion name and X for a peer's; A for alice's client, on
-// the host side and on the onion side, B for bob at the peer, and RANDOM for a resource.
+// the host side and on the onion side, ANA for an occupant of a room here, C for a
+// stranger's client, B for bob at the peer, and RANDOM for a resource.
 var (
-	hostSide  = strings.NewReplacer("{A}", "alice@example.org/laptop", "{ALICE}", "alice@example.org", "{B}", `bob\40`+testX+"@onion.example.org", "{I}", testI, "{X}", testX)
-	onionSide = strings.NewReplacer("{A}", "alice@"+testI+"/RANDOM", "{ALICE}", "alice@"+testI, "{B}", "bob@"+testX, "{I}", testI, "{X}", testX)
-	random    = regexp.MustCompile(`/[A-Z2-7]{26}\b`)
-	randomID  = regexp.MustCompile(` id='[A-Z2-7]{26}'`)
+	hostSide = strings.NewReplacer("{A}", "alice@example.org/laptop", "{ALICE}", "alice@example.org", "{ANA}", "r@rooms.example.org/ana",
+		"{C}", "carol@jabber.org/Conversations.x1", "{CAROL}", "carol@jabber.org", "{B}", `bob\40`+testX+"@onion.example.org", "{I}", testI, "{X}", testX)
+	onionSide = strings.NewReplacer("{A}", "alice@"+testI+"/RANDOM", "{ALICE}", "alice@"+testI, "{ANA}", "r@rooms."+testI+"/ana",
+		"{C}", `carol\40jabber.org@`+testI+"/RANDOM", "{CAROL}", `carol\40jabber.org@`+testI, "{B}", "bob@"+testX, "{I}", testI, "{X}", testX)
+	random   = regexp.MustCompile(`/[A-Z2-7]{26}\b`)
+	randomID = regexp.MustCompile(` id='[A-Z2-7]{26}'`)
 )
 
 func fixed(xml string) string {
@@ -118,17 +121,21 @@ func (c cross) run(t *testing.T, p Privacy) (*border, string, error) {
 		xml, err := b.out(readStanza(t, hostSide.Replace(c.in)))
 		return b, fixed(xml), err
 	}
-	// The peer knows alice's client.
-	shown, err := b.toOnion(testX)(jid.MustParse("alice@example.org/laptop"))
-	require.NoError(t, err)
-	xml, err := b.in(readStanza(t, strings.ReplaceAll(onionSide.Replace(c.in), "alice@"+testI+"/RANDOM", shown.String())))
+	// The peer knows alice's client, and carol's.
+	xml := onionSide.Replace(c.in)
+	for _, known := range []string{"{A}", "{C}"} {
+		shown, err := b.toOnion(testX)(jid.MustParse(hostSide.Replace(known)))
+		require.NoError(t, err)
+		xml = strings.ReplaceAll(xml, onionSide.Replace(known), shown.String())
+	}
+	xml, err := b.in(readStanza(t, xml))
 	return b, xml, err
 }
 
 // Each rule changes what it is for; switched off it lets it pass; and it counts.
 func TestGuard(t *testing.T) {
 	seen := map[string]bool{}
-	for _, c := range crossings {
+	for _, c := range slices.Concat(crossings, peopleCrossings) {
 		t.Run(c.rule, func(t *testing.T) {
 			seen[c.rule] = true
 			from, to := hostSide, onionSide
@@ -310,7 +317,7 @@ func TestCapsVersion(t *testing.T) {
 // FuzzGuard: whatever a host sends, there is no panic, the texts of people are the same
 // on the other side, and nowhere else is a name of the host.
 func FuzzGuard(f *testing.F) {
-	for _, c := range crossings {
+	for _, c := range slices.Concat(crossings, peopleCrossings) {
 		f.Add(hostSide.Replace(strings.TrimSpace(c.in)), false)
 		f.Add(hostSide.Replace(strings.TrimSpace(c.in)), true)
 	}

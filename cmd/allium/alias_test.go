@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -32,19 +33,19 @@ func TestAlias(t *testing.T) {
 	visits(t, carol, "secret@"+alias, hidden, home)
 
 	ctx := deadline(t, time.Minute)
-	// The owner makes the room one that shows everybody's address to everybody.
-	const form = "jabber:x:data"
-	field := func(name, value string) *component.Element {
-		return component.NewElement(form, "field").With("var", name).Add(component.NewElement(form, "value", component.Text(value)))
-	}
-	hidden.send(t, &component.Stanza{Kind: component.IQ, Type: "set", ID: "whois", To: jid.MustParse(home), Nodes: []component.Node{
-		component.NewElement("http://jabber.org/protocol/muc#owner", "query").Add(component.NewElement(form, "x").With("type", "submit").Add(
-			field("FORM_TYPE", "http://jabber.org/protocol/muc#roomconfig"), field("muc#roomconfig_whois", "anyone"))).Node()}})
-	hidden.inRoom(t, ctx, "room is not anonymous", home, func(s *component.Stanza) bool { return s.ID == "whois" && s.Type == "result" })
-	carol.send(t, presenceTo("secret@"+alias+"/"+carol.user, component.NewElement("http://jabber.org/protocol/muc", "x")))
+	hidden.showsAddresses(t, ctx, home)
+	carol.send(t, presenceTo("secret@"+alias+"/"+carol.user, component.NewElement("http://jabber.org/protocol/muc", "x"),
+		component.NewElement("http://jabber.org/protocol/caps", "c").With("hash", "sha-1").With("node", "https://gajim.org").With("ver", "x")))
 	carol.inRoom(t, ctx, "owner's presence", "secret@"+alias+"/"+hidden.user, is(component.Presence, ""))
 	seen := hidden.inRoom(t, ctx, "carol's presence", home+"/"+carol.user, is(component.Presence, ""))
 	assert.Contains(t, seen.String(), `jid='`+carol.user+`\40third.example@`+bridge.onion+"/")
+	assert.NotContains(t, seen.String(), carol.client.JID().Resourcepart())
+	assert.NotContains(t, seen.String(), "gajim")
+	// Of her client the hidden server hears what it does of everybody's: she has answered nothing.
+	hidden.send(t, &component.Stanza{Kind: component.IQ, Type: "get", ID: "client", To: jid.MustParse(home + "/" + carol.user),
+		Nodes: []component.Node{component.NewElement(component.NSDiscoInfo, "query").Node()}})
+	client := hidden.inRoom(t, ctx, "features of a client", home+"/"+carol.user, func(s *component.Stanza) bool { return s.ID == "client" })
+	assert.Equal(t, "client", client.Payload().Child(component.NSDiscoInfo, "identity").AttrValue("category"), client)
 	own := carol.inRoom(t, ctx, "own presence", "secret@"+alias+"/"+carol.user, is(component.Presence, ""))
 	assert.Contains(t, own.String(), "jid='"+carol.client.JID().String()+"'")
 
@@ -85,6 +86,19 @@ func TestAlias(t *testing.T) {
 	out, err := runAllium(ctx, "check", "--config", bridge.config, "--offline")
 	require.NoError(t, err, out)
 	assert.Contains(t, out, "takes hidden.public.example")
+}
+
+// showsAddresses makes the room of an owner one in which everybody sees everybody's address.
+func (n *node) showsAddresses(t *testing.T, ctx context.Context, room string) {
+	t.Helper()
+	const form = "jabber:x:data"
+	field := func(name, value string) *component.Element {
+		return component.NewElement(form, "field").With("var", name).Add(component.NewElement(form, "value", component.Text(value)))
+	}
+	n.send(t, &component.Stanza{Kind: component.IQ, Type: "set", ID: "whois", To: jid.MustParse(room), Nodes: []component.Node{
+		component.NewElement("http://jabber.org/protocol/muc#owner", "query").Add(component.NewElement(form, "x").With("type", "submit").Add(
+			field("FORM_TYPE", "http://jabber.org/protocol/muc#roomconfig"), field("muc#roomconfig_whois", "anyone"))).Node()}})
+	n.inRoom(t, ctx, "room is not anonymous", room, func(s *component.Stanza) bool { return s.ID == "whois" && s.Type == "result" })
 }
 
 // bridged is a user at third.example, and the public server public.example with an alias

@@ -25,13 +25,14 @@ import (
 )
 
 // Somebody at a server that has no guard of its own asks for all that can be asked for,
-// at all addresses, as a contact of the user; and a stranger talks to the onion service
-// itself. Nothing of it tells of the host, the machine, or the client.
+// at all addresses, as a contact of the user and in a room with them; and a stranger talks
+// to the onion service itself. Nothing of it tells of the host, the machine, or the client.
 func TestLeaks(t *testing.T) {
 	for _, kind := range []string{"prosody", "ejabberd"} {
 		t.Run(kind, func(t *testing.T) {
-			victim, spy := alliumNode(t, map[string]string{"prosody": "delta", "ejabberd": "gamma"}[kind], kind), modOnionsNode(t, "onions")
+			victim, spy := hall(t, map[string]string{"prosody": "delta", "ejabberd": "gamma"}[kind], kind), modOnionsNode(t, "onions")
 			acquaint(t, spy, victim)
+			visits(t, spy, "den@rooms."+victim.onion, victim, "den@"+victim.rooms())
 			expose(t, victim, spy)
 			learned := investigate(t, victim, spy)
 			t.Logf("%d stanzas", len(learned))
@@ -54,7 +55,8 @@ func TestLeaks(t *testing.T) {
 				assert.NotContains(t, string(text), has+" 0")
 			}
 			for _, s := range victim.client.Received() {
-				assert.False(t, s.Kind == component.IQ && s.Type == "get" && s.From.Domainpart() == "onion."+victim.domain, "it reached the client: %s", s)
+				bySpy := s.From.Domainpart() == "onion."+victim.domain || s.From.String() == "den@"+victim.rooms()+"/"+spy.user
+				assert.False(t, bySpy && s.IsRequest(), "it reached the client: %s", s)
 			}
 		})
 	}
@@ -82,8 +84,18 @@ func expose(t *testing.T, victim, spy *node) {
 	set(t, victim, "<vCard xmlns='vcard-temp'><NICKNAME>ana</NICKNAME><EMAIL><USERID>ana@"+victim.domain+"</USERID></EMAIL><TEL><NUMBER>+1 555</NUMBER></TEL>"+
 		"<ADR><STREET>Secret Street</STREET></ADR><PHOTO><TYPE>image/png</TYPE><BINVAL>AAAA</BINVAL></PHOTO></vCard>")
 	publish(t, victim)
-	require.NoError(t, victim.client.SendXML("<presence><show>dnd</show><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='https://gajim.org' ver='x'/>"+
-		"<idle xmlns='urn:xmpp:idle:1' since='2026-01-01T00:00:00+02:00'/><x xmlns='vcard-temp:x:update'><photo>aa</photo></x></presence>"))
+	victim.showsAddresses(t, ctx, "den@"+victim.rooms())
+	seat := "den@rooms." + victim.onion + "/" + spy.user
+	spy.send(t, presenceTo(seat, component.NewElement("http://jabber.org/protocol/muc", "x")))
+	spy.inRoom(t, ctx, "own presence", seat, is(component.Presence, ""))
+	const telling = "<show>dnd</show><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='https://gajim.org' ver='x'/>" +
+		"<idle xmlns='urn:xmpp:idle:1' since='2026-01-01T00:00:00+02:00'/><x xmlns='vcard-temp:x:update'><photo>aa</photo></x></presence>"
+	den := "den@" + victim.rooms() + "/"
+	require.NoError(t, victim.client.SendXML("<presence>"+telling+"<presence to='"+den+victim.user+"'>"+telling))
+	for to, typ := range map[string]string{"den@" + victim.rooms(): "groupchat", den + spy.user: "chat"} {
+		require.NoError(t, victim.client.SendXML("<message to='"+to+"' type='"+typ+"'><body>"+typ+"</body><x xmlns='jabber:x:oob'><url>https://upload."+victim.domain+"/a</url></x>"+
+			"<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='http://jabber.org/protocol/tune'><item><tune xmlns='http://jabber.org/protocol/tune'><title>Some Song</title></tune></item></items></event></message>"))
+	}
 	for _, payload := range []string{
 		"<body>look</body><x xmlns='jabber:x:oob'><url>https://upload." + victim.domain + "/a</url></x>",
 		"<body>late</body><delay xmlns='urn:xmpp:delay' from='" + victim.domain + "' stamp='2026-01-01T00:00:00+02:00'>Offline Storage</delay>",
@@ -158,6 +170,15 @@ func investigate(t *testing.T, victim, spy *node) (learned []*component.Stanza) 
 		"<enable xmlns='urn:xmpp:push:0' jid='x.example'/>", "<open xmlns='http://jabber.org/protocol/ibb' block-size='4096' sid='1'/>",
 		"<query xmlns='jabber:iq:register'><username>x</username></query>"}
 	bare, nobody := seen.From.Bare().String(), "nobody@"+victim.onion
+	rooms, den := "rooms."+victim.onion, "den@rooms."+victim.onion
+	occupant := den + "/" + victim.user
+	// What reaches the client, it would have to answer; see TestLeaks.
+	reaches := func(to, q string) bool {
+		if to == occupant && strings.Contains(q, "vcard-temp") { // that is for its server
+			return false
+		}
+		return (to == full || to == occupant) && regexp.MustCompile(`urn:x'|ping|mam:2|vcard|ibb|iq:(roster|search|gateway|agents|privacy)`).MatchString(q)
+	}
 	asked := map[string]string{}
 	// hear waits for the answers. Who asks too much at once does not get them all.
 	hear := func() {
@@ -176,16 +197,13 @@ func investigate(t *testing.T, victim, spy *node) (learned []*component.Stanza) 
 		asked[id] = to + ": " + payload
 		require.NoError(t, spy.client.SendXML(fmt.Sprintf("<%s type='%s' id='%s' to='%s'>%s</%s>", kind, typ, id, to, payload, kind)))
 	}
-	for _, to := range []string{bare, full, bare + "/nowhere", nobody, nobody + "/x", victim.onion, victim.onion + "/x", `\40` + victim.domain + "@" + victim.onion} {
-		for _, q := range gets {
-			// What reaches the client, it would have to answer; see TestLeaks.
-			if to != full || !strings.Contains(q, "urn:x'") && !strings.Contains(q, "ping") && !strings.Contains(q, "mam:2") && !regexp.MustCompile(`iq:(roster|search|gateway|agents|privacy)`).MatchString(q) && !strings.Contains(q, "vcard") {
-				ask("iq", "get", to, q)
-			}
-		}
-		for _, q := range sets {
-			if to != full || !strings.Contains(q, "ibb") {
-				ask("iq", "set", to, q)
+	for _, to := range []string{bare, full, bare + "/nowhere", nobody, nobody + "/x", victim.onion, victim.onion + "/x", `\40` + victim.domain + "@" + victim.onion,
+		rooms, rooms + "/x", den, occupant, den + "/nobody"} {
+		for typ, all := range map[string][]string{"get": gets, "set": sets} {
+			for _, q := range all {
+				if !reaches(to, q) {
+					ask("iq", typ, to, q)
+				}
 			}
 		}
 		hear()
@@ -196,14 +214,15 @@ func investigate(t *testing.T, victim, spy *node) (learned []*component.Stanza) 
 	ask("iq", "get", bare, "<ping xmlns='urn:xmpp:ping'/>") // behind these
 	hear()
 	// What is for contacts still comes.
-	has := func(what string) {
+	hasFrom := func(from, what string) {
 		for _, s := range learned {
-			if strings.Contains(s.String(), what) {
+			if strings.HasPrefix(s.From.String(), from) && strings.Contains(s.String(), what) {
 				return
 			}
 		}
-		t.Errorf("nothing had %s", what)
+		t.Errorf("nothing from %s had %s", from, what)
 	}
+	has := func(what string) { hasFrom("", what) }
 	has(">ana</nick>")
 	has("<NICKNAME>ana</NICKNAME>")
 	has("<BINVAL>AAAA</BINVAL>")
@@ -211,6 +230,13 @@ func investigate(t *testing.T, victim, spy *node) (learned []*component.Stanza) 
 	has("<body>look</body>")
 	has("<body>in</body>")
 	has("ver='" + caps.AttrValue("ver") + "'")
+	// And so does what is for all in the room, of the room as of those in it.
+	for _, what := range []string{"<body>groupchat</body>", "<body>chat</body>", "<NICKNAME>ana</NICKNAME>", "<BINVAL>AAAA</BINVAL>", "jid='" + bare + "/",
+		caps.String(), "node='" + caps.AttrValue("node") + "#" + caps.AttrValue("ver") + "'", "<show>dnd</show>"} {
+		hasFrom(occupant, what)
+	}
+	hasFrom(den, "category='conference'")
+	hasFrom(rooms, "category='conference'")
 	return learned
 }
 
