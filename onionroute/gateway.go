@@ -167,7 +167,7 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	}
 	onion := g.m.At(to.Domainpart())
 	toOnion := g.guard.toOnion(onion)
-	from, err := toOnion(s.From)
+	from, err := g.guard.sender(onion)(s.From)
 	if err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}

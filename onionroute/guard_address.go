@@ -11,14 +11,23 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
-// toOnion is the translation towards a peer: addresses that it must not see are masked
-// first, and one at a name of the host that peers do not know has no form.
-func (gd *guard) toOnion(base string) translation {
+// sender is the translation of who sends something to a peer: a session, and the host, get
+// a mask that what the peer answers finds them by.
+func (gd *guard) sender(base string) translation { return gd.translation(base, gd.masks.show) }
+
+// toOnion is the translation of other addresses towards a peer. In these a session that the
+// peer does not know is its account: who writes addresses makes no masks, and so cannot
+// make others be forgotten.
+func (gd *guard) toOnion(base string) translation { return gd.translation(base, gd.masks.known) }
+
+// translation masks addresses that a peer must not see. One at a name of the host that peers
+// do not know has no form.
+func (gd *guard) translation(base string, mask func(real, as jid.JID, base string) jid.JID) translation {
 	return func(j jid.JID) (jid.JID, error) {
 		switch {
 		case gd.isLocal(j):
 			if gd.on["resource"] && j.Resourcepart() != "" {
-				j = gd.masks.show(j, j, base)
+				j = mask(j, j, base)
 			}
 		case !gd.on["nested-jids"]:
 		case gd.isHost(j):
@@ -26,7 +35,7 @@ func (gd *guard) toOnion(base string) translation {
 			if err != nil {
 				return j, err
 			}
-			j = gd.masks.show(j, gateway, base)
+			j = mask(j, gateway, base)
 		case gd.m.Services[j.Domainpart()] == "" && j.Domainpart() != gd.m.Gateway && gd.exposes(j.Domainpart()):
 			o, err := gd.m.ToOnion(j)
 			if err == nil && gd.m.own(o.Domainpart()) { // it is no alias of a peer

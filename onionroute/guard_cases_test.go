@@ -203,7 +203,7 @@ var crossings = func() []cross {
 			body+"<delay xmlns='urn:xmpp:delay' from='{A}' stamp='2026-01-01T00:00:00Z'/>"),
 		part(msg, "delay", body+"<x xmlns='jabber:x:delay' stamp='20260101T00:00:00'>Offline Storage</x>", body+"<x xmlns='jabber:x:delay' stamp='20260101T00:00:00'/>"),
 		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' stamp='noon'/>", body),
-		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' from='{I}/RANDOM' stamp='2026-01-01T00:00:00Z'/>", body+"<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>").from(
+		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' from='{I}' stamp='2026-01-01T00:00:00Z'/>", body+"<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>").from(
 			body + "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-01T00:00:00Z'/>"),
 
 		{rule: "presence-hints", in: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>"), off: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>")},
