@@ -3,7 +3,6 @@ package onionroute
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -152,44 +151,4 @@ func (gd *guard) dropAttrs(attrs *[]component.Attr) bool {
 	before := len(*attrs)
 	*attrs = slices.DeleteFunc(*attrs, func(a component.Attr) bool { return gd.exposes(a.Value) })
 	return len(*attrs) < before
-}
-
-// exposes tells if there is a name of the host in a value. In the address of a local user
-// at one of the other domains of the host there is one, and that is how it is known to
-// peers; see AddressMap.
-func (gd *guard) exposes(v string) bool {
-	if len(v) == 0 {
-		return false
-	}
-	v = strings.ToLower(v)
-	return slices.ContainsFunc(gd.hidden, func(d string) bool {
-		if !strings.Contains(d, ".") { // it could be any word
-			j, err := jid.Parse(v)
-			return err == nil && j.Domainpart() == d
-		}
-		for from := 0; ; {
-			i := strings.Index(v[from:], d)
-			if i < 0 {
-				return false
-			}
-			end := from + i + len(d)
-			if !endsWithLabel(v[:from+i]) && !beginsWithLabel(v[end:]) {
-				return true
-			}
-			from = end
-		}
-	})
-}
-
-// endsWithLabel tells if a name that follows s is a part of a longer label.
-func endsWithLabel(s string) bool { return s != "" && isLabel(s[len(s)-1]) }
-
-// beginsWithLabel tells if a name goes on in s, in its last label or with another one.
-func beginsWithLabel(s string) bool {
-	s = strings.TrimPrefix(s, ".")
-	return s != "" && isLabel(s[0])
-}
-
-func isLabel(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-'
 }

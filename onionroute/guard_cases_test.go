@@ -96,6 +96,13 @@ var crossings = func() []cross {
 		part(msg, "nested-jids", "<body>at example.org</body><x xmlns='urn:x'><y at='alice@example.org'/><z/></x>", "<body>at example.org</body><x xmlns='urn:x'><z/></x>"),
 		part(msg, "nested-jids", body+"<x xmlns='urn:x'>https://EXAMPLE.org/a</x>", body),
 		part(msg, "nested-jids", body+"<x xmlns='jabber:x:conference' jid='talk\\40conference.example.org@{I}'/>", body).from(body + "<x xmlns='jabber:x:conference' jid='talk@conference.example.org'/>"),
+		// Encoded, it is a name all the same.
+		part(msg, "nested-jids", body+"<x xmlns='urn:x'>acct:alice%40example.org</x>", body),
+		part(msg, "nested-jids", body+"<x xmlns='urn:x' at='alice\\40example.org'/>", body),
+		part(msg, "nested-jids", body+"<x xmlns='urn:x' at='talk\\40example.net@rooms.example'/>", body),
+		part(msg, "nested-jids", body+"<x xmlns='urn:x' at='https://a.example/?u=https%253A%252F%252Fexample.org'/>", body),
+		part(msg, "nested-jids", body+"<reference xmlns='urn:xmpp:reference:0' uri='xmpp:eve%5C40other.example@{I}' anchor='xmpp:talk%5C40conference.example.org@{I}?x'/>", body).from(
+			body + "<reference xmlns='urn:xmpp:reference:0' uri='xmpp:eve@other.example' anchor='xmpp:talk%40conference.example.org?x'/>"),
 		{rule: "nested-jids", in: "<iq to='{B}' from='example.org' id='1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>",
 			out: "<iq to='{B}' from='{I}/RANDOM' id='1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>",
 			off: "<iq to='{B}' from='\\40example.org@{I}' id='1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>"},
