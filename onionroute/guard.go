@@ -41,8 +41,8 @@ type guard struct {
 	// The checks of the rules that are on, in the order of the table.
 	goingOut, goneOut, comingIn []activeCheck
 
-	hidden     []string // domains of the host that peers do not know it by
-	known      *strings.Replacer
+	hidden     []string          // domains of the host that peers do not know it by
+	known      *strings.Replacer // takes away what peers know by a domain of the host
 	onionLinks bool
 	masks      *masks
 	ids        *lru.Cache[string, request]

@@ -31,7 +31,8 @@ func (gd *guard) exposes(v string) bool {
 	return false
 }
 
-// knownForms replaces what peers know users of other domains of the host by.
+// knownForms takes the domain away from what peers know users of other domains of the host
+// by.
 func knownForms(m *AddressMap) *strings.Replacer {
 	var pairs []string
 	for _, d := range m.Domains[1:] {
