@@ -84,12 +84,12 @@ var nameless = map[xml.Name]bool{
 
 // written are elements that hold what a person wrote: it is not touched.
 var written = map[xml.Name]bool{
-	{Space: component.NSClient, Local: "body"}:                    true,
-	{Space: component.NSClient, Local: "subject"}:                 true,
-	{Space: component.NSClient, Local: "status"}:                  true,
-	{Space: "http://jabber.org/protocol/xhtml-im", Local: "html"}: true,
-	{Space: nsMUCUser, Local: "reason"}:                           true,
-	{Space: "jabber:x:oob", Local: "x"}:                           true,
+	{Space: component.NSClient, Local: "body"}:    true,
+	{Space: component.NSClient, Local: "subject"}: true,
+	{Space: component.NSClient, Local: "status"}:  true,
+	{Space: nsXHTMLIM, Local: "html"}:             true,
+	{Space: nsMUCUser, Local: "reason"}:           true,
+	{Space: "jabber:x:oob", Local: "x"}:           true,
 }
 
 // veil takes the names of onion services out of what came by an alias and was

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -76,6 +77,41 @@ func TestAliasLocal(t *testing.T) {
 	require.NoError(t, b.HandleStanza(ctx, message("talk@rooms.b.example/other", `carol\5c40jabber.org\40`+a.m.Identity+"@onion.b.example", "hello")))
 	assert.Equal(t, stanza.ItemNotFound, b.receive1(t).StanzaError().Condition)
 	a.silent(t)
+}
+
+// Who comes by an alias is not told that there is Tor behind it, whatever goes wrong. Our
+// own users are.
+func TestAliasErrors(t *testing.T) {
+	a := startServerWith(t, newWire(), "a.example", func(c *Config) {
+		c.Aliases = []Alias{{Domain: "hidden.a.example", Onion: "rooms." + onionName("nobody"), Anyone: true}}
+	}, func(s *times) { s.maxAge, s.retryMin = 100*time.Millisecond, 30*time.Millisecond })
+	ctx := context.Background()
+	const talk = "talk@hidden.a.example/nick"
+	texts := func(from string) (told []string) {
+		note := func(s *component.Stanza) { told = append(told, s.StanzaError().Text["en"]) }
+		// What is refused at once.
+		call := message(from, talk, "")
+		call.Nodes = []component.Node{component.NewElement("urn:xmpp:jingle-message:0", "propose").Node()}
+		for _, s := range []*component.Stanza{message(from, talk, strings.Repeat("a", maxStanza)), call} {
+			err := a.HandleStanza(ctx, s)
+			require.Error(t, err)
+			note(s.Error(err))
+		}
+		// What comes back later.
+		require.NoError(t, a.HandleStanza(ctx, message(from, talk, "hi")))
+		note(a.receive1(t))
+		for _, err := range []error{errUnreachable(), errExpired(time.Now()), errNoSuchServer(), errTooMuch(), errNotKept(), errPrivate()} {
+			a.bounce(message(from, talk, ""), err)
+			back := a.receive1(t)
+			assert.ErrorIs(t, err, stanza.Error{Type: back.StanzaError().Type, Condition: back.StanzaError().Condition})
+			note(back)
+		}
+		return told
+	}
+	assert.NotContains(t, texts("alice@a.example/phone"), "")
+	for _, from := range []string{"carol@jabber.org/phone", "room@rooms.a.example/nick"} { // a room passes it on
+		assert.Equal(t, make([]string, 9), texts(from))
+	}
 }
 
 // Addresses that have no form but an onion one go, with what makes no sense without

@@ -152,6 +152,12 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if s.To.Localpart() == "" && s.To.Domainpart() == g.c.Domain {
 		return g.greet(s, g.service.HandleStanza(ctx, s))
 	}
+	from := s.From
+	return g.forSender(from, g.toOnionSide(ctx, s))
+}
+
+// toOnionSide translates a stanza, and queues it for the peer. The error is for its sender.
+func (g *Gateway) toOnionSide(ctx context.Context, s *component.Stanza) error {
 	if !g.allowed(s.From) && !g.mayReach(s) && !g.passed.answered(s) {
 		return component.NewError(stanza.Auth, stanza.Forbidden, "This gateway is for the users of its own server.")
 	}
@@ -171,7 +177,7 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	}
 	onion := g.m.At(to.Domainpart())
 	toOnion := g.guard.toOnion(onion)
-	from, err := toOnion(s.From)
+	from, err := g.guard.sender(onion)(s.From)
 	if err != nil {
 		return component.NewError(stanza.Modify, stanza.JIDMalformed, "")
 	}
@@ -227,7 +233,7 @@ func (g *Gateway) allowed(from jid.JID) bool {
 
 // bounce answers a stanza, of which only the head was kept, with an error.
 func (g *Gateway) bounce(head *component.Stanza, err error) {
-	r := head.Error(err)
+	r := head.Error(g.forSender(head.From, err))
 	if r == nil {
 		return
 	}

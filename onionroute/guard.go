@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -40,7 +41,8 @@ type guard struct {
 	// The checks of the rules that are on, in the order of the table.
 	goingOut, goneOut, comingIn []activeCheck
 
-	hidden     []string // domains of the host that peers do not know it by
+	hidden     []string          // domains of the host that peers do not know it by
+	known      *strings.Replacer // takes away what peers know by a domain of the host
 	onionLinks bool
 	masks      *masks
 	ids        *lru.Cache[string, request]
@@ -72,7 +74,7 @@ func newGuard(p Privacy, m *AddressMap, out component.Sender, log *slog.Logger) 
 		return nil, fmt.Errorf("onionroute: %w", err)
 	}
 	gd := &guard{m: m, out: out, log: log, on: map[string]bool{}, counts: map[string]*atomic.Uint64{},
-		onionLinks: p.OnionLinks, masks: newMasks(), told: newTold(), ids: ids}
+		onionLinks: p.OnionLinks, known: knownForms(m), masks: newMasks(), told: newTold(), ids: ids}
 	for _, r := range rules {
 		gd.counts[r.name] = &atomic.Uint64{}
 		gd.on[r.name] = !r.optional

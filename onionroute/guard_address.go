@@ -3,7 +3,6 @@ package onionroute
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -11,14 +10,23 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
-// toOnion is the translation towards a peer: addresses that it must not see are masked
-// first, and one at a name of the host that peers do not know has no form.
-func (gd *guard) toOnion(base string) translation {
+// sender is the translation of who sends something to a peer: a session, and the host, get
+// a mask that what the peer answers finds them by.
+func (gd *guard) sender(base string) translation { return gd.translation(base, gd.masks.show) }
+
+// toOnion is the translation of other addresses towards a peer. In these a session that the
+// peer does not know is its account: who writes addresses makes no masks, and so cannot
+// make others be forgotten.
+func (gd *guard) toOnion(base string) translation { return gd.translation(base, gd.masks.known) }
+
+// translation masks addresses that a peer must not see. One at a name of the host that peers
+// do not know has no form.
+func (gd *guard) translation(base string, mask func(real, as jid.JID, base string) jid.JID) translation {
 	return func(j jid.JID) (jid.JID, error) {
 		switch {
 		case gd.isAccount(j):
 			if gd.on["resource"] && j.Resourcepart() != "" {
-				j = gd.masks.show(j, j, base)
+				j = mask(j, j, base)
 			}
 		case !gd.on["nested-jids"]:
 		case gd.isHost(j):
@@ -26,7 +34,7 @@ func (gd *guard) toOnion(base string) translation {
 			if err != nil {
 				return j, err
 			}
-			j = gd.masks.show(j, gateway, base)
+			j = mask(j, gateway, base)
 		case gd.m.Services[j.Domainpart()] == "" && j.Domainpart() != gd.m.Gateway && gd.exposes(j.Domainpart()):
 			o, err := gd.m.ToOnion(j)
 			if err == nil && gd.m.own(o.Domainpart()) { // it is no alias of a peer
@@ -143,44 +151,4 @@ func (gd *guard) dropAttrs(attrs *[]component.Attr) bool {
 	before := len(*attrs)
 	*attrs = slices.DeleteFunc(*attrs, func(a component.Attr) bool { return gd.exposes(a.Value) })
 	return len(*attrs) < before
-}
-
-// exposes tells if there is a name of the host in a value. In the address of a local user
-// at one of the other domains of the host there is one, and that is how it is known to
-// peers; see AddressMap.
-func (gd *guard) exposes(v string) bool {
-	if len(v) == 0 {
-		return false
-	}
-	v = strings.ToLower(v)
-	return slices.ContainsFunc(gd.hidden, func(d string) bool {
-		if !strings.Contains(d, ".") { // it could be any word
-			j, err := jid.Parse(v)
-			return err == nil && j.Domainpart() == d
-		}
-		for from := 0; ; {
-			i := strings.Index(v[from:], d)
-			if i < 0 {
-				return false
-			}
-			end := from + i + len(d)
-			if !endsWithLabel(v[:from+i]) && !beginsWithLabel(v[end:]) {
-				return true
-			}
-			from = end
-		}
-	})
-}
-
-// endsWithLabel tells if a name that follows s is a part of a longer label.
-func endsWithLabel(s string) bool { return s != "" && isLabel(s[len(s)-1]) }
-
-// beginsWithLabel tells if a name goes on in s, in its last label or with another one.
-func beginsWithLabel(s string) bool {
-	s = strings.TrimPrefix(s, ".")
-	return s != "" && isLabel(s[0])
-}
-
-func isLabel(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-'
 }

@@ -28,6 +28,8 @@ var (
 	inMsg = wrap("<message to='{A}' from='{B}'", "</message>")
 	inGet = wrap("<iq to='{A}' from='{B}' id='1' type='get'", "</iq>")
 	inSet = wrap("<iq to='{A}' from='{B}' id='1' type='set'", "</iq>")
+
+	inAnswer = wrap("<iq to='{A}' from='{B}' id='1' type='result'", "</iq>")
 )
 
 const (
@@ -79,6 +81,13 @@ var crossings = func() []cross {
 		event    = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='%s'><item id='1'/></items></event>"
 		read     = "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='%s'/></pubsub>"
 		body     = "<body>look</body>"
+		metadata = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:avatar:metadata'><item id='1'><metadata xmlns='urn:xmpp:avatar:metadata'>%s</metadata></item></items></event>"
+		vcard    = "<vCard xmlns='vcard-temp'><PHOTO><TYPE>image/png</TYPE>%s</PHOTO><URL>http://files.example/</URL></vCard>"
+		vcard4   = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:vcard4'><item id='1'><vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'>%s</vcard></item></items></event>"
+		media    = "<query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='form'><field var='ocr'><media xmlns='urn:xmpp:media-element'>%s</media></field></x></query>"
+		xhtml    = "<html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'>%s</body></html>"
+		post     = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:microblog:0'><item id='1'><entry xmlns='http://www.w3.org/2005/Atom'>%s</entry></item></items></event>"
+		slot     = "<slot xmlns='urn:xmpp:http:upload:0'><put url='https://files.example/a'/><get url='https://files.example/a'/></slot>"
 	)
 	node := func(s, n string) string { return strings.Replace(s, "%s", n, 1) }
 	return []cross{
@@ -87,6 +96,13 @@ var crossings = func() []cross {
 		part(msg, "nested-jids", "<body>at example.org</body><x xmlns='urn:x'><y at='alice@example.org'/><z/></x>", "<body>at example.org</body><x xmlns='urn:x'><z/></x>"),
 		part(msg, "nested-jids", body+"<x xmlns='urn:x'>https://EXAMPLE.org/a</x>", body),
 		part(msg, "nested-jids", body+"<x xmlns='jabber:x:conference' jid='talk\\40conference.example.org@{I}'/>", body).from(body + "<x xmlns='jabber:x:conference' jid='talk@conference.example.org'/>"),
+		// Encoded, it is a name all the same.
+		part(msg, "nested-jids", body+"<x xmlns='urn:x'>acct:alice%40example.org</x>", body),
+		part(msg, "nested-jids", body+"<x xmlns='urn:x' at='alice\\40example.org'/>", body),
+		part(msg, "nested-jids", body+"<x xmlns='urn:x' at='talk\\40example.net@rooms.example'/>", body),
+		part(msg, "nested-jids", body+"<x xmlns='urn:x' at='https://a.example/?u=https%253A%252F%252Fexample.org'/>", body),
+		part(msg, "nested-jids", body+"<reference xmlns='urn:xmpp:reference:0' uri='xmpp:eve%5C40other.example@{I}' anchor='xmpp:talk%5C40conference.example.org@{I}?x'/>", body).from(
+			body + "<reference xmlns='urn:xmpp:reference:0' uri='xmpp:eve@other.example' anchor='xmpp:talk%40conference.example.org?x'/>"),
 		{rule: "nested-jids", in: "<iq to='{B}' from='example.org' id='1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>",
 			out: "<iq to='{B}' from='{I}/RANDOM' id='1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>",
 			off: "<iq to='{B}' from='\\40example.org@{I}' id='1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>"},
@@ -170,12 +186,31 @@ var crossings = func() []cross {
 			body+"<html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'><p>look</p></body></html>").says("attached"),
 		part(msg, "uploads-out", body+"<rdf:Description xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#' rdf:about='https://up.example/a'/>", body).says("attached"),
 		inward(part(inMsg, "uploads-in", body+oob, body)),
+		inward(part(inMsg, "uploads-in", body+"<x xmlns='jabber:x:oob'><url>cid:1</url><url>https://files.example/a.png</url></x>", body)),
+		inward(part(inMsg, "uploads-in", body+"<url-data xmlns='http://jabber.org/protocol/url-data' target='https://files.example/a'/>", body)),
+		inward(stopped(inSet, "uploads-in", oob, stanza.ServiceUnavailable)),
+		// What clients load to show something: avatars, both kinds of vCard, media of forms,
+		// formatted text, posts; and where they upload to.
+		inward(part(inMsg, "uploads-in", node(metadata, "<info id='1' type='image/png'/><info id='1' type='image/png' url='http://files.example/a'/>"), node(metadata, "<info id='1' type='image/png'/>"))),
+		inward(part(inAnswer, "uploads-in", node(vcard, "<EXTVAL>http://files.example/a</EXTVAL>"), node(vcard, ""))),
+		inward(part(inMsg, "uploads-in", node(vcard4, "<photo><uri>http://files.example/a</uri></photo><sound><uri>data:,a</uri><uri>http://files.example/a</uri></sound><logo><uri> data:,a</uri></logo>"),
+			node(vcard4, "<logo><uri> data:,a</uri></logo>"))),
+		inward(part(inAnswer, "uploads-in", node(media, "<uri type='image/png'>http://files.example/a</uri><uri type='image/png'>cid:1</uri>"), node(media, "<uri type='image/png'>cid:1</uri>"))),
+		inward(part(inMsg, "uploads-in", body+node(xhtml, "<object data='http://files.example/a'>look</object>"), body+node(xhtml, "<span>look</span>"))),
+		inward(part(inMsg, "uploads-in", body+node(xhtml, "<p style='background:url(http://files.example/a)'>look</p>"), body+node(xhtml, "<p>look</p>"))),
+		inward(part(inMsg, "uploads-in", body+node(xhtml, "<p style='background:u\\72l(http://files.example/a)' background='http://files.example/a'>look</p>"), body+node(xhtml, "<p>look</p>"))),
+		inward(part(inMsg, "uploads-in", body+node(xhtml, "<p>look<svg xmlns='http://www.w3.org/2000/svg'><image href='http://files.example/a'/></svg></p>"), body+node(xhtml, "<p>look</p>"))),
+		inward(part(inMsg, "uploads-in", body+node(xhtml, "<a href='http://files.example/a' style='color:rgb(1,2,3)'>look</a><img alt='a' src='cid:1'/><img src='http://files.example/a'/>"),
+			body+node(xhtml, "<a href='http://files.example/a' style='color:rgb(1,2,3)'>look</a><img alt='a' src='cid:1'/>"))),
+		inward(part(inMsg, "uploads-in", node(post, "<title type='text'>look</title><link rel='alternate' href='http://files.example/a'/><link rel='enclosure' href='http://files.example/a'/><content src='http://files.example/a'/><content type='html'>&lt;img src='http://files.example/a'/&gt;</content><logo>http://files.example/a</logo>"),
+			node(post, "<title type='text'>look</title><link rel='alternate' href='http://files.example/a'/>"))),
+		{rule: "uploads-in", inward: true, in: inAnswer(slot), out: strings.Replace(inAnswer(noService), "result", "error", 1), off: inAnswer(slot)},
 
 		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' from='{A}' stamp='2026-01-01T01:00:00.123+01:00'>Offline Storage</delay>",
 			body+"<delay xmlns='urn:xmpp:delay' from='{A}' stamp='2026-01-01T00:00:00Z'/>"),
 		part(msg, "delay", body+"<x xmlns='jabber:x:delay' stamp='20260101T00:00:00'>Offline Storage</x>", body+"<x xmlns='jabber:x:delay' stamp='20260101T00:00:00'/>"),
 		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' stamp='noon'/>", body),
-		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' from='{I}/RANDOM' stamp='2026-01-01T00:00:00Z'/>", body+"<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>").from(
+		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' from='{I}' stamp='2026-01-01T00:00:00Z'/>", body+"<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>").from(
 			body + "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-01T00:00:00Z'/>"),
 
 		{rule: "presence-hints", in: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>"), off: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>")},

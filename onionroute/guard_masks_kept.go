@@ -23,13 +23,10 @@ func (m *masks) keep(s *spool) error {
 	if err != nil {
 		return err
 	}
-	for k, kept := range known.byReal {
-		m.byShown[maskKey{kept.shown.String(), k.base}] = kept
-	}
+	m.spool = s // before, so that those that are too many go there too
 	for _, k := range known.order {
-		m.lru.Add(k, known.byReal[k])
+		m.add(k, known.byReal[k])
 	}
-	m.spool = s
 	return nil
 }
 

@@ -2,6 +2,7 @@ package onionroute
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -75,6 +76,24 @@ func TestMasksAreKept(t *testing.T) {
 		require.NoError(t, s.db.QueryRow("SELECT count(*) FROM "+table).Scan(&n))
 		assert.Equal(t, want, n, table)
 	}
+	require.NoError(t, s.close())
+
+	// One user has no more of them in the file than in memory.
+	m = open()
+	for i := range maxOwn + 3 {
+		m.show(quiet, quiet, fmt.Sprint(i))
+	}
+	require.NoError(t, s.close())
+	_ = open()
+	_, err = s.db.Exec("INSERT INTO mask (peer, real, shown, ends) VALUES ('p', 'alice@example.org/more', 'alice@example.org/S', 0)")
+	require.NoError(t, err)
+	require.NoError(t, s.close())
+	_ = open()
+	require.NoError(t, s.close())
+	_ = open()
+	var n int
+	require.NoError(t, s.db.QueryRow("SELECT count(*) FROM mask").Scan(&n))
+	assert.Equal(t, maxOwn, n)
 	require.NoError(t, s.close())
 }
 

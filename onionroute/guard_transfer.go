@@ -72,26 +72,41 @@ func bytestreams(_ *guard, s *component.Stanza) finding {
 	return finding{}
 }
 
-// attached matches links to files: XEP-0066, XEP-0447, XEP-0385, XEP-0264, XEP-0511, and
-// images in XHTML (XEP-0071).
+// attached matches links to files: XEP-0066, XEP-0103, XEP-0447, XEP-0385, XEP-0264,
+// XEP-0511, and images in XHTML (XEP-0071).
 func attached(isFine func(link string) bool) func(*component.Element) bool {
 	return func(e *component.Element) bool {
 		switch {
 		case e.Is(nsOOB, "x"):
-			return !isFine(e.Child(nsOOB, "url").Text())
+			return !hasFine(e, "url", isFine)
 		case e.Is(nsReference, "reference"):
 			return !isFine(e.AttrValue("uri"))
 		case e.Is(nsXHTML, "img"):
 			return !isFine(e.AttrValue("src"))
+		case e.Is("http://jabber.org/protocol/url-data", "url-data"):
+			return !isFine(e.AttrValue("target"))
 		}
 		return isIn(e.Name.Space, []string{"urn:xmpp:sfs:", "urn:xmpp:sims:", "urn:xmpp:thumbs:"}) ||
 			e.Is("http://www.w3.org/1999/02/22-rdf-syntax-ns#", "Description")
 	}
 }
 
+// hasFine tells if an element has links, in children of that name, and all are fine.
+func hasFine(e *component.Element, local string, isFine func(link string) bool) bool {
+	n := 0
+	bad := slices.ContainsFunc(e.Nodes, func(c component.Node) bool {
+		if c.Element == nil || !c.Element.Is(e.Name.Space, local) {
+			return false
+		}
+		n++
+		return !isFine(c.Element.Text())
+	})
+	return n > 0 && !bad
+}
+
 // isInside tells of links that lead to an address, or to data in the stanza itself.
 func isInside(link string) bool {
-	u, err := url.Parse(link)
+	u, err := url.Parse(strings.TrimSpace(link))
 	return err == nil && slices.Contains([]string{"xmpp", "cid", "data"}, u.Scheme)
 }
 
@@ -108,15 +123,6 @@ func uploadsOut(gd *guard, s *component.Stanza) finding {
 			component.NewElement(component.NSClient, "body", component.Text(strings.Replace(textLinks, "%s", s.To.Bare().String(), 1))))
 	}
 	return found
-}
-
-// uploadsIn removes the same from what peers send: a client that opens it does so outside
-// of Tor.
-func uploadsIn(gd *guard, s *component.Stanza) finding {
-	return changed(s.Kind == component.Message && strip(&s.Nodes, attached(func(link string) bool {
-		u, err := url.Parse(link)
-		return isInside(link) || gd.onionLinks && err == nil && IsOnion(strings.ToLower(u.Hostname()))
-	})))
 }
 
 // A told remembers who was told something about a contact.

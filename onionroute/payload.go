@@ -62,7 +62,7 @@ var places = map[xml.Name]place{
 	{Space: "urn:xmpp:jingle:1", Local: "jingle"}:                               {attrs: []string{"initiator", "responder"}}, // XEP-0166
 	{Space: "urn:xmpp:mam:2", Local: "jid"}:                                     {text: true},                                // XEP-0313 and XEP-0441
 	{Space: "urn:xmpp:sid:0", Local: "stanza-id"}:                               {attrs: []string{"by"}},                     // XEP-0359
-	{Space: "urn:xmpp:reference:0", Local: "reference"}:                         {attrs: []string{"uri"}},                    // XEP-0372
+	{Space: "urn:xmpp:reference:0", Local: "reference"}:                         {attrs: []string{"uri", "anchor"}},          // XEP-0372
 	{Space: "urn:xmpp:reply:0", Local: "reply"}:                                 {attrs: []string{"to"}},                     // XEP-0461
 	{Space: "urn:ietf:params:xml:ns:vcard-4.0", Local: "uri"}:                   {text: true},                                // XEP-0292
 	{Space: "urn:xmpp:blocking", Local: "item"}:                                 {attrs: []string{"jid"}},                    // XEP-0191

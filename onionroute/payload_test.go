@@ -61,7 +61,7 @@ func TestPayload(t *testing.T) {
 		`<jingle xmlns='urn:xmpp:jingle:1' initiator='{H}/x' responder='{B}/y'/>`,
 		`<prefs xmlns='urn:xmpp:mam:2'><always><jid>{B}</jid></always></prefs>`,
 		`<stanza-id xmlns='urn:xmpp:sid:0' id='1' by='{R}'/>`,
-		`<reference xmlns='urn:xmpp:reference:0' type='mention' uri='xmpp:{BU}'/>`,
+		`<reference xmlns='urn:xmpp:reference:0' type='mention' uri='xmpp:{BU}' anchor='xmpp:{HU}?;node=messages'/>`,
 		`<reply xmlns='urn:xmpp:reply:0' to='{R}/nick with blank' id='1'/>`,
 		`<encrypted xmlns='urn:xmpp:omemo:2'><header sid='1'><keys jid='{B}'><key rid='2'>AA==</key></keys><keys jid='{H}'/></header></encrypted>`,
 		`<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' to='{H}' from='{B}/x'><body>{H}x</body><delay xmlns='urn:xmpp:delay' from='{H}'/></message></forwarded>`,

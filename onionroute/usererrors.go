@@ -2,8 +2,10 @@ package onionroute
 
 import (
 	"errors"
+	"slices"
 	"time"
 
+	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -13,7 +15,18 @@ func errTooLarge() error {
 	return component.NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too large for onion servers.")
 }
 
-// Errors for local users. Their texts do not cross to peers.
+// forSender gives an error the form in which the sender of a stanza gets it: with its text, if
+// it is one of our users. Others, who come by an alias or through a room, do not need to
+// know that there is Tor behind it.
+func (g *Gateway) forSender(from jid.JID, err error) error {
+	var se stanza.Error
+	if slices.Contains(g.c.Hosts, from.Domainpart()) || !errors.As(err, &se) {
+		return err
+	}
+	return component.NewError(se.Type, se.Condition, "")
+}
+
+// Errors for local users. Their texts do not cross to peers, nor to strangers.
 func errUnreachable() error {
 	return component.NewError(stanza.Wait, stanza.RemoteServerTimeout, "The server cannot be reached through Tor at the moment.")
 }
