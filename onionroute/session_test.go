@@ -44,7 +44,7 @@ func TestOnceAcrossCuts(t *testing.T) {
 	b.silent(t)
 	// Nothing is left of what has arrived.
 	for _, s := range []*server{a, b} {
-		require.Eventually(t, func() bool { return s.waits() == 0 }, 5*time.Second, 10*time.Millisecond)
+		s.empties(t)
 		require.Eventually(t, func() bool { items, err := s.spool.items(); return err == nil && len(items) == 0 }, 5*time.Second, 10*time.Millisecond)
 	}
 }

@@ -400,7 +400,7 @@ func TestSilentPeer(t *testing.T) {
 	require.Eventually(t, func() bool { return len(w.dialled()) >= 2 }, 5*time.Second, 10*time.Millisecond)
 	deaf.Store(false)
 	require.Equal(t, "2", <-got)
-	require.Eventually(t, func() bool { return a.waits() == 0 }, 5*time.Second, 10*time.Millisecond)
+	a.empties(t)
 }
 
 // A peer that could not ask us who we are, because it did not find its way to us, is
