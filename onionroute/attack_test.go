@@ -30,6 +30,7 @@ func TestPeerThatClosesStreams(t *testing.T) {
 	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+x.name+"@onion.a.example", "hi")))
 	assert.Equal(t, stanza.RemoteServerTimeout, a.receive1(t).StanzaError().Condition)
 	assert.Less(t, len(w.dialled()), 20)
+	a.empties(t)
 }
 
 // A stanza that peers would end the stream for is refused, and does not stand in the

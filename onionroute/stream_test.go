@@ -71,6 +71,8 @@ func TestOrder(t *testing.T) {
 	}
 	a.silent(t)
 	b.silent(t)
+	a.empties(t)
+	b.empties(t)
 }
 
 // After its connections were cut, the conversation goes on.
@@ -113,6 +115,7 @@ func TestUnreachable(t *testing.T) {
 	} else {
 		assert.ErrorIs(t, err, stanza.Error{Condition: stanza.RemoteServerTimeout})
 	}
+	a.empties(t)
 }
 
 // Nobody but the host's users and services here may send by the gateway, and peers
@@ -427,6 +430,7 @@ func TestDialbackAgain(t *testing.T) {
 	refusals.Store(1)
 	require.NoError(t, a.HandleStanza(context.Background(), message("room@rooms.a.example", to, "hi")))
 	assert.Equal(t, stanza.RemoteServerNotFound, a.receive1(t).StanzaError().Condition)
+	a.empties(t)
 }
 
 // On the port for direct TLS nothing is said in the clear, whatever happens: who hears
