@@ -165,7 +165,7 @@ func TestOneStream(t *testing.T) {
 // reads the stream.
 func TestOpenedAtTheEnd(t *testing.T) {
 	s := startServer(t, newWire(), "a.example")
-	p, st, sess := s.newPeer("x.onion"), s.newStream(t.Context(), newConn(nil, component.Limits{})), newSession("x.onion", "id")
+	p, st, sess := s.newPeer("x.onion"), s.newStream(t.Context(), newConn(nil, component.Limits{}, time.Minute)), newSession("x.onion", "id")
 	st.sess, p.offered = sess, st
 	sess.goOn(st)
 	p.gone = true

@@ -334,8 +334,9 @@ type rawServer struct {
 	to   chan string // what streams are to, if it is not nil
 
 	ended   chan struct{}
-	refuses atomic.Bool // ends each stream at the first element
-	stops   atomic.Bool // reads no more after dialback
+	refuses atomic.Bool   // ends each stream at the first element
+	stops   atomic.Bool   // hardly reads any more after dialback
+	cut     chan struct{} // has a token when a stream was cut off then
 }
 
 func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawServer {
@@ -344,7 +345,7 @@ func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawS
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	id, err := CreateIdentity(filepath.Join(dir, "key"))
 	require.NoError(t, err)
-	s := &rawServer{name: id.Name(), ended: make(chan struct{})}
+	s := &rawServer{name: id.Name(), ended: make(chan struct{}), cut: make(chan struct{}, 100)}
 	s.l, err = net.Listen("unix", filepath.Join(dir, "s"))
 	require.NoError(t, err)
 	t.Cleanup(func() { s.l.Close(); close(s.ended) })
@@ -384,13 +385,31 @@ func (s *rawServer) serve(c net.Conn, answer func(dialback) dialback) {
 			return
 		}
 		if s.stops.Load() && e.Name.Space != nsDialback {
-			<-s.ended
+			s.crawl(c)
+			return
 		}
 		if s.got != nil && isStanzaName(e.Name) {
 			s.got <- e.Child(component.NSClient, "body").Text()
 		}
 		if e.Name.Space == nsDialback {
 			c.Write(answer(parseDialback(e)).element().AppendXML(nil, component.NSServer))
+		}
+	}
+}
+
+// crawl reads as slowly as one can who seems to be there, until the other side gives up
+// or the test ends.
+func (s *rawServer) crawl(c net.Conn) {
+	for {
+		c.Read(make([]byte, 1))
+		if _, err := c.Write([]byte(" ")); err != nil { // what was written before can be read still
+			s.cut <- struct{}{}
+			return
+		}
+		select {
+		case <-s.ended:
+			return
+		case <-time.After(time.Millisecond):
 		}
 	}
 }
