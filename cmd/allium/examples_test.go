@@ -102,6 +102,16 @@ func TestInitAndCheck(t *testing.T) {
 	out, err := runAllium(deadline(t, 3*time.Minute), "check", "--config", file)
 	require.NoError(t, err, out)
 	assert.Equal(t, 11, strings.Count(out, "ok  "), out)
+	loose := &node{dir: dir} // a tor that lets all that goes through it share circuits
+	loose.runTor(t, torNetwork(t), "NoIsolateSOCKSAuth")
+	own := "torrc = \"" + torNetwork(t).Torrc() + "\""
+	change(own, "control = \"unix:"+loose.control+"\"")
+	out, err = runAllium(deadline(t, 3*time.Minute), "check", "--config", file)
+	loose.stopTor()
+	assert.Error(t, err)
+	assert.Contains(t, out, "FAILED  tor at unix:"+loose.control+" keeps connections apart\n")
+	assert.Contains(t, out, "ok      reachable from outside")
+	change("control = \"unix:"+loose.control+"\"", own)
 
 	// What an admin gets wrong.
 	change(`domains = ["example.org"]`, `domains = ["example.org", "nowhere.example"]`)
