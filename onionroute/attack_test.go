@@ -30,6 +30,7 @@ func TestPeerThatClosesStreams(t *testing.T) {
 	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+x.name+"@onion.a.example", "hi")))
 	assert.Equal(t, stanza.RemoteServerTimeout, a.receive1(t).StanzaError().Condition)
 	assert.Less(t, len(w.dialled()), 20)
+	a.empties(t)
 }
 
 // A stanza that peers would end the stream for is refused, and does not stand in the
@@ -155,17 +156,37 @@ func TestNoTLSAfterDialback(t *testing.T) {
 	r.fails("policy-violation")
 }
 
-// A peer that reads slowly does not hold up the end of the program.
+// A peer that reads slowly is cut off, and what it has not read comes by the next stream.
 func TestSlowReader(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example", quick, func(s *times) { s.write, s.tick = 300*time.Millisecond, 20*time.Millisecond })
+	x := startRawServer(t, w, believe)
+	x.got = make(chan string, 1000)
+	x.stops.Store(true)
+	fillFor(t, a, x)
+	require.Eventually(t, func() bool { return len(x.cut) > 0 }, 10*time.Second, 10*time.Millisecond)
+	x.stops.Store(false)
+	require.Eventually(t, func() bool { return len(x.got) >= 70 }, 10*time.Second, 10*time.Millisecond)
+	a.empties(t)
+	a.silent(t)
+}
+
+// Nor does such a peer hold up the end of the program.
+func TestSlowReaderAtTheEnd(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example")
 	x := startRawServer(t, w, believe)
 	x.stops.Store(true)
+	fillFor(t, a, x)
+	time.Sleep(200 * time.Millisecond)
+	// startServer's clean-up asserts that it ends.
+}
+
+// fillFor sends 70 messages to x, which are more than fit into sockets.
+func fillFor(t *testing.T, a *server, x *rawServer) {
 	for range 70 {
 		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+x.name+"@onion.a.example", strings.Repeat("x", 50_000))))
 	}
-	time.Sleep(200 * time.Millisecond)
-	// startServer's clean-up asserts that it ends.
 }
 
 // A stream that is full of declarations, or that never ends its elements, is bounded

@@ -31,6 +31,7 @@ const (
 type conn struct {
 	raw    net.Conn      // below TLS; deadlines and closing are its business
 	delay  time.Duration // of what is not urgent
+	limit  time.Duration // for one write
 	d      *component.Decoder
 	lim    component.Limits // before anything is proven
 	secure bool             // TLS is on
@@ -50,8 +51,8 @@ type conn struct {
 	last atomic.Int64 // no write lasts longer than until then, Unix nanoseconds; 0: it may
 }
 
-func newConn(c net.Conn, lim component.Limits) *conn {
-	return &conn{raw: c, w: c, delay: laterDelay, d: component.NewDecoder(c, lim), lim: lim}
+func newConn(c net.Conn, lim component.Limits, limit time.Duration) *conn {
+	return &conn{raw: c, w: c, delay: laterDelay, limit: limit, d: component.NewDecoder(c, lim), lim: lim}
 }
 
 // A header is what matters of a stream's opening tag.
@@ -107,7 +108,7 @@ func (c *conn) write(p []byte) error {
 	if c.closed {
 		return net.ErrClosed
 	}
-	return c.writeLocked(p, writeTimeout)
+	return c.writeLocked(p, c.limit)
 }
 
 func (c *conn) writeLocked(p []byte, timeout time.Duration) error {

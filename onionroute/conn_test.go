@@ -17,7 +17,7 @@ func TestWriteLater(t *testing.T) {
 	near, far := net.Pipe() // each write is one read
 	defer far.Close()
 	far.SetReadDeadline(time.Now().Add(10 * time.Second))
-	c := newConn(near, component.Limits{})
+	c := newConn(near, component.Limits{}, time.Minute)
 	c.opened.Store(true)
 	read := func() string {
 		b := make([]byte, 1000)

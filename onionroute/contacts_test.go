@@ -52,6 +52,8 @@ func TestContactsOfVanishedServer(t *testing.T) {
 	}
 	assert.Equal(t, map[string]string{"": "dnd", "probe": ""}, types)
 	b.silent(t)
+	a.empties(t)
+	b.empties(t)
 }
 
 // Also after a crash it is known who was on-line.
@@ -87,4 +89,5 @@ func TestWritingTriesAgain(t *testing.T) {
 		}
 		assert.Equal(t, want, got.Body())
 	}
+	a.empties(t)
 }

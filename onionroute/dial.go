@@ -75,7 +75,7 @@ func (p *peer) open(ctx context.Context, port int) (*stream, error) {
 		// that they talk to the same machine.
 		return p.g.dialer.Dial(dialing, p.onion, port, fmt.Sprintf("%s %s %d", p.g.m.Identity, p.onion, p.failures), first)
 	}}
-	st := p.g.newStream(p.g.ctx, newConn(raw, p.g.c.Unauthenticated))
+	st := p.g.newStream(p.g.ctx, newConn(raw, p.g.c.Unauthenticated, p.g.times.write))
 	st.initiator, st.base, st.p, st.log = true, p.onion, p, p.log
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()

@@ -74,7 +74,8 @@ func TestStreamForm(t *testing.T) {
 }
 
 // To each peer, and for each identity, Tor is asked for circuits that nothing else goes by.
-func TestCircuits(t *testing.T) {
+// That it makes them is tested in cmd/allium, with a real one.
+func TestIsolation(t *testing.T) {
 	w := newWire()
 	a, b := startServer(t, w, "a.example"), startServer(t, w, "b.example")
 	x, y := startRawServer(t, w, believe), startRawServer(t, w, believe)

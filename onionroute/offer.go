@@ -114,10 +114,7 @@ func (p *peer) use(st *stream) {
 	if p.offered == st {
 		p.offered = nil
 	}
-	for key, it := range p.presence {
-		delete(p.presence, key)
-		p.queue = append(p.queue, it)
-	}
+	p.queuePresence()
 }
 
 // otherThan is a stream that the peer has opened, other than st; nil if there is none.

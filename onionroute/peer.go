@@ -170,6 +170,9 @@ func (p *peer) looks() (now bool, when <-chan time.Time) {
 func (p *peer) end() {
 	p.mu.Lock()
 	p.gone = true
+	for key := range p.presence {
+		p.dropPresence(key)
+	}
 	verifies := p.verifies
 	p.mu.Unlock()
 	for _, v := range verifies {
@@ -272,7 +275,7 @@ func (p *peer) hasWork(ctx context.Context) bool {
 		}
 		p.mu.Lock()
 		now, later := p.looks()
-		work := len(p.queue)+len(p.verifies)+open > 0 || p.offered != nil && p.offered.alive() || now
+		work := len(p.queue)+len(p.presence)+len(p.verifies)+open > 0 || p.offered != nil && p.offered.alive() || now
 		if !work {
 			p.down = nil // it is tried again before anything is said of it
 		}
@@ -295,7 +298,7 @@ func (p *peer) hasWork(ctx context.Context) bool {
 				continue
 			}
 			p.mu.Lock()
-			p.gone = len(p.queue)+len(p.verifies) == 0 && p.offered == nil && p.orphan == nil
+			p.gone = len(p.queue)+len(p.presence)+len(p.verifies) == 0 && p.offered == nil && p.orphan == nil
 			gone := p.gone
 			p.mu.Unlock()
 			if gone {

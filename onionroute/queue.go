@@ -13,15 +13,16 @@ import (
 func (p *peer) send(it *item) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.gone:
+	if p.gone {
 		return errGone
-	case p.down != nil && !it.kept:
-		// What is of this moment does not wait for a peer that is known to be away.
-		if it.head.Kind == component.Presence {
-			p.keepPresence(it)
-			return nil
-		}
+	}
+	it.order = p.g.order.Add(1)
+	key := it.presenceKey()
+	p.dropPresence(key) // this one is newer
+	// What is of this moment does not wait for a peer that is known to be away.
+	away := p.down != nil && !it.kept
+	switch {
+	case away && key == "":
 		return userError(p.down)
 	case it.answer:
 		// A peer that asks and does not read the answers harms itself alone.
@@ -29,12 +30,15 @@ func (p *peer) send(it *item) error {
 			p.answers -= it.cost()
 			return nil
 		}
-	case p.bytes+it.cost() > p.g.c.QueueBytes, !p.g.reserve(it):
+	case away && len(p.presence) >= maxPresence, p.bytes+it.cost() > p.g.c.QueueBytes, !p.g.reserve(it):
 		return errTooMuch()
 	default:
 		p.bytes += it.cost()
 	}
-	it.order = p.g.order.Add(1)
+	if away {
+		p.presence[key] = it
+		return nil
+	}
 	p.queue = append(p.queue, it)
 	if p.cur == nil {
 		p.storeQueue()
@@ -117,41 +121,32 @@ func (p *peer) keep(items []*item, sess *session) {
 	}
 }
 
-// keepPresence keeps the newest presence for when the peer is back. p.mu is held.
-func (p *peer) keepPresence(it *item) {
-	key := it.head.From.String() + " " + it.head.To.Bare().String()
-	if it.head.Type == string(stanza.ProbePresence) {
-		key += " probe"
-	}
-	if _, known := p.presence[key]; known || len(p.presence) < maxPresence {
-		p.presence[key] = it
-	}
-}
-
 // release gives back the memory of items that are done, and their place in the spool.
 func (p *peer) release(items ...*item) {
-	n, answers := 0, 0
 	var rows []*item
+	p.mu.Lock()
 	for _, it := range items {
-		if it.answer {
-			answers += it.cost()
-		} else {
-			n += it.cost()
-			p.g.unreserve(it)
-		}
+		p.uncount(it)
 		if it.stored {
 			rows = append(rows, it)
 		}
 	}
-	p.mu.Lock()
-	p.bytes -= n
-	p.answers -= answers
 	p.mu.Unlock()
 	p.g.spool.remove(rows, func(err error) {
 		if err != nil {
 			p.log.Error("the spool cannot be written; what has been delivered may go out again after a restart", "error", err)
 		}
 	})
+}
+
+// uncount gives back the memory of an item. p.mu is held.
+func (p *peer) uncount(it *item) {
+	if it.answer {
+		p.answers -= it.cost()
+		return
+	}
+	p.bytes -= it.cost()
+	p.g.unreserve(it)
 }
 
 // putBack returns what was not written to the front of the queue, and questions that
@@ -203,6 +198,7 @@ func (p *peer) fail(err error) {
 		}
 		return userError(err)
 	})
+	p.expirePresence()
 }
 
 // bounce answers queued items that why gives an error for, and drops them. Presence
@@ -214,9 +210,8 @@ func (p *peer) bounce(why func(*item) error) {
 	kept := p.queue[:0:0]
 	for _, it := range p.queue {
 		if err := why(it); err != nil {
-			out, errs = append(out, it), append(errs, err)
-			if it.head.Kind == component.Presence && !it.kept && !p.gone {
-				p.keepPresence(it)
+			if !p.keepPresence(it) {
+				out, errs = append(out, it), append(errs, err)
 			}
 		} else {
 			kept = append(kept, it)

@@ -29,7 +29,7 @@ func (q *quota) give(it *item) {
 	defer q.mu.Unlock()
 	u := it.user()
 	q.total -= it.cost()
-	if q.users[u] -= it.cost(); q.users[u] <= 0 {
+	if q.users[u] -= it.cost(); q.users[u] == 0 {
 		delete(q.users, u)
 	}
 }

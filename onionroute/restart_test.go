@@ -61,6 +61,7 @@ func TestOnceAcrossRestarts(t *testing.T) {
 			want = n + 1
 		}
 		assert.Equal(t, sent[1-i], want, "at %d", i)
+		s.empties(t)
 	}
 	assert.Greater(t, min(sent[0], sent[1]), 100)
 	t.Log(sent)

@@ -24,6 +24,7 @@ type times struct {
 	auth      time.Duration // until something is proven
 	element   time.Duration // from the first octet of an element to its last
 	dialback  time.Duration // the peer has to find its way to us by Tor
+	write     time.Duration // until the peer has read enough of what is written at once
 
 	tick time.Duration // how often a stream is looked at
 	// A peer that does not answer is gone; Tor tells late or never. It is given ten
@@ -56,6 +57,7 @@ var defaultTimes = times{
 	auth:      2 * time.Minute,
 	element:   2 * time.Minute,
 	dialback:  90 * time.Second,
+	write:     30 * time.Second,
 
 	tick:      2 * time.Second,
 	answerMin: 12 * time.Second, answerMax: 45 * time.Second,
@@ -79,7 +81,6 @@ var defaultTimes = times{
 }
 
 const (
-	writeTimeout = 30 * time.Second
 	closeTimeout = 3 * time.Second
 	laterDelay   = 50 * time.Millisecond
 
@@ -251,7 +252,7 @@ func (g *Gateway) accept(ctx context.Context, l net.Listener, direct bool) {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		in := g.newStream(ctx, newConn(raw, g.c.Unauthenticated))
+		in := g.newStream(ctx, newConn(raw, g.c.Unauthenticated, g.times.write))
 		if !g.admit(in) {
 			raw.Close()
 			continue

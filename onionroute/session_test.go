@@ -44,7 +44,7 @@ func TestOnceAcrossCuts(t *testing.T) {
 	b.silent(t)
 	// Nothing is left of what has arrived.
 	for _, s := range []*server{a, b} {
-		require.Eventually(t, func() bool { return s.waits() == 0 }, 5*time.Second, 10*time.Millisecond)
+		s.empties(t)
 		require.Eventually(t, func() bool { items, err := s.spool.items(); return err == nil && len(items) == 0 }, 5*time.Second, 10*time.Millisecond)
 	}
 }
@@ -165,7 +165,7 @@ func TestOneStream(t *testing.T) {
 // reads the stream.
 func TestOpenedAtTheEnd(t *testing.T) {
 	s := startServer(t, newWire(), "a.example")
-	p, st, sess := s.newPeer("x.onion"), s.newStream(t.Context(), newConn(nil, component.Limits{})), newSession("x.onion", "id")
+	p, st, sess := s.newPeer("x.onion"), s.newStream(t.Context(), newConn(nil, component.Limits{}, time.Minute)), newSession("x.onion", "id")
 	st.sess, p.offered = sess, st
 	sess.goOn(st)
 	p.gone = true

@@ -71,6 +71,8 @@ func TestOrder(t *testing.T) {
 	}
 	a.silent(t)
 	b.silent(t)
+	a.empties(t)
+	b.empties(t)
 }
 
 // After its connections were cut, the conversation goes on.
@@ -113,6 +115,7 @@ func TestUnreachable(t *testing.T) {
 	} else {
 		assert.ErrorIs(t, err, stanza.Error{Condition: stanza.RemoteServerTimeout})
 	}
+	a.empties(t)
 }
 
 // Nobody but the host's users and services here may send by the gateway, and peers
@@ -423,7 +426,7 @@ func TestSilentPeer(t *testing.T) {
 	require.Eventually(t, func() bool { return len(w.dialled()) >= 2 }, 5*time.Second, 10*time.Millisecond)
 	deaf.Store(false)
 	require.Equal(t, "2", <-got)
-	require.Eventually(t, func() bool { return a.waits() == 0 }, 5*time.Second, 10*time.Millisecond)
+	a.empties(t)
 }
 
 // A peer that could not ask us who we are, because it did not find its way to us, is
@@ -450,6 +453,7 @@ func TestDialbackAgain(t *testing.T) {
 	refusals.Store(1)
 	require.NoError(t, a.HandleStanza(context.Background(), message("room@rooms.a.example", to, "hi")))
 	assert.Equal(t, stanza.RemoteServerNotFound, a.receive1(t).StanzaError().Condition)
+	a.empties(t)
 }
 
 // On the port for direct TLS nothing is said in the clear, whatever happens: who hears

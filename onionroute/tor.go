@@ -60,6 +60,7 @@ type Tor struct {
 	err      error
 	ctl      *controlConn
 	socks    net.Addr
+	shared   error // see Shared
 	services []service
 	keys     map[string]AuthKey                // private onion service → our key for it
 	failed   chan error                        // has room for one
@@ -217,9 +218,12 @@ func (t *Tor) session(ctx context.Context) error {
 			return err
 		}
 	}
-	socks, err := t.findSocks(ctl)
+	socks, shared, err := t.findSocks(ctl)
 	if err != nil {
 		return err
+	}
+	if shared != nil {
+		t.log.Warn("Tor does not keep connections apart", "error", shared)
 	}
 	if err := t.bootstrap(ctx, ctl); err != nil {
 		return err
@@ -227,7 +231,7 @@ func (t *Tor) session(ctx context.Context) error {
 	if err := t.publish(ctx, ctl); err != nil {
 		return err
 	}
-	t.setUp(ctl, socks)
+	t.setUp(ctl, socks, shared)
 	t.log.Info("Tor is up")
 	if err := t.Unpublished(); err != nil {
 		t.log.Warn("Tor is up, and goes on trying", "error", err)
@@ -237,30 +241,6 @@ func (t *Tor) session(ctx context.Context) error {
 }
 
 func (t *Tor) path(name string) string { return filepath.Join(t.c.Dir, name) }
-
-func (t *Tor) findSocks(ctl *controlConn) (net.Addr, error) {
-	if t.c.Control == "" {
-		return &net.UnixAddr{Net: "unix", Name: t.path("socks")}, nil
-	}
-	v, err := ctl.getInfo("net/listeners/socks")
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range strings.Fields(v) {
-		l = strings.Trim(l, `"`)
-		if path, ok := strings.CutPrefix(l, "unix:"); ok {
-			return &net.UnixAddr{Net: "unix", Name: path}, nil
-		}
-		// An address and a port: nothing is looked up.
-		host, port, err := net.SplitHostPort(l)
-		if ip := net.ParseIP(host); err == nil && ip != nil {
-			if n, err := strconv.Atoi(port); err == nil {
-				return &net.TCPAddr{IP: ip, Port: n}, nil
-			}
-		}
-	}
-	return nil, errors.New("onionroute: the running tor has no SocksPort: give it one")
-}
 
 // bootstrap waits until tor can use the network, and logs how far it is.
 func (t *Tor) bootstrap(ctx context.Context, ctl *controlConn) error {
@@ -369,9 +349,9 @@ func (t *Tor) descriptor(onion, action string) {
 	}
 }
 
-func (t *Tor) setUp(ctl *controlConn, socks net.Addr) {
+func (t *Tor) setUp(ctl *controlConn, socks net.Addr, shared error) {
 	t.mu.Lock()
-	t.isUp, t.err, t.ctl, t.socks = true, nil, ctl, socks
+	t.isUp, t.err, t.ctl, t.socks, t.shared = true, nil, ctl, socks, shared
 	t.starting, t.warned, t.skewed = "", "", false
 	close(t.up)
 	wake := t.wake

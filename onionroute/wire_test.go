@@ -5,15 +5,19 @@ import (
 	"crypto/tls"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"mellium.im/xmpp/jid"
 
@@ -42,7 +46,8 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	path := w.ports[onion]
-	if path == "" {
+	from, _, _ := strings.Cut(isolation, " ") // one server that has vanished does not reach others
+	if path == "" || w.ports[from] == "" {
 		w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
 		return nil, &SOCKSError{socksNoDescriptor}
 	}
@@ -329,8 +334,9 @@ type rawServer struct {
 	to   chan string // what streams are to, if it is not nil
 
 	ended   chan struct{}
-	refuses atomic.Bool // ends each stream at the first element
-	stops   atomic.Bool // reads no more after dialback
+	refuses atomic.Bool   // ends each stream at the first element
+	stops   atomic.Bool   // hardly reads any more after dialback
+	cut     chan struct{} // has a token when a stream was cut off then
 }
 
 func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawServer {
@@ -339,7 +345,7 @@ func startRawServer(t testing.TB, w *wire, answer func(dialback) dialback) *rawS
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	id, err := CreateIdentity(filepath.Join(dir, "key"))
 	require.NoError(t, err)
-	s := &rawServer{name: id.Name(), ended: make(chan struct{})}
+	s := &rawServer{name: id.Name(), ended: make(chan struct{}), cut: make(chan struct{}, 100)}
 	s.l, err = net.Listen("unix", filepath.Join(dir, "s"))
 	require.NoError(t, err)
 	t.Cleanup(func() { s.l.Close(); close(s.ended) })
@@ -379,13 +385,31 @@ func (s *rawServer) serve(c net.Conn, answer func(dialback) dialback) {
 			return
 		}
 		if s.stops.Load() && e.Name.Space != nsDialback {
-			<-s.ended
+			s.crawl(c)
+			return
 		}
 		if s.got != nil && isStanzaName(e.Name) {
 			s.got <- e.Child(component.NSClient, "body").Text()
 		}
 		if e.Name.Space == nsDialback {
 			c.Write(answer(parseDialback(e)).element().AppendXML(nil, component.NSServer))
+		}
+	}
+}
+
+// crawl reads as slowly as one can who seems to be there, until the other side gives up
+// or the test ends.
+func (s *rawServer) crawl(c net.Conn) {
+	for {
+		c.Read(make([]byte, 1))
+		if _, err := c.Write([]byte(" ")); err != nil { // what was written before can be read still
+			s.cut <- struct{}{}
+			return
+		}
+		select {
+		case <-s.ended:
+			return
+		case <-time.After(time.Millisecond):
 		}
 	}
 }
@@ -413,4 +437,52 @@ func (s *server) waits() int {
 	s.quota.mu.Lock()
 	defer s.quota.mu.Unlock()
 	return s.quota.total
+}
+
+// empties asserts that soon nothing waits, nor is counted as if it did: neither in all, nor
+// of any user, nor for any peer.
+func (s *server) empties(t testing.TB) {
+	t.Helper()
+	assert.Eventually(t, func() bool { return len(s.counted()) == 0 }, 10*time.Second, 10*time.Millisecond)
+	require.Empty(t, s.counted())
+}
+
+// counted is what is counted of what waits.
+func (s *server) counted() map[string]int {
+	n := map[string]int{"": s.waits()}
+	s.quota.mu.Lock()
+	for user := range s.quota.users {
+		n[user] = s.quota.users[user]
+		if n[user] == 0 {
+			n[user+" is kept without need"] = 1
+		}
+	}
+	s.quota.mu.Unlock()
+	for _, p := range s.known() {
+		p.mu.Lock()
+		n[p.onion], n[p.onion+" answers"], n[p.onion+" presence"], n[p.onion+" queue"] = p.bytes, p.answers, len(p.presence), len(p.queue)
+		p.mu.Unlock()
+	}
+	maps.DeleteFunc(n, func(_ string, n int) bool { return n == 0 })
+	return n
+}
+
+// known is who anything waits for, or is connected to, or was a moment ago.
+func (s *server) known() []*peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.peers))
+}
+
+// isDown tells if it is known that a peer cannot be reached.
+func (s *server) isDown(onion string) bool {
+	for _, p := range s.known() {
+		p.mu.Lock()
+		down := p.onion == onion && p.down != nil
+		p.mu.Unlock()
+		if down {
+			return true
+		}
+	}
+	return false
 }

@@ -196,6 +196,9 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 	select {
 	case <-tor.Up():
 		r.step("Tor", nil)
+		if settings.Control != "" {
+			r.step("tor at "+settings.Control+" keeps connections apart", tor.Shared())
+		}
 	case err := <-tor.Failed():
 		r.step("Tor", err)
 		return

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/component/hosttest"
+	"github.com/allium-xmpp/allium/onionroute"
 )
 
 func example(t *testing.T, name string) string {
@@ -130,6 +132,39 @@ func TestInitAndCheck(t *testing.T) {
 	out, err = runAllium(deadline(t, time.Minute), "check", "--config", file, "--offline")
 	assert.Error(t, err)
 	assert.Contains(t, out, "chmod 600")
+}
+
+// A running tor that lets all that goes through it share circuits works, and check tells.
+func TestCheckSharedCircuits(t *testing.T) {
+	dir, err := os.MkdirTemp("", "shared")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	h, err := hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{Domains: []string{"example.org"},
+		Components: map[string]string{"onion.example.org": "x"}})
+	require.NoError(t, err)
+	defer h.Stop()
+	n := &node{dir: dir}
+	n.runTor(t, torNetwork(t), "NoIsolateSOCKSAuth")
+	defer n.stopTor()
+	state, file := filepath.Join(dir, "state"), filepath.Join(dir, "allium.toml")
+	require.NoError(t, os.Mkdir(state, 0o700))
+	_, err = onionroute.CreateIdentity(filepath.Join(state, "identity", "hs_ed25519_secret_key"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `
+state_dir = %q
+[host]
+server = %q
+secret = "x"
+domains = ["example.org"]
+[federation]
+domain = "onion.example.org"
+[tor]
+control = "unix:%s"
+`, state, h.ComponentAddr(), n.control), 0o600))
+	out, err := runAllium(deadline(t, 3*time.Minute), "check", "--config", file)
+	assert.Error(t, err)
+	assert.Contains(t, out, "FAILED  tor at unix:"+n.control+" keeps connections apart\n")
+	assert.Equal(t, 1, strings.Count(out, "FAILED"), out)
 }
 
 // A second Allium with the same state folder does not start, and check beside a

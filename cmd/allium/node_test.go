@@ -171,14 +171,15 @@ func (n *node) third() string  { return "third-" + n.account() }
 // rooms is the domain for rooms, which a node serves if its configuration says so.
 func (n *node) rooms() string { return "rooms." + n.domain }
 
-// runTor runs a tor as a distribution does, for Allium to use.
-func (n *node) runTor(t testing.TB, net *tornet.Network) {
+// runTor runs a tor as a distribution does, for Allium to use. What is given is added to
+// its SocksPort.
+func (n *node) runTor(t testing.TB, net *tornet.Network, flags ...string) {
 	dir := filepath.Join(n.dir, "tor")
 	require.NoError(t, os.MkdirAll(dir, 0o700))
 	n.control = filepath.Join(dir, "control")
 	n.tor = exec.Command("tor", "-f", net.Torrc(), "--DataDirectory", filepath.Join(dir, "data"), "--ControlPort", "0",
 		"--ControlSocket", n.control, "--CookieAuthentication", "1",
-		"--SocksPort", "unix:"+filepath.Join(dir, "socks"), "--__OwningControllerProcess", fmt.Sprint(os.Getpid()))
+		"--SocksPort", strings.Join(append([]string{"unix:" + filepath.Join(dir, "socks")}, flags...), " "), "--__OwningControllerProcess", fmt.Sprint(os.Getpid()))
 	n.startTor(t)
 	atEnd(n.stopTor)
 	require.Eventually(t, func() bool { _, err := os.Stat(n.control); return err == nil }, 20*time.Second, 10*time.Millisecond)
