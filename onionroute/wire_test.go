@@ -31,6 +31,8 @@ type wire struct {
 	ways  []string // the isolation that was asked for with each
 	conns []net.Conn
 
+	slow time.Duration // that it takes to find that a name is nobody's
+
 	waits int           // for so many dials; see meet
 	met   chan struct{} // closed when they are there
 }
@@ -44,6 +46,14 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 	path := w.ports[onion]
 	if path == "" {
 		w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
+		if slow := w.slow; slow > 0 {
+			w.mu.Unlock()
+			select {
+			case <-time.After(slow):
+			case <-ctx.Done():
+			}
+			w.mu.Lock()
+		}
 		return nil, &SOCKSError{socksNoDescriptor}
 	}
 	if port == portServerTLS {
