@@ -155,6 +155,7 @@ func TestMadeUpNames(t *testing.T) {
 	other.got = make(chan string, 10)
 	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+other.name+"@onion.a.example", "to a new one")))
 	assert.Equal(t, "to a new one", <-other.got)
+	other.proven(t, a)
 }
 
 // One user who writes to very many servers that do not exist costs a bounded number of
@@ -207,15 +208,21 @@ func TestEvicted(t *testing.T) {
 		require.Equal(t, "hi", a.receive1(t).Body())
 	}
 	talks, silent := newStranger(t), newStranger(t)
-	idle := silent.enables(t, a)
+	idle := []*raw{silent.enables(t, a), silent.enables(t, a)} // the second one waits for the first
 	talking := talks.enables(t, a)
 	say(talks, talking)
 	for range 2 * a.c.bounds.strangers {
 		newStranger(t).enables(t, a)
 	}
-	for e, err := idle.d.Next(); err == nil; e, err = idle.d.Next() {
-		require.False(t, isStanzaName(e.Name))
+	for _, r := range idle {
+		for err := error(nil); err == nil; {
+			_, err = r.d.Next()
+		}
 	}
+	time.Sleep(50 * time.Millisecond) // for what should not come
+	a.mu.Lock()
+	assert.NotContains(t, a.peers, silent.name, "it does not come again by itself")
+	a.mu.Unlock()
 	say(talks, talking)
 	require.Eventually(t, func() bool {
 		stored, err := a.spool.sessions()

@@ -341,12 +341,12 @@ func (g *Gateway) leave(in *stream) {
 
 // startVerify takes a place among the verifications under way: so many for each peer,
 // that one which lets us wait does not keep the others waiting. When there are too many
-// peers, those of contacts still get one.
+// peers, those that somebody here has business with still get one.
 func (g *Gateway) startVerify(in *stream, base string) bool {
-	known := len(g.befriended(base)) > 0
+	stranger := g.stranger(base)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.verifying[base] >= maxOfBase || len(g.verifying) >= maxVerifying && !known {
+	if g.verifying[base] >= maxOfBase || len(g.verifying) >= maxVerifying && stranger {
 		return false
 	}
 	g.verifying[base]++
