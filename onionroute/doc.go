@@ -41,7 +41,8 @@
 // as it takes, and the spool one that writes.
 //
 // Locks are taken in the order peer.mu, stream.mu, contacts.mu or turns.mu or Gateway.mu,
-// session.mu, counter.mu, and none is held while anything is written or another package is called.
+// session.mu, counter.mu, and none is held while anything is written or another package is
+// called.
 //
 // # One stream
 //
