@@ -118,7 +118,7 @@ func (g *Gateway) attribute(p *peer, who string) {
 	p.parties = append(p.parties, who)
 	g.counts[who]++
 	if len(p.parties) == 1 {
-		g.known++
+		g.ours++
 	}
 }
 
@@ -138,7 +138,7 @@ func (g *Gateway) remove(p *peer) {
 		g.discount(who)
 	}
 	if len(p.parties) > 0 {
-		g.known--
+		g.ours--
 	}
 }
 

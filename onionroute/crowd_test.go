@@ -187,13 +187,15 @@ func TestManyPeers(t *testing.T) {
 }
 
 // What the host says in a user's name to strangers, since they ask, takes none of what the
-// user may have waiting.
+// user may have waiting, and nobody here hears of it.
 func TestProbesOfStrangers(t *testing.T) {
 	w := newWire()
 	a := startServerWith(t, w, "a.example", func(c *Config) { c.UserBytes = 20_000 })
 	for range 100 {
-		x := onionName(fmt.Sprint("x"))
-		require.NoError(t, a.HandleStanza(context.Background(), presence("alice@a.example", `eve\40`+x+"@onion.a.example", "unsubscribed")))
+		s := presence("alice@a.example", `eve\40`+onionName("eve")+"@onion.a.example", "unsubscribed")
+		if err := a.HandleStanza(context.Background(), s); err != nil {
+			require.Nil(t, s.Error(err))
+		}
 	}
 	assert.Zero(t, a.waits())
 	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+onionName("bob")+"@onion.a.example", "hi")))
@@ -234,7 +236,7 @@ func TestEvicted(t *testing.T) {
 	defer a.mu.Unlock()
 	assert.Len(t, a.peers, a.c.bounds.strangers)
 	assert.Empty(t, a.counts)
-	assert.Zero(t, a.known)
+	assert.Zero(t, a.ours)
 }
 
 // A peer counts against who has fewest of those who write to it, and those who have few lose
@@ -274,7 +276,7 @@ func TestParties(t *testing.T) {
 	assert.NotContains(t, g.peers, "a0")
 	require.True(t, add("c0", "carol"))
 	assert.Contains(t, g.peers, "of all")
-	assert.Equal(t, 6, g.known)
+	assert.Equal(t, 6, g.ours)
 	for i := range 3 {
 		require.True(t, add(fmt.Sprint("s", i)))
 	}
@@ -287,7 +289,7 @@ func TestParties(t *testing.T) {
 		g.remove(p)
 	}
 	assert.Empty(t, g.counts)
-	assert.Zero(t, g.known)
+	assert.Zero(t, g.ours)
 }
 
 // When there are too many streams, those of strangers go before those of peers that somebody

@@ -14,14 +14,14 @@ import (
 // is. g.mu is held.
 func (g *Gateway) makeRoom(parties []string) bool {
 	if len(parties) == 0 {
-		return len(g.peers)-g.known < g.c.bounds.strangers || g.evictPeer(0, func(p *peer) int {
+		return len(g.peers)-g.ours < g.c.bounds.strangers || g.evictPeer(0, func(p *peer) int {
 			if len(p.parties) > 0 || g.verifying[p.onion] > 0 { // of these there are few
 				return -1
 			}
 			return 0
 		})
 	}
-	if g.known < g.c.bounds.peers {
+	if g.ours < g.c.bounds.peers {
 		return true
 	}
 	own := g.fewest(parties)

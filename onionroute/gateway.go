@@ -88,7 +88,7 @@ type Gateway struct {
 	ctx       context.Context // of Run
 	peers     map[string]*peer
 	counts    map[string]int // party → its peers; see crowd.go
-	known     int            // peers that have parties
+	ours      int            // peers that have parties
 	inbound   map[*stream]bool
 	verifying map[string]int // base → verifications under way
 }
