@@ -162,7 +162,7 @@ func (st *stream) authenticate(ctx context.Context, e *component.Element) (resta
 	st.c.d.SetLimits(st.g.c.Authenticated)
 	st.patience(ctx, st.g.times.silence)
 	st.g.claim(st, st.chain)
-	st.g.learnt(st.chain, true)
+	st.g.spool.correct(st.chain, st.g.unwritten)
 	if err := st.c.send(component.NewElement(nsSASL, "success")); err != nil {
 		return false, err
 	}

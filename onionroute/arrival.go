@@ -80,6 +80,9 @@ func (st *stream) answered(items []*item) {
 	}
 	p := st.p
 	st.mu.Unlock()
+	if len(items) > 0 {
+		p.lived.now()
+	}
 	p.release(items...)
 	poke(st.kick)
 }

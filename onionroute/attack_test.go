@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -119,25 +117,6 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 		defer p.mu.Unlock()
 		assert.LessOrEqual(t, p.answers, maxAnswers)
 	}
-}
-
-// One user who writes to very many servers that do not exist costs a bounded number of
-// connections and goroutines.
-func TestManyPeers(t *testing.T) {
-	w := newWire()
-	a := startServer(t, w, "a.example")
-	before := runtime.NumGoroutine()
-	refused := 0
-	for i := range 2 * maxPeers {
-		s := &component.Stanza{Kind: component.Presence, From: jid.MustParse("alice@a.example/x"), To: jid.MustParse(onionName(fmt.Sprint(i)) + "@onion.a.example")}
-		if err := a.HandleStanza(context.Background(), s); err != nil {
-			assert.ErrorIs(t, err, stanza.Error{Condition: stanza.ResourceConstraint})
-			refused++
-		}
-	}
-	assert.GreaterOrEqual(t, refused, maxPeers)
-	assert.Less(t, runtime.NumGoroutine()-before, maxPeers+100)
-	assert.LessOrEqual(t, cap(a.dialing), 64)
 }
 
 // After dialback there is no STARTTLS: what was proven was proven of another stream.

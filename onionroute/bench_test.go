@@ -116,7 +116,7 @@ func BenchmarkSpool(b *testing.B) {
 				done := make(chan error, 2)
 				s.store(items, "session", func(err error) { done <- err })
 				require.NoError(b, <-done)
-				require.NoError(b, s.handled(storedSession{"session", "", testX, uint32(n)}))
+				require.NoError(b, s.handled(storedSession{id: "session", peer: testX, h: uint32(n)}))
 				s.remove(items, func(err error) { done <- err })
 				require.NoError(b, <-done)
 				n += together

@@ -2,28 +2,35 @@ package onionroute
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"slices"
 	"sync"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
-	"github.com/allium-xmpp/allium/component/database"
 )
 
 // contacts is who at peers is on-line, as far as somebody here was told so, so that
 // nobody stays on-line whose server has vanished: then they are told otherwise, and once
 // the server is back it is probed (RFC 6121 §4.3). It is kept in the spool, since those
-// who were told may outlive us. Addresses are host side. It is safe for concurrent use.
+// who were told may outlive us. Presence is noted only if whom it is for has business with
+// who sends it, as far as we have seen, since anybody may send it to anybody. Addresses are
+// host side. It is safe for concurrent use.
 type contacts struct {
-	spool *spool
+	spool   *spool
+	account func(jid.JID) bool // tells who has an account here
+	bounds  *bounds
 
 	mu     sync.Mutex
 	online map[string]map[acquaintance]bool // X.onion →
+	octets map[string]int                   // X.onion → of these
+	total  int
 	lost   map[string]map[acquaintance]bool // those of a server that has vanished; bare addresses
+	met    met
+	guests *lru.Cache[acquaintance, bool]   // as met, of those who have no account here; bare addresses
+	asking *lru.Cache[acquaintance, string] // presence that no business is known with yet → whom it is to; a.to is bare
 }
 
 // An acquaintance is an address at a peer, and whom here its presence was sent to.
@@ -40,8 +47,16 @@ func (a acquaintance) bare() (acquaintance, bool) {
 	return acquaintance{from.Bare().String(), a.to}, true
 }
 
-func newContacts(s *spool) *contacts {
-	return &contacts{spool: s, online: map[string]map[acquaintance]bool{}, lost: map[string]map[acquaintance]bool{}}
+const (
+	maxGuests      = 5000 // that are remembered, and as many that wait to be let in
+	maxGuestOctets = 1500 // of one; addresses can have 6 kB
+)
+
+func newContacts(s *spool, account func(jid.JID) bool, b *bounds) *contacts {
+	guests, _ := lru.New[acquaintance, bool](maxGuests) // these fail for no size alone
+	asking, _ := lru.New[acquaintance, string](maxGuests)
+	return &contacts{spool: s, account: account, bounds: b, online: map[string]map[acquaintance]bool{}, octets: map[string]int{},
+		lost: map[string]map[acquaintance]bool{}, met: newMet(), guests: guests, asking: asking}
 }
 
 // note takes note of presence from a peer.
@@ -52,32 +67,109 @@ func (c *contacts) note(onion string, s *component.Stanza) {
 	a := acquaintance{s.From.String(), s.To.String()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	of := c.online[onion]
 	switch stanza.PresenceType(s.Type) {
 	case stanza.AvailablePresence:
-		if of[a] || len(of) >= maxOnline {
+		if c.online[onion][a] {
 			return
 		}
-		if of == nil {
-			of = map[acquaintance]bool{}
-			c.online[onion] = of
+		known := acquaintance{s.From.Bare().String(), s.To.Bare().String()}
+		_, met := c.met.of[known.to][known.from]
+		if !met && !c.guests.Contains(known) {
+			if noteOctets(a.from, a.to) <= maxGuestOctets {
+				c.asking.Add(acquaintance{a.from, known.to}, a.to)
+			}
+			return
 		}
-		of[a] = true
-		c.spool.online(onion, []acquaintance{a}, true)
+		c.add(onion, a, met)
 	case stanza.UnavailablePresence, stanza.ErrorPresence:
-		if of[a] {
+		c.asking.Remove(acquaintance{a.from, s.To.Bare().String()})
+		if c.online[onion][a] {
 			c.remove(onion, []acquaintance{a})
 		}
 	}
 }
 
-// remove forgets some. c.mu is held.
+// told takes note of presence to a peer: it tells who has business with whom.
+func (c *contacts) told(onion string, s *component.Stanza) {
+	if s.Kind != component.Presence {
+		return
+	}
+	a := acquaintance{s.To.Bare().String(), s.From.Bare().String()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch stanza.PresenceType(s.Type) {
+	case stanza.AvailablePresence, stanza.SubscribePresence, stanza.SubscribedPresence, stanza.ProbePresence:
+		account := c.account(s.From)
+		if account {
+			c.meet(onion, a)
+		} else if noteOctets(a.from, a.to) <= maxGuestOctets {
+			c.guests.Add(a, true)
+		}
+		// Who enters a room says so before they are in it.
+		entered := acquaintance{s.To.String(), a.to}
+		if to, asked := c.asking.Get(entered); asked {
+			c.asking.Remove(entered)
+			c.add(onion, acquaintance{entered.from, to}, account)
+		}
+	case stanza.UnsubscribePresence:
+		c.part(a)
+	case stanza.UnavailablePresence, stanza.ErrorPresence:
+		c.left(onion, s.From, s.To)
+	}
+}
+
+// left forgets what was noted for a client or an occupant that is not there any more for
+// somebody at the peer. c.mu is held.
+func (c *contacts) left(onion string, who, at jid.JID) {
+	if who.Resourcepart() == "" {
+		return
+	}
+	var gone []acquaintance
+	for a := range c.online[onion] {
+		if a.to != who.String() {
+			continue
+		}
+		if from, err := jid.Parse(a.from); err == nil && from.Bare().Equal(at.Bare()) {
+			gone = append(gone, a)
+		}
+	}
+	c.remove(onion, gone)
+}
+
+// add notes who is on-line, if there is room. Those who are not known for sure have half of
+// it. c.mu is held.
+func (c *contacts) add(onion string, a acquaintance, met bool) {
+	most := c.bounds.notes
+	if !met {
+		most /= 2
+	}
+	n := noteOctets(a.from, a.to)
+	if c.online[onion][a] || c.octets[onion]+n > c.bounds.ofPeer || c.total+n > most {
+		return
+	}
+	c.hold(onion, a)
+	c.spool.online(onion, []acquaintance{a}, true)
+}
+
+func (c *contacts) hold(onion string, a acquaintance) {
+	if c.online[onion] == nil {
+		c.online[onion] = map[acquaintance]bool{}
+	}
+	c.online[onion][a] = true
+	c.octets[onion] += noteOctets(a.from, a.to)
+	c.total += noteOctets(a.from, a.to)
+}
+
+// remove forgets some, who are noted. c.mu is held.
 func (c *contacts) remove(onion string, who []acquaintance) {
 	for _, a := range who {
 		delete(c.online[onion], a)
+		c.octets[onion] -= noteOctets(a.from, a.to)
+		c.total -= noteOctets(a.from, a.to)
 	}
 	if len(c.online[onion]) == 0 {
 		delete(c.online, onion)
+		delete(c.octets, onion)
 	}
 	c.spool.online(onion, who, false)
 }
@@ -161,45 +253,3 @@ func (g *Gateway) presence(from, to string, typ stanza.PresenceType, out compone
 type senderFunc func(context.Context, *component.Stanza) error
 
 func (f senderFunc) Send(ctx context.Context, s *component.Stanza) error { return f(ctx, s) }
-
-// online keeps who is on-line, or not any more. What is lost of it by a crash is a
-// contact that stays on-line until the next word from it.
-func (s *spool) online(onion string, who []acquaintance, is bool) {
-	if len(who) == 0 {
-		return
-	}
-	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
-		query := "DELETE FROM online WHERE peer = ? AND from_jid = ? AND to_jid = ?"
-		if is {
-			query = "INSERT OR IGNORE INTO online (peer, from_jid, to_jid) VALUES (?,?,?)"
-		}
-		for _, a := range who {
-			if _, err := tx.Exec(query, onion, a.from, a.to); err != nil {
-				return err
-			}
-		}
-		return nil
-	}}
-}
-
-// load reads who was on-line.
-func (c *contacts) load() (peers []string, err error) {
-	rows, err := c.spool.db.Query("SELECT peer, from_jid, to_jid FROM online")
-	if err != nil {
-		return nil, fmt.Errorf("onionroute: spool: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var onion string
-		var a acquaintance
-		if err := rows.Scan(&onion, &a.from, &a.to); err != nil {
-			return nil, fmt.Errorf("onionroute: spool: %w", err)
-		}
-		if c.online[onion] == nil {
-			c.online[onion] = map[acquaintance]bool{}
-			peers = append(peers, onion)
-		}
-		c.online[onion][a] = true
-	}
-	return peers, rows.Err()
-}

@@ -2,6 +2,8 @@ package onionroute
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"testing"
 	"time"
 
@@ -16,11 +18,18 @@ func presence(from, to, typ string) *component.Stanza {
 	return &component.Stanza{Kind: component.Presence, Type: typ, From: jid.MustParse(from), To: jid.MustParse(to)}
 }
 
+// befriend makes alice, at a, subscribe to bob, at b.
+func befriend(t testing.TB, a, b *server, bob string) {
+	require.NoError(t, a.HandleStanza(context.Background(), presence("alice@a.example", bob, "subscribe")))
+	require.Equal(t, "subscribe", b.receive1(t).Type)
+}
+
 // A contact whose server vanishes goes off-line after a while, is probed when it is
 // back, and gets the newest presence that was for it.
 func TestContactsOfVanishedServer(t *testing.T) {
 	w, a, b, bob, alice := two(t, quick, func(s *times) { s.grace, s.tick = 300*time.Millisecond, 20*time.Millisecond })
 	ctx := context.Background()
+	befriend(t, a, b, bob)
 	require.NoError(t, b.HandleStanza(ctx, presence("bob@b.example/phone", alice, "")))
 	require.NoError(t, b.HandleStanza(ctx, presence("bob@b.example/gone", alice, "")))
 	require.NoError(t, b.HandleStanza(ctx, presence("bob@b.example/gone", alice, "unavailable")))
@@ -59,9 +68,13 @@ func TestContactsOfVanishedServer(t *testing.T) {
 // Also after a crash it is known who was on-line.
 func TestContactsAfterCrash(t *testing.T) {
 	_, a, b, bob, alice := two(t, quick, func(s *times) { s.grace = 300 * time.Millisecond })
+	befriend(t, a, b, bob)
 	require.NoError(t, b.HandleStanza(context.Background(), presence("bob@b.example/phone", alice, "")))
 	a.receive1(t)
-	require.Eventually(t, func() bool { known, err := newContacts(a.spool).load(); return err == nil && len(known) == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool {
+		known, err := newContacts(a.spool, a.contacts.account, &defaultBounds).load()
+		return err == nil && len(known) == 1
+	}, 5*time.Second, time.Millisecond)
 	a.crash(t)
 	b.stop()
 	a.start()
@@ -90,4 +103,99 @@ func TestWritingTriesAgain(t *testing.T) {
 		assert.Equal(t, want, got.Body())
 	}
 	a.empties(t)
+}
+
+// Presence is noted of those whom somebody here has business with, and no more of it than
+// there is room for: a stranger fills neither memory nor disk.
+func TestNotes(t *testing.T) {
+	w := newWire()
+	a := startServerWith(t, w, "a.example", func(c *Config) {
+		c.bounds = defaultBounds
+		c.bounds.ofPeer = 20_000
+	})
+	x := startRawServer(t, w, believe)
+	r := x.proven(t, a)
+	say := func(client, to, attributes string) {
+		r.write("<presence from='eve@" + x.name + "/" + client + "' to='" + to + "'" + attributes + "/>")
+		a.receive1(t)
+	}
+	available := func(client, to string) { say(client, to, "") }
+	eve := `eve\40` + x.name + "@onion.a.example"
+	noted := func() (memory, disk int) {
+		a.contacts.mu.Lock()
+		memory = len(a.contacts.online[x.name])
+		a.contacts.mu.Unlock()
+		require.NoError(t, a.spool.change(func(tx *sql.Tx) error { return tx.QueryRow("SELECT COUNT(*) FROM online").Scan(&disk) }))
+		return memory, disk
+	}
+	assertNoted := func(n int, about string) {
+		t.Helper()
+		memory, disk := noted()
+		assert.Equal(t, []int{n, n}, []int{memory, disk}, about)
+	}
+	for i := range 1000 {
+		available("x", fmt.Sprintf("user%d@%s", i, a.m.Identity))
+	}
+	assertNoted(0, "to users that are invented, or do not know eve")
+	require.NoError(t, a.HandleStanza(context.Background(), presence("alice@a.example", eve, "subscribe")))
+	for i := range 1000 {
+		available(fmt.Sprint(i), "alice@"+a.m.Identity)
+	}
+	memory, disk := noted()
+	assert.InDelta(t, 20_000/250, memory, 20)
+	assert.Equal(t, memory, disk)
+	for i := range 1000 {
+		say(fmt.Sprint(i), "alice@"+a.m.Identity, " type='unavailable'")
+	}
+	assertNoted(0, "who is not there any more")
+	require.NoError(t, a.HandleStanza(context.Background(), presence("alice@a.example", eve, "unsubscribe")))
+	available("x", "alice@"+a.m.Identity)
+	assertNoted(0, "after the end of the subscription")
+	// A room, once it has let somebody in.
+	room := "room@rooms." + a.m.Identity
+	available("x", room+"/eve")
+	available("x", "other@rooms."+a.m.Identity+"/eve")
+	assertNoted(0, "at the door")
+	require.NoError(t, a.HandleStanza(context.Background(), presence("room@rooms.a.example/somebody", eve+"/x", "")))
+	assertNoted(1, "in the room")
+	require.NoError(t, a.HandleStanza(context.Background(), presence("room@rooms.a.example/eve", eve+"/x", "unavailable")))
+	assertNoted(0, "when it has put them out")
+}
+
+// Who has business with whom is known after a restart.
+func TestContactsAfterRestart(t *testing.T) {
+	w, a, b, bob, alice := two(t, quick, func(s *times) { s.grace = 300 * time.Millisecond })
+	befriend(t, a, b, bob)
+	a.stop()
+	a.start()
+	require.NoError(t, b.HandleStanza(context.Background(), presence("bob@b.example/phone", alice, "")))
+	a.receive1(t)
+	w.vanish(b)
+	assert.Equal(t, "unavailable", a.receive1(t).Type)
+}
+
+// An account has room for so many contacts, and all for so many: those that were not seen for
+// longest are forgotten, and old ones in any case.
+func TestMet(t *testing.T) {
+	n := noteOctets("x00", "alice")
+	b := &bounds{contacts: 6 * n, ofAccount: 4 * n}
+	m := newMet()
+	for i := range 6 {
+		m.put(testX, acquaintance{fmt.Sprintf("x%02d", i), "alice"}, int64(10+(i+3)%6), b)
+	}
+	assert.Len(t, m.of["alice"], 4)
+	assert.NotContains(t, m.of["alice"], "x03", "the oldest")
+	assert.NotContains(t, m.of["alice"], "x04")
+	for i := range 3 {
+		m.put(testO, acquaintance{fmt.Sprintf("x%02d", i), "carol"}, 1, b)
+	}
+	assert.Len(t, m.of["alice"], 3, "who has most loses one")
+	assert.Len(t, m.of["carol"], 3)
+	assert.Equal(t, map[string]map[string]int{testX: {"alice": 3}, testO: {"carol": 3}}, m.at)
+	for who, of := range m.of {
+		for contact := range of {
+			m.remove(acquaintance{contact, who})
+		}
+	}
+	assert.Equal(t, newMet(), m)
 }

@@ -42,8 +42,9 @@
 // and nobody else. A session has one that acknowledges, a verification one for as long
 // as it takes, and the spool one that writes.
 //
-// Locks are taken in the order peer.mu, stream.mu, Gateway.mu, session.mu, counter.mu,
-// and none is held while anything is written or another package is called.
+// Locks are taken in the order peer.mu, stream.mu, contacts.mu or turns.mu or Gateway.mu,
+// session.mu, counter.mu, and none is held while anything is written or another package is
+// called.
 //
 // # One stream
 //
@@ -75,4 +76,10 @@
 // What costs memory, connections or time is counted for each peer: what waits for it,
 // the answers that it asked for and does not read, its streams, its verifications. Over
 // its share it is refused, and nobody else. See the constants in run.go.
+//
+// Names cost nothing, neither to peers nor to users here who write to some, so peers are
+// counted for those here who have business with them, and when there are too many, who has
+// most loses one; those that nobody here has business with push out each other alone. See
+// crowd.go. It is the same with turns to connect (turns), and with what is noted of who is
+// on-line (contacts).
 package onionroute

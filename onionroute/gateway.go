@@ -53,6 +53,8 @@ type Config struct {
 	Privacy Privacy // what peers may learn
 
 	Log *slog.Logger // default slog.Default()
+
+	bounds bounds // default defaultBounds
 }
 
 // A Gateway carries stanzas between the host's users and onion peers. It is the
@@ -80,8 +82,7 @@ type Gateway struct {
 	sessions context.Context // ends when the streams have
 	acks     sync.WaitGroup  // of the sessions
 
-	dialing   chan struct{} // a place for each peer that is being connected to
-	strangers chan struct{} // the same for those that nobody here has written to
+	dialing *turns // of peers that are being connected to
 
 	loaded chan struct{} // closed when Run has read the spool
 	order  atomic.Int64  // of the last item
@@ -89,6 +90,8 @@ type Gateway struct {
 	mu        sync.Mutex
 	ctx       context.Context // of Run
 	peers     map[string]*peer
+	counts    map[string]int // party → its peers; see crowd.go
+	ours      int            // peers that have parties
 	inbound   map[*stream]bool
 	verifying map[string]int // base → verifications under way
 }
@@ -106,6 +109,9 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	def(&c.StanzaRate, 1000)
 	def(&c.Unauthenticated.Bytes, 10_000)
 	def(&c.Authenticated.Bytes, 256<<10)
+	if c.bounds == (bounds{}) {
+		c.bounds = defaultBounds
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -130,9 +136,9 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 		return nil, err
 	}
 	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
-		secret: newSecret(), times: defaultTimes, contacts: newContacts(spool), passed: newPassed(), quota: quota{users: map[string]int{}},
-		dialing: make(chan struct{}, maxDialing), strangers: make(chan struct{}, maxDialing/2),
-		loaded: make(chan struct{}), peers: map[string]*peer{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
+		secret: newSecret(), times: defaultTimes, passed: newPassed(), quota: quota{users: map[string]int{}},
+		dialing: newTurns(maxDialing), loaded: make(chan struct{}), peers: map[string]*peer{}, counts: map[string]int{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
+	g.contacts = newContacts(spool, func(j jid.JID) bool { return slices.Contains(g.c.Hosts, j.Domainpart()) }, &g.c.bounds)
 	if c.MaxAge > 0 {
 		g.times.maxAge = c.MaxAge
 	}
@@ -194,7 +200,15 @@ func (g *Gateway) toOnionSide(ctx context.Context, s *component.Stanza) error {
 		return errTooLarge()
 	}
 	it := newItem(s, onion, pair{from.Domainpart(), to.Domainpart()}, xml)
-	err = g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
+	if err := g.mayTake(onion); err != nil {
+		return err
+	}
+	g.contacts.told(onion, &it.head)
+	who := g.party(it)
+	if who == "" && g.stranger(onion) {
+		it.answer, it.kept = true, false // it costs the user nothing
+	}
+	err = g.toPeer(onion, who, func(p *peer) error { return p.send(it) })
 	if err != errEnding {
 		return err
 	}
@@ -260,11 +274,13 @@ func (g *Gateway) ending() bool {
 
 // learnt remembers if a peer has direct TLS and a chain.
 func (g *Gateway) learnt(onion string, direct bool) {
-	g.spool.remember(onion, direct, func(err error) {
-		if err != nil {
-			g.log.Error("the spool cannot be written", "error", err)
-		}
-	})
+	g.spool.remember(onion, direct, g.unwritten)
+}
+
+func (g *Gateway) unwritten(err error) {
+	if err != nil {
+		g.log.Error("the spool cannot be written", "error", err)
+	}
 }
 
 // endSession forgets a session, with what it knows of what has arrived.
@@ -282,7 +298,7 @@ func (g *Gateway) orphaned(st *stream, sess *session) {
 		g.endSession(sess)
 		return
 	}
-	if err := g.toPeer(sess.peer, func(p *peer) error { return p.adopt(sess) }); err != nil {
+	if err := g.toPeer(sess.peer, "", func(p *peer) error { return p.adopt(sess) }); err != nil {
 		g.keepSession(sess) // for the next start
 	}
 }
@@ -307,7 +323,7 @@ func (g *Gateway) dropped(onion string, st *stream) bool {
 
 // verify asks the authoritative server for the domain that a stream says it is from.
 func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
-	err := g.toPeer(g.m.At(ask.to), func(p *peer) (err error) {
+	err := g.toPeer(g.m.At(ask.to), "", func(p *peer) (err error) {
 		answer, err = p.verify(ctx, ask)
 		return err
 	})
@@ -317,30 +333,30 @@ func (g *Gateway) verify(ctx context.Context, ask dialback) (answer dialback) {
 	return answer
 }
 
-// toPeer calls f with the peer, which it makes if there is none yet.
-func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
+// mayTake waits until something may go to a peer; the error is that nothing may.
+func (g *Gateway) mayTake(onion string) error {
 	if err := g.peerAllowed(onion); err != nil {
 		return err
 	}
 	<-g.loaded // what waits since the last run goes before
+	return nil
+}
+
+// toPeer calls f with the peer, which it makes if there is none yet. who here it is for is a
+// party, or "" if the peer has caused it.
+func (g *Gateway) toPeer(onion, who string, f func(*peer) error) error {
+	if err := g.mayTake(onion); err != nil {
+		return err
+	}
+	parties := []string{who}
+	if who == "" {
+		parties = g.befriended(onion)
+	}
 	for {
-		g.mu.Lock()
-		p := g.peers[onion]
-		if p == nil {
-			if g.ctx.Err() != nil {
-				g.mu.Unlock()
-				return errEnding
-			}
-			if len(g.peers) >= maxPeers {
-				g.mu.Unlock()
-				return errTooMuch()
-			}
-			p = g.newPeer(onion)
-			g.peers[onion] = p
-			ctx := g.ctx
-			g.wg.Go(func() { p.run(ctx) })
+		p, err := g.peerFor(onion, parties)
+		if err != nil {
+			return err
 		}
-		g.mu.Unlock()
 		if err := f(p); err != errGone {
 			return err
 		}
@@ -349,16 +365,8 @@ func (g *Gateway) toPeer(onion string, f func(*peer) error) error {
 }
 
 func (g *Gateway) newPeer(onion string) *peer {
-	return &peer{g: g, onion: onion, log: g.log.With("peer", onion), patience: g.times.dial,
+	return &peer{g: g, onion: onion, since: time.Now(), log: g.log.With("peer", onion), patience: g.times.dial,
 		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1), presence: map[string]*item{}}
-}
-
-func (g *Gateway) forget(p *peer) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.peers[p.onion] == p {
-		delete(g.peers, p.onion)
-	}
 }
 
 // TryAgain makes all peers that wait after a failure try again at once.

@@ -38,7 +38,7 @@ func (g *Gateway) answer(s *component.Stanza, err error) {
 	r.Nodes = plainError(r)
 	it := newItem(r, g.m.At(r.To.Domainpart()), pair{r.From.Domainpart(), r.To.Domainpart()}, r.AppendXML(nil, component.NSServer))
 	it.answer = true
-	g.toPeer(it.onion, func(p *peer) error { return p.send(it) })
+	g.toPeer(it.onion, "", func(p *peer) error { return p.send(it) })
 }
 
 func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {

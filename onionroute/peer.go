@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,14 @@ type peer struct {
 	log   *slog.Logger
 	wake  chan struct{} // has a token when there is work
 	retry chan struct{} // has a token when there is reason to try again at once
+
+	lived lived // when it last sent or took a stanza
+	since time.Time
+
+	// Guarded by Gateway.mu:
+	parties []string // here, that have business with it
+	evicted bool
+	stop    context.CancelFunc // ends run
 
 	// run's own:
 	patience time.Duration // with Tor, for one attempt
@@ -179,6 +188,11 @@ func (p *peer) end() {
 		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
 	}
 	p.takeOrphan()
+	why := errUnreachable()
+	if p.wasEvicted() {
+		why = errTooMuch()
+		p.turnAway()
+	}
 	if p.session != nil && p.g.ending() {
 		p.g.keepSession(p.session)
 	} else {
@@ -188,7 +202,7 @@ func (p *peer) end() {
 		if it.kept && p.g.ending() {
 			return nil
 		}
-		return errUnreachable()
+		return why
 	})
 	p.g.forget(p)
 }
@@ -212,13 +226,13 @@ func (p *peer) stream(ctx context.Context) error {
 		}
 	}
 	if st == nil {
-		slot, err := p.slot(ctx)
+		turn, err := p.turn(ctx)
 		if err != nil {
 			return err
 		}
 		p.log.Debug("connecting to the peer")
 		st, err = p.connect(ctx)
-		<-slot
+		p.g.dialing.leave(turn)
 		if err != nil {
 			return err
 		}
@@ -240,26 +254,26 @@ func (p *peer) stream(ctx context.Context) error {
 	return err
 }
 
-// slot waits for a place among those that connect. Peers that users have written to do
-// not wait for those that only strangers have named.
-func (p *peer) slot(ctx context.Context) (chan struct{}, error) {
+// turn waits for its turn among those that connect.
+func (p *peer) turn(ctx context.Context) (*turn, error) {
 	for {
 		if p.otherThan(nil) != nil {
 			return nil, errOffered
 		}
-		p.mu.Lock()
-		slots := p.g.strangers
-		if len(p.queue) > 0 {
-			slots = p.g.dialing
+		parties := p.partiesNow()
+		t := p.g.dialing.ask(parties)
+		for waits := true; waits; {
+			select {
+			case <-t.granted:
+				return t, nil
+			case <-p.wake: // by somebody else, perhaps
+				waits = slices.Equal(parties, p.partiesNow()) && p.otherThan(nil) == nil
+			case <-ctx.Done():
+				p.g.dialing.leave(t)
+				return nil, ctx.Err()
+			}
 		}
-		p.mu.Unlock()
-		select {
-		case slots <- struct{}{}:
-			return slots, nil
-		case <-p.wake: // by a user, perhaps
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+		p.g.dialing.leave(t)
 	}
 }
 
@@ -293,7 +307,7 @@ func (p *peer) hasWork(ctx context.Context) bool {
 				idle.Reset(p.g.times.peerIdle)
 				continue
 			}
-			if p.session != nil && p.session.lostFor() < p.g.times.sessionAge {
+			if p.session != nil && !p.session.tooOld(&p.g.times) {
 				idle.Reset(p.g.times.peerIdle)
 				continue
 			}

@@ -41,7 +41,9 @@ type times struct {
 	maxAge     time.Duration // messages wait for a peer that cannot be reached
 	grace      time.Duration // what is of this hour waits, and contacts stay on-line
 	sessionAge time.Duration // a session that broke off can be resumed
+	unusedAge  time.Duration // the same of one by which no stanza went
 	abilities  time.Duration // what is known of a peer's ports is believed
+	tidy       time.Duration // how often is forgotten what is too old
 
 	peerIdle time.Duration // a peer without stream and work is forgotten
 	retryMin time.Duration
@@ -72,7 +74,9 @@ var defaultTimes = times{
 	maxAge:     7 * 24 * time.Hour,
 	grace:      3 * time.Minute,
 	sessionAge: 24 * time.Hour,
+	unusedAge:  5 * time.Minute,
 	abilities:  24 * time.Hour,
+	tidy:       time.Hour,
 
 	peerIdle: 2 * time.Minute,
 	retryMin: 2 * time.Second,
@@ -90,9 +94,8 @@ const (
 	itemBytes    = 512       // that an item costs beside its XML
 	maxAnswers   = 256 << 10 // octets of answers that wait for a peer to read them
 	maxReplies   = 64 << 10  // octets of those that are none of stanzas, on one stream
+	maxAbilities = 10_000    // peers whose ports are known
 	maxPresence  = 1000      // presences that wait for one peer
-	maxOnline    = 10_000    // contacts at one peer, times those who have them
-	maxPeers     = 2000      // that stanzas wait for, or that are connected
 	maxDialing   = 32        // peers at one time
 	maxInbound   = 512       // streams from peers
 	maxOfPeer    = 8         // streams from one peer
@@ -142,6 +145,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g.wg.Go(func() { g.tidy(ctx) })
 	for _, l := range listeners {
 		direct := l.Addr().String() == g.Ports()[portServerTLS]
 		g.wg.Go(func() { g.accept(ctx, l, direct) })
@@ -171,7 +175,7 @@ func (g *Gateway) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	peers := map[string]*peer{}
+	peers, parties := map[string]*peer{}, map[string][]string{}
 	of := func(onion string) *peer {
 		if peers[onion] == nil {
 			peers[onion] = g.newPeer(onion)
@@ -181,8 +185,11 @@ func (g *Gateway) load(ctx context.Context) error {
 	for _, ss := range stored {
 		p := of(ss.peer)
 		s := newSession(ss.peer, ss.id)
-		s.theirs, s.recovered, s.lost = ss.theirs, true, time.Now()
+		s.theirs, s.recovered, s.lost = ss.theirs, true, ss.since
 		s.in, s.told = newCounter(ss.h), ss.h
+		if ss.h > 0 {
+			p.lived.set(ss.since)
+		}
 		if p.session == nil {
 			p.own(s)
 		} else if !p.session.join(s) { // the peer did not know the last one any more
@@ -194,6 +201,7 @@ func (g *Gateway) load(ctx context.Context) error {
 		p := of(it.onion)
 		g.quota.take(it, g.c.TotalBytes, g.c.UserBytes, true)
 		p.bytes += it.cost()
+		parties[it.onion] = append(parties[it.onion], g.partyOf(it.head.From))
 		g.order.Store(max(g.order.Load(), it.order))
 		if p.session != nil && p.session.is(it.session) {
 			p.session.unacked = append(p.session.unacked, it)
@@ -209,6 +217,9 @@ func (g *Gateway) load(ctx context.Context) error {
 		p := of(onion) // it is not known if they still are
 		p.missing, p.missed = true, time.Now()
 	}
+	for onion := range peers {
+		parties[onion] = append(parties[onion], g.befriended(onion)...)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for onion, p := range peers {
@@ -219,10 +230,25 @@ func (g *Gateway) load(ctx context.Context) error {
 			}
 			s.start(g)
 		}
-		g.peers[onion] = p
-		g.wg.Go(func() { p.run(ctx) })
+		g.start(p)
+		for _, who := range parties[onion] {
+			g.attribute(p, who)
+		}
 	}
 	return nil
+}
+
+// tidy forgets from time to time what is not worth to be known any more.
+func (g *Gateway) tidy(ctx context.Context) {
+	for {
+		g.contacts.forgetOld()
+		g.spool.tidy(g.times.abilities, maxAbilities)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(g.times.tidy):
+		}
+	}
 }
 
 func listen(path string) (net.Listener, error) {
@@ -264,27 +290,12 @@ func (g *Gateway) accept(ctx context.Context, l net.Listener, direct bool) {
 	}
 }
 
-// admit makes room for a new stream. When there are too many, the oldest that has not
-// even said who it is has to go, so that half-open streams cannot keep out the others;
-// if there is none, the oldest of the peer that has most.
+// admit makes room for a new stream.
 func (g *Gateway) admit(in *stream) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.inbound) >= maxInbound {
-		of := map[string]int{}
-		most := ""
-		for o := range g.inbound {
-			if o.known {
-				if of[o.claimed]++; of[o.claimed] > of[most] {
-					most = o.claimed
-				}
-			}
-		}
-		oldest := g.oldest(func(o *stream) bool { return !o.known })
-		if oldest == nil {
-			oldest = g.oldest(func(o *stream) bool { return o.claimed == most })
-		}
-		g.evict(oldest)
+		g.evict(g.leastWorth())
 	}
 	g.inbound[in] = true
 	return true
@@ -330,11 +341,13 @@ func (g *Gateway) leave(in *stream) {
 }
 
 // startVerify takes a place among the verifications under way: so many for each peer,
-// that one which lets us wait does not keep the others waiting.
+// that one which lets us wait does not keep the others waiting. When there are too many
+// peers, those that somebody here has business with still get one.
 func (g *Gateway) startVerify(in *stream, base string) bool {
+	stranger := g.stranger(base)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.verifying[base] >= maxOfBase || len(g.verifying) >= maxVerifying {
+	if g.verifying[base] >= maxOfBase || len(g.verifying) >= maxVerifying && stranger {
 		return false
 	}
 	g.verifying[base]++

@@ -286,6 +286,18 @@ func (s *session) lostFor() time.Duration {
 	return time.Since(s.lost)
 }
 
+// tooOld tells if the session has had no stream for longer than it is kept. One that was
+// not used is soon forgotten: nothing is lost by that.
+func (s *session) tooOld(t *times) bool {
+	s.mu.Lock()
+	unused := s.out == 0 && s.in.unused()
+	s.mu.Unlock()
+	if unused {
+		return s.lostFor() >= t.unusedAge
+	}
+	return s.lostFor() >= t.sessionAge
+}
+
 // tell keeps in the spool how many stanzas were handled. What is not on disk is not told
 // to the peer: after a crash it goes on with what it was told.
 func (s *session) tell(g *Gateway) (h uint32, err error) {
@@ -294,7 +306,7 @@ func (s *session) tell(g *Gateway) (h uint32, err error) {
 	h, _ = s.handled()
 	if s.resumable() {
 		s.mu.Lock()
-		stored := storedSession{s.id, s.theirs, s.peer, h}
+		stored := storedSession{id: s.id, theirs: s.theirs, peer: s.peer, h: h}
 		s.mu.Unlock()
 		if err := g.spool.handled(stored); err != nil {
 			return 0, err

@@ -73,7 +73,7 @@ func (st *stream) manage(e *component.Element) error {
 		st.mu.Lock()
 		st.wants = &resumption{e.AttrValue("previd"), h}
 		st.mu.Unlock()
-		return st.g.toPeer(st.peerName(), func(p *peer) error { return p.offer(st) })
+		return st.g.toPeer(st.peerName(), "", func(p *peer) error { return p.offer(st) })
 	case st.initiator:
 		st.mu.Lock()
 		defer st.mu.Unlock()
@@ -137,7 +137,7 @@ func (st *stream) enable(e *component.Element) error {
 		return nil
 	}
 	defer poke(st.kick) // it may be the one that is used
-	return st.g.toPeer(sess.peer, func(p *peer) error { return p.offer(st) })
+	return st.g.toPeer(sess.peer, "", func(p *peer) error { return p.offer(st) })
 }
 
 // goOn makes the stream the one that a managed session goes on.

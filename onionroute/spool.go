@@ -103,6 +103,16 @@ CREATE TABLE batch ( -- of items, which item has one by one: what costs is the r
 	kept    INTEGER NOT NULL, -- how many of them are not done
 	gone    TEXT NOT NULL     -- the places of the others, from 0: "0-3 7-7 "
 );
+`, `
+ALTER TABLE session ADD COLUMN since INTEGER NOT NULL DEFAULT 0; -- Unix seconds: when the row was last written
+UPDATE session SET since = CAST(strftime('%s', 'now') AS INTEGER);
+CREATE TABLE met ( -- whom accounts here have business with; bare addresses, host side
+	contact TEXT NOT NULL,
+	account TEXT NOT NULL,
+	peer    TEXT NOT NULL,    -- X.onion
+	day     INTEGER NOT NULL, -- when it was seen last, in days since 1970
+	PRIMARY KEY (contact, account)
+);
 `},
 	Pragmas:     []string{"secure_delete(ON)"},
 	Connections: 1,
@@ -140,7 +150,7 @@ const (
 	thinBatch   = "UPDATE batch SET kept = kept - ?, gone = gone || ? WHERE id = ?"
 	emptyBatch  = "DELETE FROM batch WHERE id = ? AND kept <= 0"
 	deleteBatch = "DELETE FROM batch WHERE id = ?"
-	putSession  = "INSERT INTO session (id, theirs, peer, h) VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE SET theirs = excluded.theirs, h = excluded.h"
+	putSession  = "INSERT INTO session (id, theirs, peer, h, since) VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET theirs = excluded.theirs, h = excluded.h, since = excluded.since"
 )
 
 // CheckSpool tells if the spool in a file can be used, and does not change it. One that is

@@ -12,11 +12,12 @@ import (
 type storedSession struct {
 	id, theirs, peer string
 	h                uint32
+	since            time.Time // as it is read: when it was kept last
 }
 
 // sessions reads all sessions, in the order in which they began.
 func (s *spool) sessions() ([]storedSession, error) {
-	rows, err := s.db.Query("SELECT id, theirs, peer, h FROM session ORDER BY rowid")
+	rows, err := s.db.Query("SELECT id, theirs, peer, h, since FROM session ORDER BY rowid")
 	if err != nil {
 		return nil, fmt.Errorf("onionroute: spool: %w", err)
 	}
@@ -24,18 +25,20 @@ func (s *spool) sessions() ([]storedSession, error) {
 	var out []storedSession
 	for rows.Next() {
 		var ss storedSession
-		if err := rows.Scan(&ss.id, &ss.theirs, &ss.peer, &ss.h); err != nil {
+		var since int64
+		if err := rows.Scan(&ss.id, &ss.theirs, &ss.peer, &ss.h, &since); err != nil {
 			return nil, fmt.Errorf("onionroute: spool: %w", err)
 		}
+		ss.since = time.Unix(since, 0)
 		out = append(out, ss)
 	}
 	return out, rows.Err()
 }
 
-// handled keeps how many stanzas of a session were handled.
+// handled keeps, as of now, how many stanzas of a session were handled.
 func (s *spool) handled(ss storedSession) error {
 	return s.change(func(tx *sql.Tx) error {
-		_, err := tx.Stmt(s.put).Exec(ss.id, ss.theirs, ss.peer, ss.h)
+		_, err := tx.Stmt(s.put).Exec(ss.id, ss.theirs, ss.peer, ss.h, time.Now().Unix())
 		if err == nil && ss.theirs != "" { // it was a session of its own before
 			_, err = tx.Exec("DELETE FROM session WHERE id = ?", ss.theirs)
 		}
@@ -61,6 +64,22 @@ func (s *spool) remember(onion string, direct bool, done func(error)) {
 		_, err := tx.Exec("INSERT INTO peer (onion, direct, seen) VALUES (?,?,?) ON CONFLICT (onion) DO UPDATE SET direct = excluded.direct, seen = excluded.seen", onion, direct, time.Now().Unix())
 		return err
 	}, Done: done}
+}
+
+// correct keeps that a peer takes direct TLS, if anything is known of it.
+func (s *spool) correct(onion string, done func(error)) {
+	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE peer SET direct = 1, seen = ? WHERE onion = ?", time.Now().Unix(), onion)
+		return err
+	}, Done: done}
+}
+
+// tidy forgets what is known of peers for longer than it is believed, or beyond the newest.
+func (s *spool) tidy(within time.Duration, newest int) {
+	s.ops <- database.Op{Lazy: true, Do: func(tx *sql.Tx) error {
+		_, err := tx.Exec("DELETE FROM peer WHERE seen < ? OR onion NOT IN (SELECT onion FROM peer ORDER BY seen DESC LIMIT ?)", time.Now().Add(-within).Unix(), newest)
+		return err
+	}}
 }
 
 // direct tells if the peer takes direct TLS, and if that is known and not too long ago.

@@ -32,6 +32,7 @@ type stream struct {
 	initiator bool      // we opened it
 	tls       *tls.Conn // nil where there is none
 	since     time.Time
+	lived     lived // when the peer last sent a stanza by it
 
 	chain string            // the onion name that the other end's chain proves; "" if it has none
 	leaf  *x509.Certificate // of the chain
@@ -273,7 +274,12 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 		s.Taken = sess.received(st)
 	}
 	st.used = time.Now()
+	p := st.p
 	st.mu.Unlock()
+	st.lived.now()
+	if p != nil {
+		p.lived.now()
+	}
 	if err := st.g.receive(ctx, s); err != nil {
 		if sess != nil {
 			sess.counter().notReceived()

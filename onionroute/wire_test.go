@@ -35,6 +35,8 @@ type wire struct {
 	ways  []string // the isolation that was asked for with each
 	conns []net.Conn
 
+	slow time.Duration // that it takes to find that a name is nobody's
+
 	waits int           // for so many dials; see meet
 	met   chan struct{} // closed when they are there
 }
@@ -49,6 +51,14 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 	from, _, _ := strings.Cut(isolation, " ") // one server that has vanished does not reach others
 	if path == "" || w.ports[from] == "" {
 		w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
+		if slow := w.slow; slow > 0 {
+			w.mu.Unlock()
+			select {
+			case <-time.After(slow):
+			case <-ctx.Done():
+			}
+			w.mu.Lock()
+		}
 		return nil, &SOCKSError{socksNoDescriptor}
 	}
 	if port == portServerTLS {
