@@ -108,6 +108,8 @@ func gatewayMetrics(g *onionroute.Gateway) []prometheus.Collector {
 	return []prometheus.Collector{
 		newMetric("allium_privacy_rule_total", "Stanzas that a rule of [privacy] changed or stopped.", "rule",
 			prometheus.CounterValue, g.PrivacyCounts),
+		newMetric("allium_refused_streams_total", "Streams that said to be from somebody whom they are not from.", "name",
+			prometheus.CounterValue, g.RefusedCounts),
 	}
 }
 
