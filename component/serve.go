@@ -138,6 +138,8 @@ func (l *Link) take(ctx context.Context, e *Element) {
 	} else if s.Kind == IQ && !s.IsRequest() && strings.HasPrefix(s.ID, pingID) {
 		l.out.confirm(s.ID)
 		return
+	} else if len(s.ID) > MaxID {
+		err = NewError(stanza.Modify, stanza.PolicyViolation, "The id is too long.")
 	} else {
 		err = l.h.HandleStanza(ctx, s)
 	}

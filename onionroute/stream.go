@@ -265,6 +265,10 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 		st.allowed = n
 	}
 	st.allowed--
+	if len(s.ID) > component.MaxID {
+		st.oversized(e)
+		return nil
+	}
 	st.mu.Lock()
 	if st.over {
 		st.mu.Unlock()
