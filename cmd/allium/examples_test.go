@@ -43,6 +43,7 @@ func TestExampleConfiguration(t *testing.T) {
 }
 
 func TestExampleProsody(t *testing.T) {
+	t.Setenv("HOSTTEST_DEBUG", "1") // its log tells what is looked up
 	modules, err := filepath.Abs("../../examples/prosody")
 	require.NoError(t, err)
 	h, err := hosttest.StartProsody(deadline(t, time.Minute), t.TempDir(), hosttest.Config{Domains: []string{"example.org"}, S2S: true,
@@ -51,6 +52,20 @@ func TestExampleProsody(t *testing.T) {
 	require.NoError(t, err)
 	defer h.Stop()
 	attachExample(t, h, h.ComponentAddr())
+
+	// Nor does its resolver see the names that strangers come with, whom it would call back.
+	s2s, err := net.Dial("tcp", h.S2SAddr())
+	require.NoError(t, err)
+	defer s2s.Close()
+	onion := strings.Repeat("b", 56) + ".onion"
+	fmt.Fprint(s2s, "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' to='example.org' from='"+onion+"' version='1.0'>")
+	for _, from := range []string{onion, "elsewhere.example"} {
+		fmt.Fprint(s2s, "<db:result to='example.org' from='"+from+"'>key</db:result>")
+	}
+	log := func() string { text, _ := os.ReadFile(h.LogFile()); return string(text) }
+	require.Eventually(t, func() bool { return strings.Contains(log(), "Resolve elsewhere.example") }, 20*time.Second, 10*time.Millisecond)
+	assert.Contains(t, log(), "asking "+onion+" if key", "it was about to")
+	assert.NotRegexp(t, `Resolve \S*onion`, log())
 }
 
 func TestExampleEjabberd(t *testing.T) {
