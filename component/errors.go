@@ -3,6 +3,7 @@ package component
 import (
 	"encoding/xml"
 	"errors"
+	"slices"
 
 	"mellium.im/xmpp/stanza"
 	"mellium.im/xmpp/stream"
@@ -51,9 +52,21 @@ func (e *OversizeError) Unwrap() error { return &e.StreamError }
 // sent back as if it were ours.
 type ReceivedError struct{ *StreamError }
 
-func (e *ReceivedError) Error() string { return "received " + e.StreamError.Error() }
+// Error tells the condition alone: whoever sent the error may have put anybody's address
+// into its text, which is the Reason.
+func (e *ReceivedError) Error() string {
+	return "component: received stream error " + e.Condition.Err
+}
 
-// ParseStreamError reads a stream error that was received.
+// streamConditions are those of RFC 6120 §4.9.3.
+var streamConditions = []stream.Error{stream.BadFormat, stream.BadNamespacePrefix, stream.Conflict, stream.ConnectionTimeout, stream.HostGone,
+	stream.HostUnknown, stream.ImproperAddressing, stream.InternalServerError, stream.InvalidFrom, stream.InvalidNamespace, stream.InvalidXML,
+	stream.NotAuthorized, stream.NotWellFormed, stream.PolicyViolation, stream.RemoteConnectionFailed, stream.Reset, stream.ResourceConstraint,
+	stream.RestrictedXML, stream.SeeOtherHost, stream.SystemShutdown, stream.UndefinedCondition, stream.UnsupportedEncoding,
+	stream.UnsupportedFeature, stream.UnsupportedStanzaType, stream.UnsupportedVersion}
+
+// ParseStreamError reads a stream error that was received. A condition that is not defined
+// reads as undefined-condition.
 func ParseStreamError(e *Element) *ReceivedError {
 	se := &StreamError{Condition: stream.UndefinedCondition}
 	for _, n := range e.Nodes {
@@ -61,7 +74,7 @@ func ParseStreamError(e *Element) *ReceivedError {
 		case c == nil || c.Name.Space != NSStreams:
 		case c.Name.Local == "text":
 			se.Reason = c.Text()
-		default:
+		case slices.ContainsFunc(streamConditions, func(known stream.Error) bool { return known.Err == c.Name.Local }):
 			se.Condition.Err = c.Name.Local
 		}
 	}

@@ -276,3 +276,28 @@ func TestLinkSend(t *testing.T) {
 	}
 	assert.Equal(t, 1, failed)
 }
+
+// A stanza whose id is too long to be kept comes back to its sender, and others go on.
+func TestLongID(t *testing.T) {
+	for kind := range hosts {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			h := startHost(t, kind)
+			got := make(chan string, 10)
+			l, _, _ := attach(t, h.ComponentAddr(), "one.example.org", "first", component.HandlerFunc(
+				func(_ context.Context, s *component.Stanza) error { got <- s.ID; return nil }))
+			up(t, l)
+			c := login(t, h)
+			for _, n := range []int{component.MaxID + 1, component.MaxID} {
+				require.NoError(t, c.Send(&component.Stanza{Kind: component.Message, ID: strings.Repeat("x", n), To: jid.MustParse("bob@one.example.org")}))
+			}
+			assert.Len(t, <-got, component.MaxID)
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			defer cancel()
+			_, err := c.Expect(ctx, "refusal", func(s *component.Stanza) bool {
+				return len(s.ID) > component.MaxID && s.StanzaError().Condition == stanza.PolicyViolation
+			})
+			require.NoError(t, err)
+		})
+	}
+}

@@ -39,6 +39,9 @@ func (l *Link) serve(ctx context.Context, conn net.Conn) error {
 	said := new(ReceivedError)
 	hostSaid := errors.As(err, &said)
 	blame := hostSaid && slices.ContainsFunc(stanzaFaults, func(f stream.Error) bool { return errors.Is(said, f) })
+	if hostSaid && said.Reason != "" { // it can name somebody, as Prosody's does of an address that is not ours
+		l.log.Debug("the host closed the connection", "text", said.Reason)
+	}
 	if l.out.requeue(blame) {
 		l.log.Warn("the host closed the connection because of a stanza, which is dropped", "error", err)
 	}
@@ -136,6 +139,8 @@ func (l *Link) take(ctx context.Context, e *Element) {
 		l.out.confirm(s.ID)
 		l.notePing(s)
 		return
+	} else if len(s.ID) > MaxID {
+		err = NewError(stanza.Modify, stanza.PolicyViolation, "The id is too long.")
 	} else {
 		err = l.h.HandleStanza(ctx, s)
 	}

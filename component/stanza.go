@@ -52,6 +52,10 @@ type Stanza struct {
 	Taken func()
 }
 
+// MaxID is the number of octets that the id of a stanza may have. Clients' ids have some
+// tens; but ids are kept for as long as an answer is waited for.
+const MaxID = 1024
+
 // ErrNotStanza is returned by ParseStanza for an element of another name; the stream
 // error that fits is unsupported-stanza-type.
 var ErrNotStanza = NewStreamError(stream.UnsupportedStanzaType, "not a stanza")

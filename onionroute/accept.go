@@ -75,8 +75,15 @@ func (st *stream) startTLS(direct bool) error {
 // readChain takes note of what the other end's chain proves. Without a good one, it is
 // dialback that tells.
 func (st *stream) readChain(usage x509.ExtKeyUsage) {
-	certs := st.tls.ConnectionState().PeerCertificates
+	state := st.tls.ConnectionState()
+	certs := state.PeerCertificates
 	if len(certs) == 0 {
+		return
+	}
+	// Every Allium has this key exchange, which there is with TLS 1.3 alone. Who has not, or
+	// was made to do without, is none.
+	if state.CurveID != tls.X25519MLKEM768 {
+		st.log.Debug("the other end's certificates do not count with that TLS", "version", state.Version, "exchange", state.CurveID)
 		return
 	}
 	name, err := verifyChain(certs, usage, time.Now())

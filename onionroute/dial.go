@@ -64,6 +64,12 @@ func otherPort(err error) bool {
 // errDoubted tells that the peer does not believe our chain.
 var errDoubted = errors.New("onionroute: the peer does not believe our chain: is one of the clocks wrong by days?")
 
+// errNoTLS tells that the peer offered TLS, and did not take it.
+var errNoTLS = errors.New("onionroute: the peer refused TLS")
+
+// errNotTaken tells that a session cannot go on yet.
+var errNotTaken = errors.New("onionroute: the host has not taken yet what the peer sent last")
+
 // open connects to a port of the peer and negotiates a stream.
 func (p *peer) open(ctx context.Context, port int) (*stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.patience+p.g.times.negotiate)
@@ -143,7 +149,7 @@ func (st *stream) negotiate(p *peer, direct bool) error {
 			return err
 		}
 		if !proceed.Is(nsTLS, "proceed") {
-			return errors.New("onionroute: the peer refused TLS")
+			return errNoTLS
 		}
 		if err := st.clientTLS(p.onion, false); err != nil {
 			return err
@@ -241,7 +247,7 @@ func (st *stream) setAsking(resume bool) {
 func (p *peer) settle(sess *session, st *stream) error {
 	sess.only(st)
 	if !sess.settle(p.g.times.answerMax, p.g.ending) {
-		return errors.New("onionroute: the host has not taken yet what the peer sent last")
+		return errNotTaken
 	}
 	_, err := sess.tell(p.g)
 	return err

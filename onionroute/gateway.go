@@ -75,6 +75,7 @@ type Gateway struct {
 
 	contacts *contacts
 	passed   *passed
+	refusals refusals
 
 	credentials *credentials
 
@@ -255,7 +256,7 @@ func (g *Gateway) bounce(head *component.Stanza, err error) {
 	ctx := g.ctx
 	g.mu.Unlock()
 	if err := g.out.Send(context.WithoutCancel(ctx), r); err != nil {
-		g.log.Warn("an error could not be returned to its sender", "error", err)
+		tell(g.log, slog.LevelWarn, "an error could not be returned to its sender", err)
 	}
 }
 

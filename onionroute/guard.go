@@ -154,7 +154,7 @@ func (gd *guard) look(ctx context.Context, s *component.Stanza, checks []activeC
 		c.count.Add(1)
 		if found.say != nil {
 			if err := gd.out.Send(ctx, found.say); err != nil {
-				gd.log.Warn("an answer could not be sent", "error", err)
+				tell(gd.log, slog.LevelWarn, "an answer could not be sent", err)
 			}
 		}
 		if found.drop || found.err != nil {

@@ -166,3 +166,19 @@ func FuzzStream(f *testing.F) {
 		}
 	})
 }
+
+// A stanza whose id is too long to be kept is refused, and the stream goes on.
+func TestLongID(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, believe)
+	x.got = make(chan string, 10)
+	r := x.proven(t, a)
+	for _, n := range []int{component.MaxID, component.MaxID + 1, 1} {
+		r.write(fmt.Sprintf("<message id='%s' from='eve@%s' to='alice@%s'><body>%d</body></message>", strings.Repeat("x", n), x.name, a.m.Identity, n))
+	}
+	assert.Len(t, a.receive1(t).ID, component.MaxID)
+	assert.Equal(t, "1", a.receive1(t).Body())
+	assert.Empty(t, <-x.got, "the error for the second")
+	a.silent(t)
+}

@@ -68,7 +68,11 @@ func (st *stream) authorized(d dialback) error {
 		return st.manageIfOffered()
 	}
 	st.mu.Unlock()
-	st.log.Info("peer does not take our stanzas", "answer", d.typ, "condition", d.condition)
+	answer := "it does not believe us"
+	if d.typ == "error" {
+		answer = string(known(d.condition))
+	}
+	st.log.Info("peer does not take our stanzas", "answer", answer)
 	st.refused(pr, d)
 	return nil
 }

@@ -101,7 +101,7 @@ func (p *peer) run(ctx context.Context) {
 			pause.Reset()
 		} else if ctx.Err() == nil {
 			p.setDown(err)
-			p.log.Info("peer cannot be reached", "reason", err)
+			p.tellDown(err)
 			p.fail(err)
 			p.pause(ctx, pause.NextBackOff())
 		}

@@ -103,6 +103,7 @@ const (
 	maxOfBase    = 8         // verifications under way of one peer
 	maxProven    = 32        // domains on one stream
 	maxVerifying = 256       // peers that verifications are under way of
+	maxUnproven  = 100       // elements on a stream before anything is proven
 )
 
 // Ports of an onion service.

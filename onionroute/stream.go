@@ -85,6 +85,7 @@ type stream struct {
 
 	// The reader's own:
 	asksProof bool // a domain was asked to be proven by dialback
+	unproven  int  // elements that came before anything was proven
 	allowed   int  // how many stanzas it may read before it asks rate again
 
 	rate atomic.Pointer[rate.Limiter] // of stanzas; shared by all streams that the peer has opened
@@ -158,6 +159,8 @@ func (st *stream) elements(ctx context.Context) (restart bool, err error) {
 		if !st.initiator {
 			if st.isProven("") {
 				st.patience(ctx, st.g.times.silence)
+			} else if st.unproven++; st.unproven > maxUnproven {
+				return false, component.NewStreamError(condition.PolicyViolation, "too much before anything is proven")
 			} else {
 				st.patience(ctx, st.g.times.auth-time.Since(st.since))
 			}
@@ -263,6 +266,10 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 		st.allowed = n
 	}
 	st.allowed--
+	if len(s.ID) > component.MaxID {
+		st.oversized(e)
+		return nil
+	}
 	st.mu.Lock()
 	if st.over {
 		st.mu.Unlock()

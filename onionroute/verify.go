@@ -2,6 +2,7 @@ package onionroute
 
 import (
 	"context"
+	"sync/atomic"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -13,6 +14,19 @@ import (
 // Dialback for what comes in (XEP-0220 §2.2): as the receiving server we find out if
 // the other end is the domain that it says, as the authoritative one we tell others of
 // our own.
+
+// Refusals are how often strangers have said to be somebody whom they are not.
+type refusals struct {
+	outside atomic.Uint64 // in the name of a domain that is no onion service, or in ours
+	forged  atomic.Uint64 // in the name of an onion service that does not know of it
+}
+
+// RefusedCounts tells how often streams were refused since the start, by the name that
+// they came with: "outside" one that is no onion service, or ours; "forged" one of an onion
+// service that does not know of it.
+func (g *Gateway) RefusedCounts() map[string]uint64 {
+	return map[string]uint64{"outside": g.refusals.outside.Load(), "forged": g.refusals.forged.Load()}
+}
 
 // prove starts to verify that the stream comes from the domain that it says.
 func (st *stream) prove(ctx context.Context, d dialback) error {
@@ -27,7 +41,9 @@ func (st *stream) prove(ctx context.Context, d dialback) error {
 		return st.c.reply(d.refuse(stanza.ItemNotFound).element())
 	case !st.g.m.remote(pr.from):
 		// It is not looked up and not called back: nobody makes us dial but by Tor.
-		st.log.Info("refused a stream from outside of Tor, or in our own name")
+		// Strangers can do that as often as they like, so it is counted and not told.
+		st.g.refusals.outside.Add(1)
+		st.log.Debug("refused a stream from outside of Tor, or in our own name")
 		return st.c.reply(d.refuse(stanza.NotAuthorized).element())
 	case st.g.peerAllowed(st.g.m.At(pr.from)) != nil:
 		return st.c.reply(d.refuse(stanza.PolicyViolation).element())
@@ -80,7 +96,8 @@ func (st *stream) verify(ctx context.Context, d dialback, pr pair) {
 		st.g.claim(st, st.g.m.At(pr.from))
 		st.c.reply(d.answer("valid").element())
 	case "invalid":
-		st.log.Info("a stream was not from the peer that it said", "peer", pr.from)
+		st.g.refusals.forged.Add(1)
+		st.log.Debug("a stream was not from the peer that it said", "peer", pr.from)
 		st.c.reply(d.answer("invalid").element())
 		if proven == 0 {
 			st.c.end(nil) // XEP-0220 §2.2.1

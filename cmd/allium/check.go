@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"mellium.im/xmpp/stanza"
@@ -93,6 +94,10 @@ func (cmd checkCmd) host(ctx context.Context, c *config, id *onionroute.Identity
 	for _, domain := range c.domains(id) {
 		r.step("host serves "+domain, serves(conn, d, gateway, domain))
 	}
+	if !c.Federation.Native && r.passed() && looksUp(conn, d, gateway) {
+		r.note("the host looks .onion names up in DNS when a user writes to one without the gateway, which tells the name server about it: " +
+			"with Prosody, load mod_allium on the component, as in examples/prosody/allium.cfg.lua; with ejabberd, set s2s_access as in examples/ejabberd/allium.yml")
+	}
 	if c.Federation.Native && r.passed() {
 		r.step("host lets Allium speak for onion services", c.speaksForOthers(ctx, conn, d, id))
 	}
@@ -131,6 +136,23 @@ func serves(conn io.Writer, d *component.Decoder, from, domain string) error {
 			return fmt.Errorf("the host does not have it (%s): what is for its users would be sent into the open network; correct host.domains", s.StanzaError().Condition)
 		}
 		return nil
+	}
+}
+
+// looksUp tells if the host would look the name of an onion service up in DNS. It is tried
+// with one that is too long for a question to DNS (RFC 1035 §2.3.4), so nothing is asked.
+func looksUp(conn io.Writer, d *component.Decoder, from string) bool {
+	fmt.Fprintf(conn, "<message id='onion' from='%s' to='check@%s.onion'/>", from, strings.Repeat("a", 64))
+	for {
+		e, err := d.Next()
+		if err != nil {
+			return false
+		}
+		s, _ := component.ParseStanza(e)
+		if s != nil && s.ID == "onion" && s.Type == "error" {
+			c := s.StanzaError().Condition // other ones tell that it was refused
+			return c == stanza.RemoteServerNotFound || c == stanza.RemoteServerTimeout
+		}
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 	"github.com/allium-xmpp/allium/component/hosttest"
@@ -41,11 +43,29 @@ func TestExampleConfiguration(t *testing.T) {
 }
 
 func TestExampleProsody(t *testing.T) {
-	h, err := hosttest.StartProsody(deadline(t, time.Minute), t.TempDir(), hosttest.Config{Domains: []string{"example.org"},
-		Components: map[string]string{"other.example.org": "x"}, HostExtra: "\n" + example(t, "prosody/allium.cfg.lua")})
+	t.Setenv("HOSTTEST_DEBUG", "1") // its log tells what is looked up
+	modules, err := filepath.Abs("../../examples/prosody")
+	require.NoError(t, err)
+	h, err := hosttest.StartProsody(deadline(t, time.Minute), t.TempDir(), hosttest.Config{Domains: []string{"example.org"}, S2S: true,
+		Users: map[string]string{"alice@example.org": "secret"}, Components: map[string]string{"other.example.org": "x"},
+		Extra: fmt.Sprintf("plugin_paths = { %q }\n", modules), HostExtra: "\n" + example(t, "prosody/allium.cfg.lua")})
 	require.NoError(t, err)
 	defer h.Stop()
-	attachExample(t, h.ComponentAddr())
+	attachExample(t, h, h.ComponentAddr())
+
+	// Nor does its resolver see the names that strangers come with, whom it would call back.
+	s2s, err := net.Dial("tcp", h.S2SAddr())
+	require.NoError(t, err)
+	defer s2s.Close()
+	onion := strings.Repeat("b", 56) + ".onion"
+	fmt.Fprint(s2s, "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' to='example.org' from='"+onion+"' version='1.0'>")
+	for _, from := range []string{onion, "elsewhere.example"} {
+		fmt.Fprint(s2s, "<db:result to='example.org' from='"+from+"'>key</db:result>")
+	}
+	log := func() string { text, _ := os.ReadFile(h.LogFile()); return string(text) }
+	require.Eventually(t, func() bool { return strings.Contains(log(), "Resolve elsewhere.example") }, 20*time.Second, 10*time.Millisecond)
+	assert.Contains(t, log(), "asking "+onion+" if key", "it was about to")
+	assert.NotRegexp(t, `Resolve \S*onion`, log())
 }
 
 func TestExampleEjabberd(t *testing.T) {
@@ -55,14 +75,15 @@ func TestExampleEjabberd(t *testing.T) {
 	file := filepath.Join(dir, "allium.yml")
 	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(example(t, "ejabberd/allium.yml"), "8888", port)), 0o644))
 	h, err := hosttest.StartEjabberd(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{Domains: []string{"example.org"},
-		S2S: true, Extra: "include_config_file:\n  " + file + ":\n    allow_only: [listen, acl, access_rules, s2s_access]\n"})
+		S2S: true, Users: map[string]string{"alice@example.org": "secret"}, Extra: "include_config_file:\n  " + file + ":\n    allow_only: [listen, acl, access_rules, s2s_access]\n"})
 	require.NoError(t, err)
 	defer h.Stop()
-	attachExample(t, "127.0.0.1:"+port)
+	attachExample(t, h, "127.0.0.1:"+port)
 }
 
-// attachExample attaches with what the examples say.
-func attachExample(t *testing.T, server string) {
+// attachExample attaches with what the examples say. The host's resolver sees no name of an
+// onion service, and all other names.
+func attachExample(t *testing.T, h *hosttest.Host, server string) {
 	var err error
 	for range 50 {
 		var conn net.Conn
@@ -72,11 +93,47 @@ func attachExample(t *testing.T, server string) {
 			d := component.NewContentDecoder(conn, component.NSAccept, component.Limits{})
 			assert.NoError(t, serves(conn, d, "onion.example.org", "example.org"))
 			assert.Error(t, serves(conn, d, "onion.example.org", "nowhere.example"))
+			assert.False(t, looksUp(conn, d, "onion.example.org"))
+			assert.Contains(t, []stanza.Condition{stanza.NotAllowed, stanza.Forbidden}, writesTo(t, h, "bob@"+strings.Repeat("a", 56)+".onion"))
+			assert.Equal(t, stanza.RemoteServerNotFound, writesTo(t, h, "bob@nowhere.example"))
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	require.NoError(t, err)
+}
+
+// writesTo gives the error that a user gets who writes to somebody.
+func writesTo(t *testing.T, h *hosttest.Host, to string) stanza.Condition {
+	t.Helper()
+	c, err := hosttest.Login(deadline(t, 20*time.Second), h.ClientAddr(), "alice@example.org", "secret")
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.Send(&component.Stanza{Kind: component.Message, ID: "1", To: jid.MustParse(to)}))
+	s, err := c.Expect(deadline(t, 20*time.Second), "error", isError("1"))
+	require.NoError(t, err)
+	return s.StanzaError().Condition
+}
+
+// Beside a host that has not the rule of the examples, check says so.
+func TestCheckNames(t *testing.T) {
+	for kind, start := range map[string]func(context.Context, string, hosttest.Config) (*hosttest.Host, error){
+		"prosody": hosttest.StartProsody, "ejabberd": hosttest.StartEjabberd} {
+		for _, s2s := range []bool{true, false} {
+			h, err := start(deadline(t, time.Minute), t.TempDir(), hosttest.Config{Domains: []string{"example.org"}, S2S: s2s,
+				Components: map[string]string{"onion.example.org": "s"}})
+			require.NoError(t, err)
+			defer h.Stop()
+			file := filepath.Join(t.TempDir(), "allium.toml")
+			require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "state_dir = \"state\"\n[host]\nserver = %q\nsecret = \"s\"\ndomains = [\"example.org\"]\n[federation]\ndomain = \"onion.example.org\"\n",
+				h.ComponentAddr()), 0o600))
+			_, err = onionroute.CreateIdentity(filepath.Join(filepath.Dir(file), "state", "identity", "hs_ed25519_secret_key"))
+			require.NoError(t, err)
+			out, err := runAllium(deadline(t, time.Minute), "check", "--config", file, "--offline")
+			require.NoError(t, err, out)
+			assert.Equal(t, s2s, strings.Contains(out, "note    the host looks .onion names up in DNS"), "%s: %s", kind, out)
+		}
+	}
 }
 
 // What init prints for Prosody is taken by Prosody, and check finds all in order.

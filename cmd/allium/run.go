@@ -146,7 +146,8 @@ func (h *house) openGateway(router *component.Router, c *config, id *onionroute.
 		}
 		settings.Wanted = func(domain string) {
 			if err := h.pool.Want(domain); err != nil {
-				slog.Warn("a domain cannot be attached to the host", "peer", domain, "error", err)
+				slog.Warn("a domain cannot be attached to the host: are there too many?", "peer", domain)
+				slog.Debug("a domain cannot be attached to the host", "error", err)
 			}
 		}
 	}

@@ -112,6 +112,8 @@ func gatewayMetrics(g *onionroute.Gateway) []prometheus.Collector {
 			prometheus.CounterValue, g.PrivacyCounts),
 		newMetric("allium_federation", "Peers that are known, and of them those that could not be reached; streams with peers; stanzas that wait for a peer, and the octets of all that is not acknowledged.",
 			"what", prometheus.GaugeValue, g.Counts),
+		newMetric("allium_refused_streams_total", "Streams that said to be from somebody whom they are not from.", "name",
+			prometheus.CounterValue, g.RefusedCounts),
 	}
 }
 
