@@ -149,6 +149,56 @@ func TestRateOfEntering(t *testing.T) {
 	require.Nil(t, r.comings)
 }
 
+// XEP-0045 §14.6, §17.3: who has the room tell everything again and again, by probes, by
+// entering once more, or by leaving before, is charged for what that is, and waits in the end.
+func TestCostOfBeingToldAll(t *testing.T) {
+	const others, rate = 300, 5
+	at := "coven@" + domain
+	for name, ask := range map[string]func(w *world) []*component.Stanza{
+		"probe": func(w *world) []*component.Stanza { return w.presence(hag, at, "probe", "") },
+		"again": func(w *world) []*component.Stanza { return w.enter(hag, "coven", "thirdwitch") },
+		"back": func(w *world) []*component.Stanza {
+			w.presence(hag, at+"/thirdwitch", "unavailable", "")
+			return w.enter(hag, "coven", "thirdwitch")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(o *Options) { o.Limits.PresenceRate = rate })
+			w.coven()
+			for i := range others {
+				w.enter(fmt.Sprint("u", i, "@example.org/x"), "coven", fmt.Sprint("u", i))
+			}
+			start, got := time.Now(), 0
+			for range 3 * rate * burstSeconds {
+				told := to(ask(w), hag)
+				if condition(told[0]) != "" {
+					require.Equal(t, "wait/policy-violation", condition(told[0]))
+					continue
+				}
+				require.GreaterOrEqual(t, len(told), others)
+				got += len(told)
+			}
+			// A burst of tokens, what came in meanwhile, and one answer on credit.
+			most := (rate*(burstSeconds+time.Since(start).Seconds())+1)*100 + 2*others
+			require.Less(t, float64(got), most)
+			r := w.sv.awake("coven").room
+			r.now = time.Now().Add(2 * burstSeconds * time.Second)
+			require.True(t, r.sessions.get(crone1).presences.allow(rate, r.now), "nobody else is concerned")
+		})
+	}
+}
+
+// XEP-0045 §17.3: probes of single occupants are counted too.
+func TestRateOfProbes(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.PresenceRate = 1 })
+	w.coven()
+	n := w.until(hag, "wait/policy-violation", func(int) []*component.Stanza {
+		return w.presence(hag, "coven@"+domain+"/firstwitch", "probe", "")
+	})
+	require.GreaterOrEqual(t, n, burstSeconds)
+	require.Less(t, n, 3*burstSeconds)
+}
+
 // Issue point 6: strangers cannot register, nor participants invite, without end.
 func TestNumberOfMembers(t *testing.T) {
 	w := newWorld(t)

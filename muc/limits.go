@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // Limits bound what rooms cost. Zero means the default; a rate below 0 means none.
@@ -97,12 +99,28 @@ func (l *rateLimit) allow(perSecond int, now time.Time) bool {
 	return true
 }
 
+// charge takes tokens for what allow let through and turned out to be much. The bucket may
+// be in debt then, of no more than it holds.
+func (l *rateLimit) charge(tokens float32, perSecond int) {
+	l.tokens = max(l.tokens-tokens, -float32(perSecond)*burstSeconds)
+}
+
+// cost is the tokens that an answer of many copies is worth: one for each hundred, or for
+// each 64 KiB.
+func cost(copies []component.Copy) float32 {
+	size := 0
+	for _, c := range copies {
+		size += c.Draft.Size()
+	}
+	return max(float32(len(copies))/100, float32(size)/(64<<10))
+}
+
 const burstSeconds = 10
 
 // forgetFull takes out from time to time the buckets of those who may do as much as others
-// again. It returns when it last did, in Unix nanoseconds.
+// again, even if they were in debt. It returns when it last did, in Unix nanoseconds.
 func forgetFull(buckets map[string]rateLimit, last int64, now time.Time) int64 {
-	before := now.Add(-burstSeconds * time.Second).UnixNano()
+	before := now.Add(-2 * burstSeconds * time.Second).UnixNano()
 	if last > before {
 		return last
 	}
