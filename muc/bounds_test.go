@@ -215,6 +215,66 @@ func TestNumberOfMembers(t *testing.T) {
 	require.NotEmpty(t, to(w.invite(crone1, "<invite to='hecate@shakespeare.lit'/>"), "hecate@shakespeare.lit"), "admins may")
 }
 
+// XEP-0045 §9.5, §14.6: nor can admins have members without end.
+func TestMostAffiliates(t *testing.T) {
+	w := newWorld(t)
+	w.coven()
+	w.grant("duncan@shakespeare.lit", "member")
+	r := w.sv.awake("coven").room
+	for len(r.affiliates) < mostAffiliates-1 {
+		r.affiliates.put(affiliate{jid: fmt.Sprint(len(r.affiliates), "@example.org"), level: Member})
+	}
+	one, two := affiliationItem(bare(crone2), "member", ""), affiliationItem(bare(macbeth), "outcast", "")
+	const tooMany = "wait/resource-constraint"
+	w.refused(w.admin(crone1, "coven", one, two), crone1, tooMany)
+	w.did(w.admin(crone1, "coven", one, one, affiliationItem(bare(hag), "none", "")), crone1)
+	w.refused(w.admin(crone1, "coven", two), crone1, tooMany)
+	w.did(w.admin(crone1, "coven", affiliationItem("duncan@shakespeare.lit", "outcast", "")), crone1)
+	w.refused(w.configure(crone1, "coven", "muc#roomconfig_roomadmins", bare(macbeth)), crone1, tooMany)
+	approve := "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>" + NSRegisterMU + "</value></field>" +
+		"<field var='muc#register_allow'><value>1</value></field><field var='muc#register_jid'><value>" + bare(macbeth) +
+		"</value></field><field var='" + fieldNick + "'><value>king</value></field></x>"
+	w.refused(w.message(crone1, "coven@"+domain, "", approve), crone1, tooMany)
+	token := w.link(crone1, "coven")
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1"), crone1)
+	require.Equal(t, notMember, condition(w.enterWith(macbeth, "coven", "king", token)))
+	w.refused(w.invite(crone1, "<invite to='"+bare(macbeth)+"'/>"), crone1, tooMany)
+	r.affiliates = r.affiliates[:maxAffiliates-1]
+	require.Empty(t, condition(w.enterWith(macbeth, "coven", "king", token)), "there is room again")
+}
+
+// XEP-0045 §9.5, §14.6: who makes many members, or one again and again, in one room or several,
+// does not have as many messages sent to strangers; the lists are as was asked for.
+func TestRateOfCourtesies(t *testing.T) {
+	const rate = 2
+	w := newWorld(t, func(o *Options) { o.Limits.MessageRate = rate })
+	w.open(crone1, "coven", "firstwitch")
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1"), crone1)
+	w.open(crone1, "heath", "firstwitch")
+	start, told := time.Now(), 0
+	many := func(room, affiliation string) {
+		items := ""
+		for i := range 100 {
+			items += affiliationItem(fmt.Sprint("u", i, "@example.org"), affiliation, "")
+		}
+		out := w.admin(crone1, room, items)
+		w.did(out, crone1)
+		for i := range 100 {
+			told += len(to(out, fmt.Sprint("u", i, "@example.org")))
+		}
+	}
+	for range 3 {
+		many("coven", "member")
+		many("heath", "member")
+		many("heath", "none")
+	}
+	require.GreaterOrEqual(t, told, rate*burstSeconds)
+	require.LessOrEqual(t, float64(told), rate*(burstSeconds+time.Since(start).Seconds()))
+	require.Len(t, w.adminList(crone1, "coven", "affiliation", "member"), 100)
+	require.Empty(t, w.adminList(crone1, "heath", "affiliation", "member"))
+	require.True(t, w.sv.outside.allow(bare(crone2), rate, time.Now()), "nobody else is concerned")
+}
+
 // XEP-0045 §14.6: who makes temporary rooms and leaves them, again and again, is slowed down;
 // nobody else is, and nothing is kept of who made rooms long ago.
 func TestRateOfMakingRooms(t *testing.T) {
@@ -235,11 +295,9 @@ func TestRateOfMakingRooms(t *testing.T) {
 		require.Contains(t, codes(comeAndGo(macbeth, i)[0]), "201", "an admin of the service may")
 	}
 	w.open(crone1, "coven", "firstwitch")
-	w.sv.mu.Lock()
-	defer w.sv.mu.Unlock()
-	require.Len(t, w.sv.makers, 2)
-	require.True(t, w.sv.mayMake(bare(crone1), time.Now().Add(2*burstSeconds*time.Second)))
-	require.Len(t, w.sv.makers, 1)
+	require.Len(t, w.sv.makers.of, 2)
+	require.True(t, w.sv.makers.allow(bare(crone1), 1, time.Now().Add(2*burstSeconds*time.Second)))
+	require.Len(t, w.sv.makers.of, 1)
 }
 
 // XEP-0045 §14.6: what waits for a room that is busy is bounded in number and in memory, also

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"maps"
+	"sync"
 	"time"
 
 	"mellium.im/xmpp/stanza"
@@ -15,7 +16,7 @@ type Limits struct {
 	RoomsPerUser int // rooms that one user made; default 50
 	Rooms        int // in all; default 100,000
 	RoomRate     int // that one user makes, per second over ten seconds; default 20
-	MessageRate  int // of one client, the same; default 10
+	MessageRate  int // of one client, and to those outside of all rooms that one user made; default 10
 	PresenceRate int // the same for changes of presence; default 5
 	VoiceRate    int // requests for voice in a room; default 1
 	Message      int // octets of a message; default 64 KiB
@@ -116,6 +117,27 @@ func cost(copies []component.Copy) float32 {
 }
 
 const burstSeconds = 10
+
+// buckets are what users may do in all rooms together. They are safe for concurrent use.
+type buckets struct {
+	mu    sync.Mutex
+	of    map[string]rateLimit // of who did something of late, by bare JID
+	swept int64                // when they were last looked through, Unix nanoseconds
+}
+
+// allow takes a token of somebody's.
+func (b *buckets) allow(bare string, perSecond int, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.swept = forgetFull(b.of, b.swept, now)
+	if b.of == nil {
+		b.of = map[string]rateLimit{}
+	}
+	l := b.of[bare]
+	ok := l.allow(perSecond, now)
+	b.of[bare] = l
+	return ok
+}
 
 // forgetFull takes out from time to time the buckets of those who may do as much as others
 // again, even if they were in debt. It returns when it last did, in Unix nanoseconds.

@@ -56,7 +56,7 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 			return errRate
 		}
 	}
-	if r.cfg.MembersOnly && aff < Admin && len(r.affiliates)+len(invites) > maxAffiliates {
+	if r.cfg.MembersOnly && !r.roomFor(len(invites), aff) {
 		return errTooManyMembers
 	}
 	to := make([]jid.JID, len(invites))

@@ -68,6 +68,9 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 	if err := r.checkOwners(todo); err != nil {
 		return err
 	}
+	if err := r.checkNumber(todo); err != nil {
+		return err
+	}
 	old := r.cfg
 	r.cfg, r.locked = &c, false
 	r.save()

@@ -19,6 +19,7 @@ type settings struct {
 	onionOf func(jid.JID) (jid.JID, bool)
 	dialogs *component.Dialogs
 	motd    *motd
+	outside buckets // by who made a room, of what it tells those who are not there
 }
 
 // A room is the state of one room. It does no I/O: handle takes a stanza, and leaves in

@@ -51,11 +51,10 @@ type Service struct {
 
 	mu     sync.Mutex
 	actors map[string]*actor
-	index  map[string]listing   // all rooms, for lists and counts
-	made   map[string]int       // how many of them there are by creator
-	public names                // of those that are listed for everybody
-	makers map[string]rateLimit // of who made rooms of late, by bare JID
-	swept  int64                // when makers were last looked through, Unix nanoseconds
+	index  map[string]listing // all rooms, for lists and counts
+	made   map[string]int     // how many of them there are by creator
+	public names              // of those that are listed for everybody
+	makers buckets            // of who makes rooms
 	closed bool
 	// When it is time to look for temporary rooms that nobody came back to; zero: there are none.
 	sweepAt time.Time
@@ -87,7 +86,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]listing{}, made: map[string]int{}, makers: map[string]rateLimit{},
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]listing{}, made: map[string]int{},
 		crew: newCrew()}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
@@ -168,7 +167,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	if limit := sv.limits.Rooms; limit > 0 && len(sv.index) >= limit {
 		return nil, fail(stanza.Wait, stanza.ResourceConstraint, "There are as many rooms as there can be.")
 	}
-	if !sv.admin(bare) && !sv.mayMake(bare.String(), time.Now()) {
+	if !sv.admin(bare) && !sv.makers.allow(bare.String(), sv.limits.RoomRate, time.Now()) {
 		return nil, errRate
 	}
 	r := newRoom(&sv.settings, s.To.Bare(), new(KindConfig(sv.o.DefaultKind)))
@@ -181,15 +180,6 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 		r.save()
 		r.affiliate(r.creator, affiliate{level: Owner})
 	}})
-}
-
-// mayMake tells if a user does not make rooms too often. It is called with mu held.
-func (sv *Service) mayMake(bare string, now time.Time) bool {
-	sv.swept = forgetFull(sv.makers, sv.swept, now)
-	l := sv.makers[bare]
-	ok := l.allow(sv.limits.RoomRate, now)
-	sv.makers[bare] = l
-	return ok
 }
 
 // loadRoom reads a room from the store.
