@@ -74,6 +74,9 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 	old := r.cfg
 	r.cfg, r.locked = &c, false
 	r.save()
+	if old.Archive && !c.Archive {
+		r.forgetAll()
+	}
 	var later tellings
 	for _, a := range todo {
 		later = append(later, r.setAffiliation(a, "")...)
