@@ -20,9 +20,13 @@ func (rs *readers) hold(t *testing.T, kind lane, user string, n int) (release fu
 func TestReadersTakeTurns(t *testing.T) {
 	var rs readers
 	began := make(chan string)
-	goOn := make(chan struct{})
+	goOn := map[string]chan struct{}{}
+	for _, user := range []string{"greedy", "a", "b", "c"} {
+		goOn[user] = make(chan struct{})
+	}
 	want := func(user string) {
-		require.True(t, rs.add(pageLane, user, func() { began <- user; <-goOn }))
+		end := goOn[user]
+		require.True(t, rs.add(pageLane, user, func() { began <- user; <-end }))
 	}
 	for range 100 {
 		want("greedy")
@@ -33,17 +37,17 @@ func TestReadersTakeTurns(t *testing.T) {
 	}
 	require.Equal(t, "a", <-began, "there is a slot that one user cannot take")
 	require.Equal(t, 2, rs.lanes[pageLane].running)
-	var order []string
-	for range 5 {
-		goOn <- struct{}{}
-		order = append(order, <-began)
+	for _, next := range []struct{ ends, begins string }{{"a", "b"}, {"greedy", "c"}, {"b", "greedy"}, {"c", "b"}} {
+		goOn[next.ends] <- struct{}{}
+		require.Equal(t, next.begins, <-began)
 	}
-	require.Subset(t, order, []string{"b", "c", "greedy"})
 	go func() {
 		for range began {
 		}
 	}()
-	close(goOn)
+	for _, end := range goOn {
+		close(end)
+	}
 	rs.drained(t, pageLane)
 	close(began)
 }
