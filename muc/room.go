@@ -48,6 +48,7 @@ type room struct {
 	hats        map[string]hat      // by URI
 	wearers     map[string][]string // sorted URIs by bare JID
 	invitations []*invitation
+	relays      relays
 	comings     map[string]rateLimit // of who left of late, by bare JID
 	swept       int64                // when comings were last looked through, Unix nanoseconds
 
