@@ -201,7 +201,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	o.sessions = append(o.sessions, ses)
 	o.shown, o.draft = ses, nil
 	r.sessions.put(ses)
-	delete(r.invited, bare.String())
+	r.forgetGuest(bare.String(), "")
 	r.entered = r.now.Unix()
 	r.arrive(ses, s, x)
 	return nil

@@ -39,11 +39,11 @@ type room struct {
 	reserved   map[string]string // whose a registered nickname is, by nickname
 	nicks      roll[*occupant]
 	sessions   roll[*session]
-	list       []*occupant         // in the order of their coming
-	shown      Roles               // those whose presence all know of
-	invited    map[string][]string // bare JIDs, with those of who invited them
-	held       []func()            // tell of invitations when the room is unlocked
-	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
+	list       []*occupant     // in the order of their coming
+	shown      Roles           // those whose presence all know of
+	guests     []guest         // the oldest first
+	held       []func()        // tell of invitations when the room is unlocked
+	given      map[string]Role // what a moderator gave, for the next visit in a moderated room (§5.1)
 
 	hats        map[string]hat      // by URI
 	wearers     map[string][]string // sorted URIs by bare JID

@@ -195,7 +195,7 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	}
 	last, err := sv.store.last(addr.Localpart())
 	r.avatar, r.lastID = s.avatar, max(s.lastID, last) // so that ids never go back
-	return r, errors.Join(err, sv.store.loadHats(r), sv.store.loadInvitations(r))
+	return r, errors.Join(err, sv.store.loadHats(r), sv.store.loadInvitations(r), sv.store.loadGuests(r))
 }
 
 // note keeps the index as the rooms are.
