@@ -2,6 +2,7 @@ package muc
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,27 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "none/participant", seen(w.enter(hag, "COVEN", "Hag"), crone1, "Hag"), "the room's name is prepared, the nickname is not changed")
 	w.refused(w.register(hag, "coven", "123456789"), hag, "modify/not-acceptable")
 	w.refused(w.admin(crone1, "coven", "<item affiliation='member' jid='x@example.org' nick='123456789'/>"), crone1, "modify/not-acceptable")
+}
+
+// Issue point 6, XEP-0045 §10.1: an admin's rule for the names of new rooms; those that are
+// there stay, and no other name is offered (XEP-0307).
+func TestRuleForNames(t *testing.T) {
+	w := newWorld(t, withAdmin)
+	w.open(crone1, "blasted.heath", "firstwitch")
+	w.did(w.configure(crone1, "blasted.heath", "muc#roomconfig_persistentroom", "1"), crone1)
+	w.o.RoomNames = regexp.MustCompile("^[a-z]{3,8}$")
+	w.restart()
+	s := w.only(w.enter(crone1, "castle.hall", "x"), crone1)
+	require.Equal(t, "modify/policy-violation", condition(s))
+	require.NotEmpty(t, s.StanzaError().Text)
+	require.Contains(t, codes(w.enter(crone1, "castle", "x")[0]), "201")
+	require.Contains(t, codes(w.enter(queen, "hall.of.fame", "x")[0]), "201", "an admin of the service may")
+	require.Empty(t, condition(to(w.enter(hag, "blasted.heath", "thirdwitch"), hag)[0]))
+	const unique = "<unique xmlns='" + NSUnique + "'/>"
+	require.Equal(t, "cancel/service-unavailable", condition(w.only(w.iq(hag, domain, "get", "u", unique), hag)))
+	w.o.RoomNames = regexp.MustCompile("^[a-z0-9]+$")
+	w.restart()
+	require.Regexp(t, w.o.RoomNames, w.only(w.iq(hag, domain, "get", "u", unique), hag).Payload().Text())
 }
 
 // Issue point 6, XEP-0045 §7.2.9: occupants of a room, by the service; owners get in.

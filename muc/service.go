@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -27,9 +28,15 @@ type Options struct {
 	Limits      Limits
 	Admins      []jid.JID               // bare; owners of all rooms
 	MayCreate   func(bare jid.JID) bool // who may make rooms; nil: everybody
+	RoomNames   *regexp.Regexp          // matches the names that new rooms may have, but for those of Admins; nil: all
 	// OnionOf is what an address is called on the onion side, if it has one. nil: there
 	// is no onion side.
 	OnionOf func(jid.JID) (jid.JID, bool)
+}
+
+// mayBeCalled tells if new rooms may have a name.
+func (o *Options) mayBeCalled(name string) bool {
+	return o.RoomNames == nil || o.RoomNames.MatchString(name)
 }
 
 // A Sender is the way out of a Service; a component.Router is one.
@@ -158,6 +165,8 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 		return nil, errNotAllowed
 	case utf8.RuneCountInString(s.To.Localpart()) > sv.limits.Name:
 		return nil, fail(stanza.Modify, stanza.PolicyViolation, "The name of the room is too long.")
+	case !sv.admin(bare) && !sv.o.mayBeCalled(s.To.Localpart()):
+		return nil, fail(stanza.Modify, stanza.PolicyViolation, "New rooms cannot have such a name here.")
 	}
 	if limit := sv.limits.RoomsPerUser; limit > 0 && !sv.admin(bare) {
 		if sv.made[bare.String()] >= limit {

@@ -82,6 +82,7 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[[alias]]\n" + goodOnion + "\n[federation]", `:5: alias[1].domain: say which component domain`},
 		{"[federation]", "[[alias]]\ndomain = \"h.example\"\nonion = \"h.example\"\n[federation]", `:7: alias[1].onion: "h.example" is not a domain at`},
 		{"[federation]", "[[alias]]\ndomain = \"h.example\"\naccess = \"all\"\n" + goodOnion + "\n[federation]", `:7: alias[1].access: "all" is not one of`},
+		{"[federation]", "[muc]\ndomain = \"r.example.org\"\nnames = \"[a-z\"\n[federation]", `:7: muc.names: is not a regular expression: `},
 		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
 	} {
 		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))
@@ -93,6 +94,15 @@ func TestConfigErrors(t *testing.T) {
 	}
 	_, err := loadConfig(filepath.Join(t.TempDir(), "none.toml"))
 	assert.ErrorContains(t, err, "allium init")
+}
+
+// The rule for names of rooms is for the whole name.
+func TestNamesOfRooms(t *testing.T) {
+	c, err := loadConfig(writeConfig(t, minimal+"[muc]\ndomain = \"r.example.org\"\nsecret = \"s\"\nnames = \"[a-z]+|x\"\n"))
+	require.NoError(t, err)
+	for name, may := range map[string]bool{"coven": true, "x": true, "x1": false, "1x": false, "coven.2": false} {
+		assert.Equal(t, may, c.roomsOptions().RoomNames.MatchString(name), name)
+	}
 }
 
 // Secrets that others can read are refused, wherever they are.
