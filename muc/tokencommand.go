@@ -42,17 +42,21 @@ func (r *room) inviteByLink(c *component.Call) (*component.Reply, error) {
 	token, i := r.newInvitation(c.Request.From.Bare().String(), note, uses, time.Duration(hours)*time.Hour)
 	result := &component.Form{Type: "result", FormType: NSAllium, Title: "Invitation", Fields: []component.Field{
 		{Var: "uri", Type: "text-single", Label: "Link", Values: []string{joinURI(r.addr, token)}}}}
+	told := "The link is shown this once, and cannot be seen again."
 	if r.onionOf != nil {
 		if onion, ok := r.onionOf(r.addr); ok {
 			result.Fields = append(result.Fields, component.Field{Var: "onion-uri", Type: "text-single",
 				Label: "Link for users of onion servers", Values: []string{joinURI(onion, token)}})
+			told += " Whose server has a gateway to onion servers enters " + onion.String() +
+				" there instead, and the password when joining the room."
 		}
 	}
 	result.Fields = append(result.Fields,
+		component.Field{Var: "password", Type: "text-single", Label: "Password, where a link cannot be used", Values: []string{token}},
 		component.Field{Var: "id", Type: "text-single", Label: "Listed as", Values: []string{i.id()}},
 		component.Field{Var: "uses", Type: "text-single", Label: "Uses", Values: []string{i.usesLeft()}},
 		component.Field{Var: "expires", Type: "text-single", Label: "Valid until", Values: []string{i.validUntil()}})
-	return &component.Reply{Form: result, Note: "The link is shown this once, and cannot be seen again."}, nil
+	return &component.Reply{Form: result, Note: told}, nil
 }
 
 // numberOf is a number of a form from 0 to a million, or what it is if it is not given.
