@@ -22,9 +22,9 @@ func (r *room) inviteByLink(c *component.Call) (*component.Reply, error) {
 	if f == nil {
 		return askFor(NSAllium, "Invite by link", "Whoever enters the room by the link becomes a member.",
 			component.Field{Var: "uses", Type: "text-single", Label: "How many people can use it (0: any number)", Values: []string{"1"}},
-			component.Field{Var: "hours", Type: "list-single", Label: "Valid for", Values: []string{"168"}, Options: []component.Option{
+			component.Field{Var: "hours", Type: "list-single", Label: "How long it is valid", Values: []string{"168"}, Options: []component.Option{
 				{Label: "an hour", Value: "1"}, {Label: "a day", Value: "24"}, {Label: "a week", Value: "168"},
-				{Label: "30 days", Value: "720"}, {Label: "ever", Value: "0"}}},
+				{Label: "30 days", Value: "720"}, {Label: "for ever", Value: "0"}}},
 			component.Field{Var: "note", Type: "text-single", Label: "Note, for the list of invitations"})
 	}
 	uses, ok := numberOf(f, "uses", 1)
@@ -121,6 +121,9 @@ func (r *room) revokeInvitation(c *component.Call) (*component.Reply, error) {
 	f := c.Form()
 	if f == nil {
 		field := component.Field{Var: "id", Type: "list-single", Label: "Invitation", Required: true}
+		if len(r.invitations) == 0 {
+			return done("There are no invitations.")
+		}
 		for _, i := range r.invitations {
 			field.Options = append(field.Options, component.Option{Label: strings.TrimSpace(i.id() + " " + i.note), Value: i.id()})
 		}
