@@ -104,6 +104,9 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 	if err := r.checkOwners(todo); err != nil {
 		return err
 	}
+	if err := r.checkNumber(todo); err != nil {
+		return err
+	}
 	actor := ""
 	if ses != nil {
 		actor = ses.occ.nick

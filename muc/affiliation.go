@@ -139,15 +139,16 @@ func (r *room) tellAbsent(a action, actor string, was Affiliation) {
 }
 
 // tellConcerned tells who is not in the room of the own affiliation, by an invitation
-// (XEP-0045 §9.5) or with status 101 (§18.1).
+// (XEP-0045 §9.5) or with status 101 (§18.1). That is a courtesy, which is left out where it
+// is too much: else one request would send a thousand messages to strangers.
 func (r *room) tellConcerned(a action, was Affiliation) {
+	invites := a.level == Member && was < Member && r.cfg.MembersOnly
 	switch {
-	case a.jid.Localpart() == "":
-	case a.level == Member && was < Member && r.cfg.MembersOnly:
-		if !a.inviter.Equal(jid.JID{}) {
-			r.send(r.invitation(a.inviter, a.jid, a.reason))
-		}
-	case max(was, a.level) > None:
+	case a.jid.Localpart() == "", invites && a.inviter.Equal(jid.JID{}), max(was, a.level) <= None:
+	case !r.outside.allow(r.creator, r.limits.MessageRate, r.now):
+	case invites:
+		r.send(r.invitation(a.inviter, a.jid, a.reason))
+	default:
 		x := component.NewElement(NSUser, "x",
 			component.NewElement(NSUser, "item").With("affiliation", a.level.String()).With("role", "none").With("jid", a.jid.String()).Node(),
 			component.NewElement(NSUser, "status").With("code", "101").Node())

@@ -111,6 +111,33 @@ func (c changeMessage) apply(t *transaction) error {
 	return t.erase("UPDATE message SET body = '', xml = ?, replay = ? WHERE room = "+roomNumber+" AND id = ?", c.XML, int(notReplayed), c.Room, c.ID)
 }
 
+// dropArchive deletes all that was said in a room: it is that of another number from now on,
+// as if the room were no more and there were a new one, which goes on behind LastID.
+type dropArchive struct {
+	Room   string
+	LastID int64
+}
+
+func (c dropArchive) apply(t *transaction) error {
+	const none = "" // is the name of no room
+	delete(t.st.numbers, c.Room)
+	for _, step := range []struct {
+		query string
+		args  []any
+	}{
+		{"INSERT INTO dropped (room) SELECT number FROM room WHERE name = ?", []any{c.Room}},
+		{"UPDATE room SET name = ? WHERE name = ?", []any{none, c.Room}},
+		{`INSERT INTO room (name, config, creator, locked, salt, subject, last_id)
+			SELECT ?, config, creator, locked, salt, subject, ? FROM room WHERE name = ?`, []any{c.Room, c.LastID, none}},
+		{"DELETE FROM room WHERE name = ?", []any{none}},
+	} {
+		if err := t.exec(step.query, step.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 const roomNumber = "(SELECT number FROM room WHERE name = ?)"
 
 // last is the greatest id in the archive of a room, 0 if there is none.

@@ -190,10 +190,11 @@ func (p *page) number(ctx context.Context, tx *sql.Tx, q *query) error {
 	return err
 }
 
-// ends are the ids of the first and last message; ok is false if there is none.
-func (st *Store) ends(room string) (first, last int64, ok bool, err error) {
+// ends are the ids of the first and last message from an id on; ok is false if there is none.
+func (st *Store) ends(room string, since int64) (first, last int64, ok bool, err error) {
 	var a, b sql.NullInt64
-	err = st.db.QueryRow("SELECT (SELECT MIN(id) FROM message WHERE room = r.number), (SELECT MAX(id) FROM message WHERE room = r.number) FROM room r WHERE r.name = ?", room).Scan(&a, &b)
+	const ids = "FROM message WHERE room = r.number AND id >= ?"
+	err = st.db.QueryRow("SELECT (SELECT MIN(id) "+ids+"), (SELECT MAX(id) "+ids+") FROM room r WHERE r.name = ?", since, since, room).Scan(&a, &b)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,27 @@ func TestNames(t *testing.T) {
 	w.refused(w.admin(crone1, "coven", "<item affiliation='member' jid='x@example.org' nick='123456789'/>"), crone1, "modify/not-acceptable")
 }
 
+// Issue point 6, XEP-0045 §10.1: an admin's rule for the names of new rooms; those that are
+// there stay, and no other name is offered (XEP-0307).
+func TestRuleForNames(t *testing.T) {
+	w := newWorld(t, withAdmin)
+	w.open(crone1, "blasted.heath", "firstwitch")
+	w.did(w.configure(crone1, "blasted.heath", "muc#roomconfig_persistentroom", "1"), crone1)
+	w.o.RoomNames = regexp.MustCompile("^[a-z]{3,8}$")
+	w.restart()
+	s := w.only(w.enter(crone1, "castle.hall", "x"), crone1)
+	require.Equal(t, "modify/policy-violation", condition(s))
+	require.NotEmpty(t, s.StanzaError().Text)
+	require.Contains(t, codes(w.enter(crone1, "castle", "x")[0]), "201")
+	require.Contains(t, codes(w.enter(queen, "hall.of.fame", "x")[0]), "201", "an admin of the service may")
+	require.Empty(t, condition(to(w.enter(hag, "blasted.heath", "thirdwitch"), hag)[0]))
+	const unique = "<unique xmlns='" + NSUnique + "'/>"
+	require.Equal(t, "cancel/service-unavailable", condition(w.only(w.iq(hag, domain, "get", "u", unique), hag)))
+	w.o.RoomNames = regexp.MustCompile("^[a-z0-9]+$")
+	w.restart()
+	require.Regexp(t, w.o.RoomNames, w.only(w.iq(hag, domain, "get", "u", unique), hag).Payload().Text())
+}
+
 // Issue point 6, XEP-0045 §7.2.9: occupants of a room, by the service; owners get in.
 func TestNumberOfOccupants(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Limits.Occupants = 2 })
@@ -165,31 +187,32 @@ func TestNumberOfMembers(t *testing.T) {
 	require.NotEmpty(t, to(w.invite(crone1, "<invite to='hecate@shakespeare.lit'/>"), "hecate@shakespeare.lit"), "admins may")
 }
 
-// XEP-0045 §14.6: who makes temporary rooms and leaves them, again and again, is slowed down;
-// nobody else is, and nothing is kept of who made rooms long ago.
-func TestRateOfMakingRooms(t *testing.T) {
-	w := newWorld(t, func(o *Options) {
-		o.Limits.RoomRate = 1
-		o.Admins = []jid.JID{jid.MustParse(bare(macbeth))}
-	})
-	comeAndGo := func(who string, i int) []*component.Stanza {
-		room := fmt.Sprint("room", i%2)
-		out := w.enter(who, room, "x")
-		w.presence(who, room+"@"+domain+"/x", "unavailable", "")
-		return out
+// XEP-0045 §9.5, §14.6: nor can admins have members without end.
+func TestMostAffiliates(t *testing.T) {
+	w := newWorld(t)
+	w.coven()
+	w.grant("duncan@shakespeare.lit", "member")
+	r := w.sv.awake("coven").room
+	for len(r.affiliates) < mostAffiliates-1 {
+		r.affiliates.put(affiliate{jid: fmt.Sprint(len(r.affiliates), "@example.org"), level: Member})
 	}
-	n := w.until(hag, "wait/policy-violation", func(i int) []*component.Stanza { return comeAndGo(hag, i) })
-	require.GreaterOrEqual(t, n, burstSeconds)
-	require.LessOrEqual(t, n, 2*burstSeconds)
-	for i := range 2 * burstSeconds {
-		require.Contains(t, codes(comeAndGo(macbeth, i)[0]), "201", "an admin of the service may")
-	}
-	w.open(crone1, "coven", "firstwitch")
-	w.sv.mu.Lock()
-	defer w.sv.mu.Unlock()
-	require.Len(t, w.sv.makers, 2)
-	require.True(t, w.sv.mayMake(bare(crone1), time.Now().Add(2*burstSeconds*time.Second)))
-	require.Len(t, w.sv.makers, 1)
+	one, two := affiliationItem(bare(crone2), "member", ""), affiliationItem(bare(macbeth), "outcast", "")
+	const tooMany = "wait/resource-constraint"
+	w.refused(w.admin(crone1, "coven", one, two), crone1, tooMany)
+	w.did(w.admin(crone1, "coven", one, one, affiliationItem(bare(hag), "none", "")), crone1)
+	w.refused(w.admin(crone1, "coven", two), crone1, tooMany)
+	w.did(w.admin(crone1, "coven", affiliationItem("duncan@shakespeare.lit", "outcast", "")), crone1)
+	w.refused(w.configure(crone1, "coven", "muc#roomconfig_roomadmins", bare(macbeth)), crone1, tooMany)
+	approve := "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>" + NSRegisterMU + "</value></field>" +
+		"<field var='muc#register_allow'><value>1</value></field><field var='muc#register_jid'><value>" + bare(macbeth) +
+		"</value></field><field var='" + fieldNick + "'><value>king</value></field></x>"
+	w.refused(w.message(crone1, "coven@"+domain, "", approve), crone1, tooMany)
+	token := w.link(crone1, "coven")
+	w.did(w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1"), crone1)
+	require.Equal(t, notMember, condition(w.enterWith(macbeth, "coven", "king", token)))
+	w.refused(w.invite(crone1, "<invite to='"+bare(macbeth)+"'/>"), crone1, tooMany)
+	r.affiliates = r.affiliates[:maxAffiliates-1]
+	require.Empty(t, condition(w.enterWith(macbeth, "coven", "king", token)), "there is room again")
 }
 
 // XEP-0045 §14.6: what waits for a room that is busy is bounded in number and in memory, also

@@ -125,3 +125,42 @@ func TestCommandSessionOfARoom(t *testing.T) {
 	require.Equal(t, "completed", s.Payload().AttrValue("status"), "%v", s)
 	require.Equal(t, "modify/bad-request", condition(w.set(crone1, "coven", submit)[0]), "the session is over")
 }
+
+// XEP-0050 §2.4, XEP-0004 §3.3: where there is nothing to choose from, no form asks for a choice.
+func TestNothingToChoose(t *testing.T) {
+	w := newWorld(t)
+	w.open(crone1, "coven", "firstwitch")
+	ask := func(node string) (status, note string) {
+		answer, _ := w.command(crone1, "coven", node)
+		return answer.Payload().AttrValue("status"), answer.Payload().Child(NSCommands, "note").Text()
+	}
+	nodes := []string{NSAllium + "#revoke-invitation", hatNode + "destroy", hatNode + "assign", hatNode + "unassign"}
+	for _, node := range nodes {
+		status, note := ask(node)
+		require.Equal(t, "completed", status, node)
+		require.Contains(t, note, "There are no", node)
+	}
+	w.link(crone1, "coven")
+	w.do(crone1, "coven", hatNode+"create", "hats#title", "Scribe", "hats#uri", "urn:h:scribe")
+	for _, node := range nodes {
+		status, _ := ask(node)
+		require.Equal(t, "executing", status, node)
+	}
+}
+
+// XEP-0317 §3.2: nobody has to invent the URI of a hat.
+func TestURIOfANewHat(t *testing.T) {
+	w := newWorld(t)
+	w.open(crone1, "coven", "firstwitch")
+	uris := map[string]bool{}
+	for range 2 {
+		answer, _ := w.command(crone1, "coven", hatNode+"create")
+		uri := component.ParseForm(answer.Payload().Child(component.NSData, "x")).Value("hats#uri")
+		require.Contains(t, uri, "urn:uuid:")
+		w.do(crone1, "coven", hatNode+"create", "hats#title", "Scribe", "hats#uri", uri)
+		uris[uri] = true
+	}
+	require.Len(t, uris, 2)
+	list, _ := w.command(crone1, "coven", hatNode+"list")
+	require.Len(t, rows(list), 2)
+}

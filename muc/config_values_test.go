@@ -53,6 +53,7 @@ func TestArchiveByItsNames(t *testing.T) {
 			require.Equal(t, []string{"171"}, notices(w.configure(crone1, "coven", fields...), crone1), fields)
 			require.False(t, archived(), fields)
 			require.Equal(t, []string{"170"}, notices(w.configure(crone1, "coven", name, "1"), crone1))
+			id = stanzaID(w.only(w.say(crone1, "coven", "m", "When shall we three meet again?"), crone1))
 		}
 	}
 	w.did(w.configure(crone1, "coven", logging, "0"), crone1)

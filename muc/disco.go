@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,6 +68,10 @@ func feature(name string) *component.Element {
 	return component.NewElement(component.NSDiscoInfo, "feature").With("var", name)
 }
 
+// toldOptions are those of the configuration that clients want to know of, to offer no more
+// than there is.
+var toldOptions = []string{"muc#roomconfig_changesubject", "muc#roomconfig_allowinvites", "muc#roomconfig_allowpm"}
+
 // roomInfo is the form of XEP-0045 §6.4.
 func (r *room) roomInfo() *component.Element {
 	c := r.cfg
@@ -79,6 +84,12 @@ func (r *room) roomInfo() *component.Element {
 	add("muc#roominfo_subjectmod", "boolean", "Occupants may change the subject", component.FormatBool(c.Subject))
 	add("muc#roominfo_occupants", "text-single", "Number of occupants", strconv.Itoa(len(r.list)))
 	add("muc#maxhistoryfetch", "text-single", "Messages that who enters gets", strconv.Itoa(r.historyLength()))
+	for _, o := range configForm {
+		if slices.Contains(toldOptions, o.name) {
+			add(o.name, o.typ, o.label, o.get(c)...)
+		}
+	}
+	add("{http://prosody.im/protocol/muc}roomconfig_allowmemberinvites", "boolean", "Members may invite", component.FormatBool(c.mayInvite()))
 	if c.Lang != "" {
 		add("muc#roominfo_lang", "text-single", "Language", c.Lang)
 	}

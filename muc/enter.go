@@ -75,7 +75,15 @@ func (r *room) synchronise(ses *session, s *component.Stanza, x *component.Eleme
 		o.shown = ses
 		r.retell(o, ses)
 	}
-	r.welcome(ses, s, x, nil)
+	r.charging(&ses.presences, func() { r.welcome(ses, s, x, nil) })
+}
+
+// charging does what sends much to who asked for it, and charges that one for it: few
+// octets are not to be answered by many without end.
+func (r *room) charging(bucket *rateLimit, do func()) {
+	before := len(r.out.copies)
+	do()
+	bucket.charge(cost(r.out.copies[before:]), r.limits.PresenceRate)
 }
 
 // retell sends o's presence as it is now to everybody but one of its sessions.
@@ -109,11 +117,13 @@ func notInRoom(s *component.Stanza) *component.Stanza {
 // probe answers a presence probe (XEP-0045 §17.3).
 func (r *room) probe(ses *session, s *component.Stanza) error {
 	nick := s.To.Resourcepart()
-	if ses == nil {
+	switch {
+	case ses == nil:
 		return errNotInRoom
-	}
-	if nick == "" {
-		r.others(ses)
+	case !ses.presences.allow(r.limits.PresenceRate, r.now):
+		return errRate
+	case nick == "":
+		r.charging(&ses.presences, func() { r.others(ses) })
 		return nil
 	}
 	o := r.nicks.get(nick)
@@ -194,7 +204,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	o.sessions = append(o.sessions, ses)
 	o.shown, o.draft = ses, nil
 	r.sessions.put(ses)
-	delete(r.invited, bare.String())
+	r.forgetGuest(bare.String(), "")
 	r.entered = r.now.Unix()
 	r.arrive(ses, s, x)
 	return nil
@@ -271,7 +281,14 @@ func (r *room) arrive(ses *session, s *component.Stanza, x *component.Element) {
 	if r.locked && len(r.list) == 1 && len(o.sessions) == 1 {
 		codes = append(codes, 201)
 	}
-	r.welcome(ses, s, x, codes)
+	bare := s.From.Bare().String()
+	left, back := r.comings[bare]
+	if !back {
+		r.welcome(ses, s, x, codes)
+		return
+	}
+	r.charging(&left, func() { r.welcome(ses, s, x, codes) })
+	r.comings[bare], ses.presences = left, left
 }
 
 // welcome sends what somebody gets who enters, in the order of XEP-0045 §7.1.

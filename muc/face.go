@@ -24,7 +24,11 @@ func (sv *Service) face() {
 
 // uniqueName makes a name that no room has (XEP-0307).
 func (sv *Service) uniqueName(context.Context, *component.Stanza) ([]*component.Element, error) {
-	return []*component.Element{component.NewElement(NSUnique, "unique", component.Text(strings.ToLower(rand.Text())))}, nil
+	name := strings.ToLower(rand.Text())
+	if !sv.o.mayBeCalled(name) {
+		return nil, errUnsupported
+	}
+	return []*component.Element{component.NewElement(NSUnique, "unique", component.Text(name))}, nil
 }
 
 // listRooms lists the public rooms (XEP-0045 §6.3), by pages if it is asked for (XEP-0059).

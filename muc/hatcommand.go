@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/google/uuid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -26,6 +27,8 @@ const (
 // maxHatText bounds a hat's URI and title, in octets.
 const maxHatText = 1024
 
+const noHats = "There are no hats."
+
 var errTooManyHats = fail(stanza.Wait, stanza.ResourceConstraint, "There are too many hats.")
 
 // createHat makes a hat, or changes one (XEP-0317 §3.2).
@@ -34,7 +37,7 @@ func (r *room) createHat(c *component.Call) (*component.Reply, error) {
 	if f == nil {
 		return askFor(nsHatCommands, "Create or change a hat", "A hat is a title that you give to people in this room.",
 			component.Field{Var: fieldHatTitle, Type: "text-single", Label: "Title", Required: true},
-			component.Field{Var: fieldHatURI, Type: "text-single", Label: "URI (that of a hat to change it)", Required: true},
+			component.Field{Var: fieldHatURI, Type: "text-single", Label: "URI (a new one, or that of a hat to change it)", Required: true, Values: []string{uuid.New().URN()}},
 			component.Field{Var: fieldHatHue, Type: "text-single", Label: "Colour, as an angle from 0 to 360"})
 	}
 	h := hat{uri: f.Value(fieldHatURI), title: f.Value(fieldHatTitle), hue: f.Value(fieldHatHue)}
@@ -87,7 +90,9 @@ func (r *room) hatOf(f *component.Form) (hat, error) {
 // destroyHat destroys a hat, and takes it from all who wear it (XEP-0317 §3.3).
 func (r *room) destroyHat(c *component.Call) (*component.Reply, error) {
 	f := c.Form()
-	if f == nil {
+	if f == nil && len(r.hats) == 0 {
+		return done(noHats)
+	} else if f == nil {
 		return askFor(nsHatCommands, "Destroy a hat", "It is taken from all who wear it.", r.hatField())
 	}
 	h, err := r.hatOf(f)
@@ -116,6 +121,9 @@ func (r *room) listHats(*component.Call) (*component.Reply, error) {
 }
 
 func (r *room) askForWearer(title string) (*component.Reply, error) {
+	if len(r.hats) == 0 {
+		return done(noHats)
+	}
 	return askFor(nsHatCommands, title, "",
 		component.Field{Var: fieldHatJID, Type: "jid-single", Label: "User", Required: true}, r.hatField())
 }

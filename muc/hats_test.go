@@ -124,6 +124,7 @@ func TestHatsRefused(t *testing.T) {
 		answer, _ := w.command(crone1, "coven", hatNode+"create", fields...)
 		require.Equal(t, "modify/bad-request", condition(answer), fields)
 	}
+	w.do(crone1, "coven", hatNode+"create", "hats#title", "Scribe", "hats#uri", "urn:h:scribe")
 	for _, node := range []string{"create", "assign", "unassign", "destroy"} {
 		s := w.only(w.set(crone1, "coven", "<command xmlns='"+NSCommands+"' action='complete' node='"+hatNode+node+"'/>"), crone1)
 		require.Equal(t, "modify/bad-request", condition(s))

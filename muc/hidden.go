@@ -11,7 +11,7 @@ import (
 func (r *room) entitled(from jid.JID) bool {
 	bare := from.Bare()
 	return r.cfg.Public && !r.locked || r.affiliation(bare) > None || r.sessions.get(from.String()) != nil ||
-		len(r.invited[bare.String()]) > 0 || len(r.occupantsOf(bare)) > 0
+		len(r.invitedBy(bare.String())) > 0 || len(r.occupantsOf(bare)) > 0
 }
 
 // joins tells if a stanza asks to enter a room (XEP-0045 §7.2.1).

@@ -181,6 +181,13 @@ func number(e *component.Element, name string) (int, bool) {
 	return max(n, 0), err == nil
 }
 
+// forgetAll forgets what was said, when the archive is switched off: nobody is to get it
+// any more, also if it is switched on again.
+func (r *room) forgetAll() {
+	r.history, r.warm = history{}, true
+	r.change(dropArchive{Room: r.addr.Localpart(), LastID: r.lastID})
+}
+
 // forgetMessage takes a message out of the history.
 func (r *room) forgetMessage(id int64) {
 	if i := slices.IndexFunc(r.history.list, func(p past) bool { return p.id == id }); i >= 0 {

@@ -1,6 +1,8 @@
 package muc
 
 import (
+	"crypto/sha1"
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -122,4 +124,63 @@ func TestHiddenFromServers(t *testing.T) {
 		xml = strings.ReplaceAll(xml, "stranger@x.lit/a", "x.lit")
 		require.Equal(t, answered(w, xml, "none"), answered(w, xml, "coven"), xml)
 	}
+}
+
+// XEP-0392 §5.1, §6.2: a colour is made of the octets of a nickname, so these are the same for
+// everybody, in all that comes of it, however its owner wrote it.
+func TestNicknameIsOneText(t *testing.T) {
+	const written, prepared = "Cafe\u0301 \u212b", "Caf\u00e9 \u00c5"
+	w := newWorld(t)
+	w.gather()
+	angle := func(j jid.JID) float64 {
+		sum := sha1.Sum([]byte(j.Resourcepart()))
+		return float64(binary.LittleEndian.Uint16(sum[:])) / 65536 * 360
+	}
+	want := angle(jid.MustParse(witches + "/" + prepared))
+	n := 0
+	same := func(out []*component.Stanza, who string) {
+		t.Helper()
+		for _, s := range to(out, who) {
+			if strings.HasPrefix(s.From.Resourcepart(), "Caf") {
+				require.Equal(t, want, angle(s.From), "%v", s)
+				n++
+			}
+		}
+	}
+	for _, who := range []string{crone1, crone2, hecate} {
+		if who == crone1 {
+			out := w.enter(hecate, "coven", written)
+			same(out, hecate)
+			same(out, crone1)
+		}
+		same(w.say(hecate, "coven", "m", "hi"), who)
+		same(w.presence(hecate, witches+"/"+written, "", "<show>away</show>"), who)
+	}
+	require.Equal(t, 8, n)
+	same(w.enter(macbeth, "coven", "king"), macbeth)
+	require.Equal(t, 12, n, "presence and three messages of the history")
+	for _, m := range w.query(macbeth, "coven", "").messages {
+		require.Equal(t, want, angle(jid.MustParse(m.AttrValue("from"))))
+	}
+	require.Contains(t, itemJIDs(w.get(crone1, "coven", discoItems)), witches+"/"+prepared)
+}
+
+// XEP-0172 §4.2, §6: the name that somebody brings along reaches the others as it was written,
+// and is nobody's nickname in the room.
+func TestUserNickname(t *testing.T) {
+	const nick = "<nick xmlns='http://jabber.org/protocol/nick'>firstwitch</nick>"
+	w := newWorld(t)
+	w.gather()
+	outs := [][]*component.Stanza{
+		w.message(hag, witches, "groupchat", "<body>Hail</body>"+nick),
+		w.message(hag, second, "chat", "<body>Hail</body>"+nick),
+		w.presence(hag, third, "", nick),
+	}
+	for _, out := range outs {
+		s := w.only(out, crone2)
+		require.Equal(t, "firstwitch", s.Child("http://jabber.org/protocol/nick", "nick").Text())
+		require.Equal(t, third, s.From.String())
+		require.Len(t, ids(s), 1)
+	}
+	require.Equal(t, []string{first1, second, third}, itemJIDs(w.get(crone1, "coven", discoItems)))
 }

@@ -91,6 +91,7 @@ func (r *room) relayIQ(ses *session, s *component.Stanza) error {
 	case !ses.messages.allow(r.limits.MessageRate, r.now):
 		return errRate
 	}
+	r.relays.add(relay{id: s.ID, at: s.To, asker: ses.serial, asked: to.shown.serial})
 	s.ID = relayID(ses, to.shown) + s.ID
 	s.From, s.To = r.nickJID(ses.occ.nick), to.shown.to.JID
 	if s.Type == "get" && payload.Is(NSVCard, "vCard") {
@@ -115,7 +116,7 @@ func (r *room) relayAnswer(ses *session, to *occupant, s *component.Stanza) {
 		return
 	}
 	var from *occupant
-	if ses != nil {
+	if ses != nil && ses.serial == uint32(n) { // and has not left and come back, see relays
 		from = ses.occ
 	} else if s.From.Resourcepart() == "" { // a server, for its user
 		from = withSerial(r.occupantsOf(s.From), uint32(n))
@@ -126,6 +127,7 @@ func (r *room) relayAnswer(ses *session, to *occupant, s *component.Stanza) {
 	if from == nil || to == nil {
 		return
 	}
+	r.relays.done(uint32(n>>32), uint32(n), id)
 	r.veil(s)
 	for _, asker := range to.sessions {
 		if asker.serial == uint32(n>>32) {

@@ -45,6 +45,7 @@ func (r *room) drop(ses *session, n notice) {
 	o := ses.occ
 	r.sessions.drop(ses.to.String())
 	r.departed(ses)
+	r.leftRelays(ses)
 	if len(o.sessions) == 1 {
 		r.toThoseWhoSee(o, r.draftOf(o, n, false))
 		o.sessions = nil

@@ -2,9 +2,12 @@ package muc
 
 import (
 	"maps"
+	"sync"
 	"time"
 
 	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // Limits bound what rooms cost. Zero means the default; a rate below 0 means none.
@@ -13,7 +16,7 @@ type Limits struct {
 	RoomsPerUser int // rooms that one user made; default 50
 	Rooms        int // in all; default 100,000
 	RoomRate     int // that one user makes, per second over ten seconds; default 20
-	MessageRate  int // of one client, the same; default 10
+	MessageRate  int // of one client, and to those outside of the rooms that one user made, the same; default 10
 	PresenceRate int // the same for changes of presence; default 5
 	VoiceRate    int // requests for voice in a room; default 1
 	Message      int // octets of a message; default 64 KiB
@@ -97,12 +100,49 @@ func (l *rateLimit) allow(perSecond int, now time.Time) bool {
 	return true
 }
 
+// charge takes tokens for what allow let through and turned out to be much. The bucket may
+// be in debt then, of no more than it holds.
+func (l *rateLimit) charge(tokens float32, perSecond int) {
+	l.tokens = max(l.tokens-tokens, -float32(perSecond)*burstSeconds)
+}
+
+// cost is the tokens that an answer of many copies is worth: one for each hundred, or for
+// each 64 KiB.
+func cost(copies []component.Copy) float32 {
+	size := 0
+	for _, c := range copies {
+		size += c.Draft.Size()
+	}
+	return max(float32(len(copies))/100, float32(size)/(64<<10))
+}
+
 const burstSeconds = 10
 
+// buckets are what users may do in all rooms together. They are safe for concurrent use.
+type buckets struct {
+	mu    sync.Mutex
+	of    map[string]rateLimit // of who did something of late, by bare JID
+	swept int64                // when they were last looked through, Unix nanoseconds
+}
+
+// allow takes a token of somebody's.
+func (b *buckets) allow(bare string, perSecond int, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.swept = forgetFull(b.of, b.swept, now)
+	if b.of == nil {
+		b.of = map[string]rateLimit{}
+	}
+	l := b.of[bare]
+	ok := l.allow(perSecond, now)
+	b.of[bare] = l
+	return ok
+}
+
 // forgetFull takes out from time to time the buckets of those who may do as much as others
-// again. It returns when it last did, in Unix nanoseconds.
+// again, even if they were in debt. It returns when it last did, in Unix nanoseconds.
 func forgetFull(buckets map[string]rateLimit, last int64, now time.Time) int64 {
-	before := now.Add(-burstSeconds * time.Second).UnixNano()
+	before := now.Add(-2 * burstSeconds * time.Second).UnixNano()
 	if last > before {
 		return last
 	}

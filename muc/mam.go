@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -83,9 +84,9 @@ func (r *room) mamMetadata(ses *session, s *component.Stanza) error {
 	if err := r.mayRead(ses, s.From); err != nil {
 		return err
 	}
-	name := r.addr.Localpart()
+	name, since := r.addr.Localpart(), r.keptSince()
 	r.lookUp(rowLane, s.From, s, func(st *Store) (func(*room), error) {
-		first, last, ok, err := st.ends(name)
+		first, last, ok, err := st.ends(name, since)
 		return func(r *room) {
 			e := component.NewElement(NSMAM, "metadata")
 			if ok {
@@ -117,6 +118,11 @@ func (r *room) mamQuery(ses *session, s *component.Stanza) error {
 	if err := r.mamPage(q, e.Child(NSRSM, "set")); err != nil {
 		return err
 	}
+	since := r.keptSince()
+	q.from = max(q.from, since)
+	if slices.ContainsFunc(append(q.known, q.ids...), func(id int64) bool { return id < since }) {
+		return errNotFound
+	}
 	a := &mamAnswer{s: s, own: own, queryID: e.AttrValue("queryid"), flip: e.Child(NSMAM, "flip-page") != nil,
 		all: r.seesAll(ses, s.From.Bare()), open: r.cfg.NonAnon}
 	kind := pageLane
@@ -129,6 +135,10 @@ func (r *room) mamQuery(ses *session, s *component.Stanza) error {
 	})
 	return nil
 }
+
+// keptSince is the least id that a message can have that is not too old for the archive, as
+// it is configured now. What is older may not be deleted yet, but is not told.
+func (r *room) keptSince() int64 { return keepingOf(r.cfg, r.limits, r.now).since }
 
 // seesAll tells if somebody may see all real JIDs, those of before too.
 func (r *room) seesAll(ses *session, bare jid.JID) bool {

@@ -8,9 +8,6 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
-// maxInvited bounds those whose invitation the room remembers.
-const maxInvited = 1000
-
 // mediated handles what the room passes on, or acts on: invitations, their refusals, and
 // forms (XEP-0045 §7.8.2, §7.13, §8.6, §9.9).
 func (r *room) mediated(ses *session, s *component.Stanza) error {
@@ -56,7 +53,7 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 			return errRate
 		}
 	}
-	if r.cfg.MembersOnly && aff < Admin && len(r.affiliates)+len(invites) > maxAffiliates {
+	if r.cfg.MembersOnly && !r.roomFor(len(invites), aff) {
 		return errTooManyMembers
 	}
 	to := make([]jid.JID, len(invites))
@@ -109,16 +106,6 @@ func (r *room) opened() {
 	}
 }
 
-// remember keeps that somebody was invited, until the room is put out of memory.
-func (r *room) remember(invitee, by string) {
-	if r.invited == nil {
-		r.invited = map[string][]string{}
-	}
-	if known := r.invited[invitee]; !slices.Contains(known, by) && (known != nil || len(r.invited) < maxInvited) {
-		r.invited[invitee] = append(known, by)
-	}
-}
-
 // nameOf is what somebody outside may know of who invites: the real address where all
 // occupants know it, and the nickname elsewhere.
 func (r *room) nameOf(ses *session) jid.JID {
@@ -143,12 +130,12 @@ func (r *room) decline(s *component.Stanza, d *component.Element) error {
 	} else {
 		to = r.occupantsOf(j.Bare())
 	}
-	by := r.invited[s.From.Bare().String()]
+	by := r.invitedBy(s.From.Bare().String())
 	to = slices.DeleteFunc(to, func(o *occupant) bool { return !slices.Contains(by, o.bare().String()) })
 	if len(to) == 0 {
 		return errNotFound
 	}
-	r.invited[s.From.Bare().String()] = slices.DeleteFunc(by, func(j string) bool { return j == to[0].bare().String() })
+	r.forgetGuest(s.From.Bare().String(), to[0].bare().String())
 	out := component.NewElement(NSUser, "decline").With("from", s.From.Bare().String())
 	if reason := d.Child(NSUser, "reason"); reason != nil {
 		out.Add(component.NewElement(NSUser, "reason", component.Text(reason.Text())))

@@ -1,8 +1,10 @@
 package muc
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -126,6 +128,61 @@ func TestInviteMember(t *testing.T) {
 	require.Contains(t, w.get(crone1, "coven", "<query xmlns='"+NSAdmin+"'><item affiliation='member'/></query>").String(), "hecate@shakespeare.lit")
 	w.configure(crone1, "coven", "muc#roomconfig_allowinvites", "1")
 	require.Len(t, to(w.invite(hag, "<invite to='banquo@shakespeare.lit'/>"), "banquo@shakespeare.lit"), 1)
+}
+
+// XEP-0045 §7.8.2: an invitation is remembered over a restart, until it is declined, the guest
+// enters, or it is too old; of too many the oldest is forgotten.
+func TestInvitationsAreRemembered(t *testing.T) {
+	w := newWorld(t)
+	w.gather("muc#roomconfig_persistentroom", "1", "muc#roomconfig_publicroom", "0")
+	invite := func(who string) { w.invite(hag, "<invite to='"+bare(who)+"'/>") }
+	decline := func(who string) string {
+		out := w.invite(who, "<decline to='"+bare(hag)+"'/>")
+		return condition(out[0])
+	}
+	room := func() *room { return w.sv.awake("coven").room }
+	back := func() {
+		w.restart()
+		w.enter(crone1, "coven", "firstwitch")
+		w.did(w.configure(crone1, "coven", "muc#roomconfig_whois", "anyone"), crone1)
+		w.grant(bare(hag), "member")
+		require.Empty(t, condition(to(w.enter(hag, "coven", "thirdwitch"), hag)[0]))
+	}
+	const unknown = "cancel/item-not-found"
+	invite(macbeth)
+	invite(hecate)
+	back()
+	require.Empty(t, condition(w.get(hecate, "coven", discoInfo)), "who is invited may know of the room")
+	require.Empty(t, decline(macbeth))
+	require.Equal(t, unknown, decline(macbeth))
+	w.enter(hecate, "coven", "queen")
+	w.presence(hecate, witches+"/queen", "unavailable", "")
+	require.Nil(t, room().guests)
+	back()
+	require.Nil(t, room().guests)
+	require.Equal(t, unknown, decline(macbeth))
+	require.Equal(t, unknown, decline(hecate))
+
+	invite(macbeth)
+	_, err := w.st.db.Exec("UPDATE guest SET at = at - ?", int(invitedFor.Seconds())+1)
+	require.NoError(t, err)
+	back()
+	require.Equal(t, unknown, decline(macbeth), "too old")
+	invite(hecate)
+	var kept int
+	require.NoError(t, w.st.db.QueryRow("SELECT COUNT(*) FROM guest").Scan(&kept))
+	require.Equal(t, 1, kept, "and not kept")
+
+	for i := len(room().guests); i < maxInvited; i++ {
+		room().guests = append(room().guests, guest{jid: fmt.Sprint("u", i, "@example.org"), inviter: bare(hag), at: time.Now().Unix()})
+	}
+	invite("duncan@shakespeare.lit/a")
+	require.Len(t, room().guests, maxInvited)
+	require.Empty(t, decline("duncan@shakespeare.lit/a"), "the last is remembered")
+	require.Empty(t, decline(hecate), "the one before was the oldest that was not too old")
+	w.set(crone1, "coven", "<query xmlns='"+NSOwner+"'><destroy/></query>")
+	require.NoError(t, w.st.db.QueryRow("SELECT COUNT(*) FROM guest").Scan(&kept))
+	require.Zero(t, kept)
 }
 
 // XEP-0045 §7.8.2: who declines tells who invited, and nobody else, and finds out nothing.

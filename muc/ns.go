@@ -16,7 +16,6 @@ const (
 	NSSelfPing    = "http://jabber.org/protocol/muc#self-ping-optimization"
 	NSTraffic     = "http://jabber.org/protocol/muc#traffic"
 	NSStableID    = "http://jabber.org/protocol/muc#stable_id"
-	NSReactions   = "urn:xmpp:reactions:0"
 	NSRegister    = "jabber:iq:register"
 	NSConference  = "jabber:x:conference"
 	NSDelay       = "urn:xmpp:delay"

@@ -68,12 +68,18 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 	if err := r.checkOwners(todo); err != nil {
 		return err
 	}
+	if err := r.checkNumber(todo); err != nil {
+		return err
+	}
 	old := r.cfg
 	r.locked = false
 	if c != *old { // else it stays shared
 		r.cfg = &c
 	}
 	r.save()
+	if old.Archive && !c.Archive {
+		r.forgetAll()
+	}
 	var later tellings
 	for _, a := range todo {
 		later = append(later, r.setAffiliation(a, "")...)

@@ -25,7 +25,8 @@ func TestReadersTakeTurns(t *testing.T) {
 		goOn[user] = make(chan struct{})
 	}
 	want := func(user string) {
-		require.True(t, rs.add(pageLane, user, func() { began <- user; <-goOn[user] }))
+		end := goOn[user]
+		require.True(t, rs.add(pageLane, user, func() { began <- user; <-end }))
 	}
 	for range 100 {
 		want("greedy")
@@ -36,16 +37,16 @@ func TestReadersTakeTurns(t *testing.T) {
 	}
 	require.Equal(t, "a", <-began, "there is a slot that one user cannot take")
 	require.Equal(t, 2, rs.lanes[pageLane].running)
-	for _, turn := range []struct{ ends, begins string }{{"a", "b"}, {"b", "c"}, {"c", "b"}, {"greedy", "greedy"}} {
-		goOn[turn.ends] <- struct{}{}
-		require.Equal(t, turn.begins, <-began)
+	for _, next := range []struct{ ends, begins string }{{"a", "b"}, {"greedy", "c"}, {"b", "greedy"}, {"c", "b"}} {
+		goOn[next.ends] <- struct{}{}
+		require.Equal(t, next.begins, <-began)
 	}
 	go func() {
 		for range began {
 		}
 	}()
-	for _, c := range goOn {
-		close(c)
+	for _, end := range goOn {
+		close(end)
 	}
 	rs.drained(t, pageLane)
 	close(began)

@@ -28,10 +28,36 @@ func (r *room) registerGet(_ *session, s *component.Stanza) error {
 	return nil
 }
 
-// maxAffiliates bounds those with an affiliation in a room, but for what admins do.
-const maxAffiliates = 10_000
+// The bounds of those with an affiliation in a room.
+const (
+	maxAffiliates  = 10_000 // by what those do who are no admins
+	mostAffiliates = 20_000 // by what anybody does
+)
 
 var errTooManyMembers = fail(stanza.Wait, stanza.ResourceConstraint, "The room has as many members as it can have.")
+
+// roomFor tells if n more can have an affiliation by what somebody does who has own.
+func (r *room) roomFor(n int, own Affiliation) bool {
+	limit := maxAffiliates
+	if own >= Admin {
+		limit = mostAffiliates
+	}
+	return len(r.affiliates)+n <= limit
+}
+
+// checkNumber tells if a request would give affiliations to more than can have one.
+func (r *room) checkNumber(todo []action) error {
+	more := map[string]bool{}
+	for _, a := range todo {
+		if _, found := r.affiliates.find(a.jid.String()); !a.isRole && !found && a.level != None {
+			more[a.jid.String()] = true
+		}
+	}
+	if len(more) > 0 && !r.roomFor(len(more), Admin) {
+		return errTooManyMembers
+	}
+	return nil
+}
 
 func (r *room) mayRegister(bare jid.JID) error {
 	switch aff := r.affiliation(bare); {
@@ -41,7 +67,7 @@ func (r *room) mayRegister(bare jid.JID) error {
 		return nil
 	case aff == Outcast, r.cfg.NoNicks:
 		return errNotAllowed
-	case len(r.affiliates) >= maxAffiliates:
+	case !r.roomFor(1, aff):
 		return errTooManyMembers
 	case r.cfg.MembersOnly && !r.cfg.Approve:
 		return errUnregistered
@@ -148,6 +174,9 @@ func (r *room) approveRegistration(s *component.Stanza, f *component.Form) error
 	}
 	if r.listed(j.Bare()) != None {
 		return errConflict // another one has decided
+	}
+	if !r.roomFor(1, Admin) {
+		return errTooManyMembers
 	}
 	r.setAffiliation(action{jid: j.Bare(), level: Member, nick: nick, setsNick: true, inviter: r.addr}, "").now()
 	r.afterLeaving(j)

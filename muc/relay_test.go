@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -41,6 +42,68 @@ func TestRelay(t *testing.T) {
 	require.Equal(t, "iq error nobody cancel/item-not-found", summary(w.iq(crone1, witches+"/nobody", "get", "i", version), crone1))
 	require.Equal(t, "iq error secondwitch modify/not-acceptable", summary(w.iq(hecate, second, "get", "i", version), hecate))
 	require.Equal(t, "iq error secondwitch modify/bad-request", summary(w.iq(crone1, second, "get", "i", version+version), crone1))
+}
+
+// RFC 6120 §8.2.3, XEP-0045 §17.4: who asks an occupant gets one answer, also if the client that
+// was asked leaves, or is thrown out, meanwhile; if it comes back, what it says then is none.
+func TestRelayToWhoLeaves(t *testing.T) {
+	const none = "iq error secondwitch wait/recipient-unavailable"
+	ask := func(w *world, id, payload string) (asked string) {
+		out := w.iq(hag, second, "get", id, payload)
+		require.Len(t, out, 1)
+		return out[0].ID
+	}
+	answers := func(out []*component.Stanza, who string) (n int) {
+		for _, s := range to(out, who) {
+			if s.Kind == component.IQ && s.From.Resourcepart() != "" {
+				n++
+			}
+		}
+		return n
+	}
+	for name, leave := range map[string]func(w *world) []*component.Stanza{
+		"leaves": func(w *world) []*component.Stanza { return w.presence(crone2, second, "unavailable", "") },
+		"lost": func(w *world) []*component.Stanza {
+			return w.presence(crone2, third, "error", "<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>")
+		},
+		"kicked": func(w *world) []*component.Stanza {
+			return w.admin(crone1, "coven", roleItem("secondwitch", "none", ""))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.gather()
+			asked := ask(w, "v1", version)
+			ask(w, "c1", "<vCard xmlns='vcard-temp'/>")
+			answered := ask(w, "v2", version)
+			require.Equal(t, 1, answers(w.iq(crone2, third, "result", answered, ""), hag))
+			out := leave(w)
+			require.Equal(t, 2, answers(out, hag), "%v", out)
+			for _, s := range to(out, hag) {
+				if s.Kind == component.IQ {
+					require.Equal(t, none, summary([]*component.Stanza{s}, hag))
+					require.Contains(t, []string{"v1", "c1"}, s.ID)
+				}
+			}
+			w.enter(crone2, "coven", "secondwitch")
+			require.Empty(t, w.iq(crone2, third, "result", asked, ""))
+			require.Nil(t, w.sv.awake("coven").room.relays)
+		})
+	}
+	// Nothing is kept for who asked and left, and no more than there may be.
+	w := newWorld(t, func(o *Options) { o.Limits.MessageRate = -1 })
+	w.gather()
+	for i := range maxRelays + 1 {
+		ask(w, fmt.Sprint("v", i), version)
+	}
+	r := w.sv.awake("coven").room
+	require.Len(t, r.relays, maxRelays)
+	require.Equal(t, "v1", r.relays[0].id)
+	ask(w, strings.Repeat("x", maxRelayID+1), version)
+	require.Equal(t, "v1", r.relays[0].id)
+	w.presence(hag, third, "unavailable", "")
+	require.Empty(t, r.relays)
+	require.Zero(t, answers(w.presence(crone2, second, "unavailable", ""), hag))
 }
 
 // XEP-0054 §3, XEP-0045 §17.4: a vCard is asked of the user's server, and comes back from

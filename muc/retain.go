@@ -31,8 +31,8 @@ const (
 	surveyMax = 2000 // archives that one call of expire looks at for the first time
 )
 
-// expire deletes what is older, or more, than rooms keep, and the archives of those that
-// keep none. It is called from time to time, and does not wait: the work is done in small
+// expire deletes what is older, or more, than rooms keep, and the archives that were dropped,
+// or that the service keeps none of. It is called from time to time, and does not wait: the work is done in small
 // slices between what else is stored.
 func (st *Store) expire(now time.Time, l Limits, rooms map[string]*Config) {
 	st.mu.Lock()
@@ -150,7 +150,7 @@ func (st *Store) do(c change) error {
 	return <-done
 }
 
-// clearDropped deletes the archives of rooms that are no more.
+// clearDropped deletes the archives of rooms that are no more, or have dropped theirs.
 func (st *Store) clearDropped() error {
 	rows, err := st.db.Query("SELECT room FROM dropped")
 	if err != nil {
@@ -214,6 +214,8 @@ func (st *Store) extent(room string) (extent, bool) {
 }
 
 func (c dropRoom) note(st *Store) { delete(st.extents, c.Name) }
+
+func (c dropArchive) note(st *Store) { delete(st.extents, c.Room) }
 
 // A survey finds out how much there is in archives.
 type survey struct {
@@ -314,7 +316,7 @@ func lastOf(t *transaction, room, before int64, n int) (int64, error) {
 	return id.Int64, err
 }
 
-// A clearSlice deletes a slice of the archive of a room that is no more.
+// A clearSlice deletes a slice of an archive that was dropped.
 type clearSlice struct {
 	room int64
 	done bool

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // expire lets the store delete what is too old at some time.
@@ -71,6 +73,33 @@ func TestKeepDays(t *testing.T) {
 	require.Empty(t, r.recent(), "nor does who enters get it")
 }
 
+// XEP-0313 §3.2: what is too old is not told any more, also before it is deleted, and as soon
+// as that is configured.
+func TestKeepDaysAtOnce(t *testing.T) {
+	w := newWorld(t)
+	ids := w.talk(4)
+	old := w.sv.awake("coven").room
+	first, ok := old.parseID(ids[1])
+	require.True(t, ok)
+	_, err := w.st.db.Exec("UPDATE message SET id = id - ? WHERE id <= ?", (48 * time.Hour).Microseconds(), first)
+	require.NoError(t, err)
+	aged := func(text string) string {
+		id, ok := old.parseID(text)
+		require.True(t, ok)
+		return old.idText(id - (48 * time.Hour).Microseconds())
+	}
+	before := []string{aged(ids[0]), aged(ids[1])}
+	metadata := func() string { return w.get(crone1, "coven", "<metadata xmlns='"+NSMAM+"'/>").String() }
+	require.Equal(t, append(before, ids[2:]...), w.query(crone1, "coven", "").ids)
+	require.Contains(t, metadata(), before[0])
+	w.did(w.configure(crone1, "coven", "{urn:xmpp:allium:0}keep_days", "1"), crone1)
+	require.Equal(t, 4, w.messages(), "nothing is deleted yet")
+	require.Equal(t, ids[2:], w.query(crone1, "coven", "").ids)
+	require.Equal(t, "cancel/item-not-found", w.query(crone1, "coven", page1(5, "<after>"+before[0]+"</after>")).err)
+	require.NotContains(t, metadata(), before[0])
+	require.Contains(t, metadata(), ids[2])
+}
+
 // XEP-0313 §3.2: the ids of what was deleted are not given again, even if the clock goes back.
 func TestDeletedIDs(t *testing.T) {
 	w := newWorld(t)
@@ -107,6 +136,44 @@ func TestNoArchive(t *testing.T) {
 	none := newWorld(t, func(o *Options) { o.Limits.NoArchive = true })
 	none.talk(2)
 	require.Zero(t, none.messages())
+}
+
+// XEP-0045 §10.2.1 (171), XEP-0313 §3.2: an archive that is switched off is gone at once, for
+// who asks it and for who enters, also if it is switched on again; all else is as it was.
+func TestNoArchiveAtOnce(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w := newWorld(t)
+		w.talk(3)
+		w.did(w.configure(crone1, "coven", "muc#roomconfig_persistentroom", "1", "muc#roomconfig_roomname", "Cave"), crone1)
+		w.enter(hag, "coven", "thirdwitch") // the history is in memory
+		last := w.sv.awake("coven").room.lastID
+		history := func(who string) (n int) {
+			for _, s := range to(w.enter(who, "coven", who[:4]), who) {
+				if s.Body() != "" {
+					n++
+				}
+			}
+			return n
+		}
+		w.did(w.configure(crone1, "coven", "muc#roomconfig_enablelogging", "0"), crone1)
+		require.Zero(t, history(macbeth))
+		if restart {
+			w.restart()
+			w.enter(crone1, "coven", "firstwitch")
+		}
+		w.did(w.configure(crone1, "coven", "muc#roomconfig_enablelogging", "1"), crone1)
+		require.Empty(t, w.query(crone1, "coven", "").ids)
+		require.Zero(t, history(hecate))
+		require.Equal(t, last, w.sv.awake("coven").room.lastID)
+		more := stanzaID(w.only(w.say(crone1, "coven", "m", "again"), crone1))
+		require.Equal(t, []string{more}, w.query(crone1, "coven", "").ids)
+		require.Equal(t, 4, w.messages())
+		w.expire(time.Now())
+		require.Equal(t, 1, w.messages(), "and then from the file")
+		require.Equal(t, []string{more}, w.query(crone1, "coven", "").ids)
+		w.restart()
+		require.Equal(t, "Cave", w.get(crone1, "coven", discoInfo).Payload().Child(component.NSDiscoInfo, "identity").AttrValue("name"))
+	}
 }
 
 // XEP-0045 §10.9, §10.1.3: the archive goes with its room, and is not that of the next one

@@ -19,6 +19,7 @@ type settings struct {
 	onionOf func(jid.JID) (jid.JID, bool)
 	dialogs *component.Dialogs
 	motd    *motd
+	outside buckets // by who made a room, of what it tells those who are not there
 }
 
 // A room is the state of one room. It does no I/O: handle takes a stanza, and leaves in
@@ -38,15 +39,16 @@ type room struct {
 	reserved   map[string]string // whose a registered nickname is, by nickname
 	nicks      roll[*occupant]
 	sessions   roll[*session]
-	list       []*occupant         // in the order of their coming
-	shown      Roles               // those whose presence all know of
-	invited    map[string][]string // bare JIDs, with those of who invited them
-	held       []func()            // tell of invitations when the room is unlocked
-	given      map[string]Role     // what a moderator gave, for the next visit in a moderated room (§5.1)
+	list       []*occupant     // in the order of their coming
+	shown      Roles           // those whose presence all know of
+	guests     []guest         // the oldest first
+	held       []func()        // tell of invitations when the room is unlocked
+	given      map[string]Role // what a moderator gave, for the next visit in a moderated room (§5.1)
 
 	hats        map[string]hat      // by URI
 	wearers     map[string][]string // sorted URIs by bare JID
 	invitations []*invitation
+	relays      relays
 	comings     map[string]rateLimit // of who left of late, by bare JID
 	swept       int64                // when comings were last looked through, Unix nanoseconds
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -27,9 +28,15 @@ type Options struct {
 	Limits      Limits
 	Admins      []jid.JID               // bare; owners of all rooms
 	MayCreate   func(bare jid.JID) bool // who may make rooms; nil: everybody
+	RoomNames   *regexp.Regexp          // matches the names that new rooms may have, but for those of Admins; nil: all
 	// OnionOf is what an address is called on the onion side, if it has one. nil: there
 	// is no onion side.
 	OnionOf func(jid.JID) (jid.JID, bool)
+}
+
+// mayBeCalled tells if new rooms may have a name.
+func (o *Options) mayBeCalled(name string) bool {
+	return o.RoomNames == nil || o.RoomNames.MatchString(name)
 }
 
 // A Sender is the way out of a Service; a component.Router is one.
@@ -52,11 +59,10 @@ type Service struct {
 
 	mu     sync.Mutex
 	actors map[string]*actor
-	index  map[string]listing   // all rooms, for lists and counts
-	made   map[string]int       // how many of them there are by creator
-	public names                // of those that are listed for everybody
-	makers map[string]rateLimit // of who made rooms of late, by bare JID
-	swept  int64                // when makers were last looked through, Unix nanoseconds
+	index  map[string]listing // all rooms, for lists and counts
+	made   map[string]int     // how many of them there are by creator
+	public names              // of those that are listed for everybody
+	makers buckets            // of who makes rooms
 	closed bool
 	// When it is time to look for temporary rooms that nobody came back to; zero: there are none.
 	sweepAt time.Time
@@ -88,7 +94,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("muc: %w", err)
 	}
-	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]listing{}, made: map[string]int{}, makers: map[string]rateLimit{},
+	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]listing{}, made: map[string]int{},
 		crew: newCrew(), preset: new(KindConfig(o.DefaultKind))}
 	admins := map[string]bool{}
 	for _, a := range o.Admins {
@@ -162,6 +168,8 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 		return nil, errNotAllowed
 	case utf8.RuneCountInString(s.To.Localpart()) > sv.limits.Name:
 		return nil, fail(stanza.Modify, stanza.PolicyViolation, "The name of the room is too long.")
+	case !sv.admin(bare) && !sv.o.mayBeCalled(s.To.Localpart()):
+		return nil, fail(stanza.Modify, stanza.PolicyViolation, "New rooms cannot have such a name here.")
 	}
 	if limit := sv.limits.RoomsPerUser; limit > 0 && !sv.admin(bare) {
 		if sv.made[creator] >= limit {
@@ -171,7 +179,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	if limit := sv.limits.Rooms; limit > 0 && len(sv.index) >= limit {
 		return nil, fail(stanza.Wait, stanza.ResourceConstraint, "There are as many rooms as there can be.")
 	}
-	if !sv.admin(bare) && !sv.mayMake(creator, time.Now()) {
+	if !sv.admin(bare) && !sv.makers.allow(creator, sv.limits.RoomRate, time.Now()) {
 		return nil, errRate
 	}
 	r := newRoom(&sv.settings, s.To.Bare(), sv.preset)
@@ -184,15 +192,6 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 		r.save()
 		r.affiliate(r.creator, affiliate{level: Owner})
 	}})
-}
-
-// mayMake tells if a user does not make rooms too often. It is called with mu held.
-func (sv *Service) mayMake(bare string, now time.Time) bool {
-	sv.swept = forgetFull(sv.makers, sv.swept, now)
-	l := sv.makers[bare]
-	ok := l.allow(sv.limits.RoomRate, now)
-	sv.makers[bare] = l
-	return ok
 }
 
 // loadRoom reads a room from the store.
@@ -208,7 +207,7 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	}
 	last, err := sv.store.last(addr.Localpart())
 	r.avatar, r.lastID = s.avatar, max(s.lastID, last) // so that ids never go back
-	return r, errors.Join(err, sv.store.loadHats(r), sv.store.loadInvitations(r))
+	return r, errors.Join(err, sv.store.loadHats(r), sv.store.loadInvitations(r), sv.store.loadGuests(r))
 }
 
 // note keeps the index as the rooms are.

@@ -27,7 +27,8 @@ func (sv *Service) commands() []component.Command {
 		{Node: NSAllium + "#destroy-room", Name: "Destroy a room", May: may, Do: sv.destroyRoom},
 		{Node: NSAllium + "#make-owner", Name: "Make somebody the owner of a room", May: may, Do: sv.makeOwner},
 		{Node: nsServiceAdmin + "#announce", Name: "Announce something in all rooms", May: may, Do: sv.announce},
-		{Node: nsServiceAdmin + "#set-motd", Name: "Set the message of the day", May: may, Do: sv.setMOTD},
+		{Node: nsServiceAdmin + "#set-motd", Name: "Set the message of the day", May: may, Do: sv.setMOTD("Set the message of the day")},
+		{Node: nsServiceAdmin + "#edit-motd", Name: "Edit the message of the day", May: may, Do: sv.setMOTD("Edit the message of the day")},
 		{Node: nsServiceAdmin + "#delete-motd", Name: "Delete the message of the day", May: may, Do: sv.deleteMOTD},
 	}
 }
@@ -185,35 +186,41 @@ func (r *room) say(text string) {
 	r.toAll(component.NewDraft(m, nil, nil, nil))
 }
 
-// setMOTD sets the message of the day (XEP-0133 §4.24, §4.25).
-func (sv *Service) setMOTD(c *component.Call) (*component.Reply, error) {
-	f := c.Form()
-	if f == nil {
-		field := component.Field{Var: "motd", Type: "text-multi", Label: "Message of the day", Required: true}
-		if text := sv.motd.text(); text != "" {
-			field.Values = strings.Split(text, "\n")
+// setMOTD sets the message of the day, or another one instead of it, which is no matter to
+// who gets it (XEP-0133 §4.24, §4.25).
+func (sv *Service) setMOTD(title string) func(*component.Call) (*component.Reply, error) {
+	return func(c *component.Call) (*component.Reply, error) {
+		f := c.Form()
+		if f == nil {
+			field := component.Field{Var: "motd", Type: "text-multi", Label: "Message of the day", Required: true}
+			if text := sv.motd.text(); text != "" {
+				field.Values = strings.Split(text, "\n")
+			}
+			return askFor(nsServiceAdmin, title, "Everybody who is in a room, or enters one, gets it once.", field)
 		}
-		return askFor(nsServiceAdmin, "Set the message of the day", "Everybody who is in a room, or enters one, gets it once.", field)
-	}
-	text, err := textOf(f, "motd")
-	if err != nil {
-		return nil, err
-	}
-	sv.changeMOTD(c, text)
-	for _, a := range sv.all() {
-		if a.occupants.Load() > 0 {
-			a.post(event{do: func(r *room) {
-				for _, o := range r.list {
-					r.sendMessageOfTheDay(o.shown)
-				}
-			}})
+		text, err := textOf(f, "motd")
+		if err != nil {
+			return nil, err
 		}
+		sv.changeMOTD(c, text)
+		for _, a := range sv.all() {
+			if a.occupants.Load() > 0 {
+				a.post(event{do: func(r *room) {
+					for _, o := range r.list {
+						r.sendMessageOfTheDay(o.shown)
+					}
+				}})
+			}
+		}
+		return nil, nil
 	}
-	return nil, nil
 }
 
 // deleteMOTD deletes the message of the day (XEP-0133 §4.26).
 func (sv *Service) deleteMOTD(c *component.Call) (*component.Reply, error) {
+	if sv.motd.text() == "" {
+		return done("There is none.")
+	}
 	sv.changeMOTD(c, "")
 	return nil, nil
 }

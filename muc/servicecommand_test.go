@@ -16,7 +16,7 @@ func withAdmin(o *Options) { o.Admins = []jid.JID{jid.MustParse(queen).Bare()} }
 // XEP-0133: the commands of the service are for its admins.
 func TestServiceCommands(t *testing.T) {
 	w := newWorld(t, withAdmin)
-	require.Len(t, w.nodes(queen, domain), 6)
+	require.Len(t, w.nodes(queen, domain), 7)
 	require.Empty(t, w.nodes(hag, domain))
 	for _, node := range []string{NSAllium + "#rooms", NSAllium + "#destroy-room", NSAllium + "#make-owner",
 		nsServiceAdmin + "#announce", nsServiceAdmin + "#set-motd", nsServiceAdmin + "#delete-motd"} {
@@ -139,4 +139,28 @@ func TestMessageOfTheDay(t *testing.T) {
 	require.Zero(t, told("late@shakespeare.lit/x", "coven"))
 	w.restart()
 	require.Zero(t, told("late@shakespeare.lit/x", "coven"))
+}
+
+// XEP-0133 §4.25: the message of the day is edited from what it is, and who got it gets the new
+// one; §4.26: where there is none, it is not said to be deleted.
+func TestEditMessageOfTheDay(t *testing.T) {
+	w := newWorld(t, withAdmin)
+	w.open(crone1, "coven", "firstwitch")
+	const edit, remove = nsServiceAdmin + "#edit-motd", nsServiceAdmin + "#delete-motd"
+	note := func(s *component.Stanza) string { return s.Payload().Child(NSCommands, "note").Text() }
+	answer, _ := w.command(queen, "", remove)
+	require.Equal(t, "There is none.", note(answer))
+	w.do(queen, "", nsServiceAdmin+"#set-motd", "motd", "Fair is fowl.")
+	answer, _ = w.command(queen, "", edit)
+	form := component.ParseForm(answer.Payload().Child(component.NSData, "x"))
+	require.Equal(t, nsServiceAdmin, form.FormType)
+	require.Equal(t, "Fair is fowl.", form.Value("motd"))
+	_, others := w.do(queen, "", edit, "motd", "Fair is foul.")
+	require.Equal(t, "Fair is foul.", w.only(others, crone1).Body())
+	all := to(w.enter(hag, "coven", "thirdwitch"), hag)
+	require.Equal(t, "Fair is foul.", all[len(all)-1].Body())
+	answer, _ = w.command(queen, "", remove)
+	require.Equal(t, "Done.", note(answer))
+	answer, _ = w.command(crone1, "", edit)
+	require.Equal(t, "auth/forbidden", condition(answer))
 }

@@ -69,6 +69,7 @@ func (r *room) remove(o *occupant, n notice) (tell func()) {
 	for _, ses := range o.sessions {
 		r.sessions.drop(ses.to.String())
 		r.departed(ses)
+		r.leftRelays(ses)
 	}
 	r.forget(o)
 	if r.shown.Has(o.told) { // by all, whatever becomes of them

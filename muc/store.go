@@ -96,6 +96,15 @@ CREATE TABLE told (jid TEXT PRIMARY KEY, motd INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX affiliate_by_jid ON affiliate (jid);
 `, `
 ALTER TABLE room ADD COLUMN salt INTEGER NOT NULL DEFAULT 0;
+`, `
+CREATE TABLE guest ( -- who was invited
+	room    TEXT NOT NULL,
+	jid     TEXT NOT NULL,
+	inviter TEXT NOT NULL,
+	at      INTEGER NOT NULL, -- Unix seconds
+	PRIMARY KEY (room, jid, inviter)
+) WITHOUT ROWID;
+CREATE INDEX guest_by_age ON guest (at);
 `},
 	Pragmas: []string{"foreign_keys(ON)", "wal_autocheckpoint(4000)",
 		"cache_size(-256)",   // KiB of each connection; the system's cache is as good, and is not held on to
@@ -268,7 +277,7 @@ func (c saveRoom) apply(t *transaction) error {
 type dropRoom struct{ Name string }
 
 func (c dropRoom) apply(t *transaction) error {
-	for _, table := range []string{"affiliate", "vcard", "hat", "wearer", "invitation"} {
+	for _, table := range []string{"affiliate", "vcard", "hat", "wearer", "invitation", "guest"} {
 		if err := t.erase("DELETE FROM "+table+" WHERE room = ?", c.Name); err != nil {
 			return err
 		}

@@ -73,7 +73,7 @@ func (r *room) redeem(bare jid.JID, x *component.Element) bool {
 	if aff >= Member {
 		return true
 	}
-	if i.over(r.now) {
+	if i.over(r.now) || !r.roomFor(1, None) {
 		return false
 	}
 	if i.uses > 0 {

@@ -208,7 +208,8 @@ func TestInvitationsAreBounded(t *testing.T) {
 	}
 }
 
-// Where the room has an address on the onion side, there is a link for that too.
+// XEP-0045 §16.7: where the room has an address on the onion side, there is a link for that too.
+// A gateway loses what a link says of the password, so that is told by itself, and how to use it.
 func TestInvitationOnion(t *testing.T) {
 	w := newWorld(t, func(o *Options) {
 		o.OnionOf = func(j jid.JID) (jid.JID, bool) {
@@ -216,8 +217,11 @@ func TestInvitationOnion(t *testing.T) {
 		}
 	})
 	w.open(crone1, "coven?co", "firstwitch")
-	form, _ := w.do(crone1, "coven?co", NSAllium+"#invite", "uses", "1")
+	answer, _ := w.command(crone1, "coven?co", NSAllium+"#invite", "uses", "1")
+	form := component.ParseForm(answer.Payload().Child(component.NSData, "x"))
 	_, token, _ := strings.Cut(form.Value("uri"), "password=")
+	require.Equal(t, token, form.Value("password"))
+	require.Contains(t, answer.Payload().Child(NSCommands, "note").Text(), " enters coven?co@rooms.abc.onion there")
 	require.Equal(t, "xmpp:coven%3Fco@rooms.abc.onion?join;password="+token, form.Value("onion-uri"))
 	require.Equal(t, "xmpp:m%C3%A4h%3Bx@h?join;password=T", joinURI(jid.MustParse("mäh;x@h"), "T"))
 }

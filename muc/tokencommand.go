@@ -22,9 +22,9 @@ func (r *room) inviteByLink(c *component.Call) (*component.Reply, error) {
 	if f == nil {
 		return askFor(NSAllium, "Invite by link", "Whoever enters the room by the link becomes a member.",
 			component.Field{Var: "uses", Type: "text-single", Label: "How many people can use it (0: any number)", Values: []string{"1"}},
-			component.Field{Var: "hours", Type: "list-single", Label: "Valid for", Values: []string{"168"}, Options: []component.Option{
+			component.Field{Var: "hours", Type: "list-single", Label: "How long it is valid", Values: []string{"168"}, Options: []component.Option{
 				{Label: "an hour", Value: "1"}, {Label: "a day", Value: "24"}, {Label: "a week", Value: "168"},
-				{Label: "30 days", Value: "720"}, {Label: "ever", Value: "0"}}},
+				{Label: "30 days", Value: "720"}, {Label: "for ever", Value: "0"}}},
 			component.Field{Var: "note", Type: "text-single", Label: "Note, for the list of invitations"})
 	}
 	uses, ok := numberOf(f, "uses", 1)
@@ -42,17 +42,21 @@ func (r *room) inviteByLink(c *component.Call) (*component.Reply, error) {
 	token, i := r.newInvitation(c.Request.From.Bare().String(), note, uses, time.Duration(hours)*time.Hour)
 	result := &component.Form{Type: "result", FormType: NSAllium, Title: "Invitation", Fields: []component.Field{
 		{Var: "uri", Type: "text-single", Label: "Link", Values: []string{joinURI(r.addr, token)}}}}
+	told := "The link is shown this once, and cannot be seen again."
 	if r.onionOf != nil {
 		if onion, ok := r.onionOf(r.addr); ok {
 			result.Fields = append(result.Fields, component.Field{Var: "onion-uri", Type: "text-single",
 				Label: "Link for users of onion servers", Values: []string{joinURI(onion, token)}})
+			told += " Whose server has a gateway to onion servers enters " + onion.String() +
+				" there instead, and the password when joining the room."
 		}
 	}
 	result.Fields = append(result.Fields,
+		component.Field{Var: "password", Type: "text-single", Label: "Password, where a link cannot be used", Values: []string{token}},
 		component.Field{Var: "id", Type: "text-single", Label: "Listed as", Values: []string{i.id()}},
 		component.Field{Var: "uses", Type: "text-single", Label: "Uses", Values: []string{i.usesLeft()}},
 		component.Field{Var: "expires", Type: "text-single", Label: "Valid until", Values: []string{i.validUntil()}})
-	return &component.Reply{Form: result, Note: "The link is shown this once, and cannot be seen again."}, nil
+	return &component.Reply{Form: result, Note: told}, nil
 }
 
 // numberOf is a number of a form from 0 to a million, or what it is if it is not given.
@@ -117,6 +121,9 @@ func (r *room) revokeInvitation(c *component.Call) (*component.Reply, error) {
 	f := c.Form()
 	if f == nil {
 		field := component.Field{Var: "id", Type: "list-single", Label: "Invitation", Required: true}
+		if len(r.invitations) == 0 {
+			return done("There are no invitations.")
+		}
 		for _, i := range r.invitations {
 			field.Options = append(field.Options, component.Option{Label: strings.TrimSpace(i.id() + " " + i.note), Value: i.id()})
 		}

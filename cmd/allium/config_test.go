@@ -91,6 +91,7 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", "[muc]\ndomain = \"r.example\"\n#[log]\nlevel = \"debug\"\n[federation]", `:8: unknown key "muc.level"; it stands in [muc] here: is [log] meant, which is behind a # still?`},
 		{"[federation]", "[muc]\ndomain = \"r.example\"\ndefault_kind = \"secret\"\n[federation]", `:7: muc.default_kind: "secret" is not one of encrypted, `},
 		{`secret = "s"`, `secret_file = "none"`, ":3: host.secret_file: there is no "},
+		{"[federation]", "[muc]\ndomain = \"r.example.org\"\nnames = \"[a-z\"\n[federation]", `:7: muc.names: is not a regular expression: `},
 		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
 	} {
 		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))
@@ -103,6 +104,15 @@ func TestConfigErrors(t *testing.T) {
 	}
 	_, err := loadConfig(filepath.Join(t.TempDir(), "none.toml"))
 	assert.ErrorContains(t, err, "allium init")
+}
+
+// The rule for names of rooms is for the whole name.
+func TestNamesOfRooms(t *testing.T) {
+	c, err := loadConfig(writeConfig(t, minimal+"[muc]\ndomain = \"r.example.org\"\nsecret = \"s\"\nnames = \"[a-z]+|x\"\n"))
+	require.NoError(t, err)
+	for name, may := range map[string]bool{"coven": true, "x": true, "x1": false, "1x": false, "coven.2": false} {
+		assert.Equal(t, may, c.roomsOptions().RoomNames.MatchString(name), name)
+	}
 }
 
 // Secrets that others can read are refused, wherever they are.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -22,6 +23,7 @@ type mucConfig struct {
 	Name        string `toml:"name"`
 	DefaultKind string `toml:"default_kind"`
 	Create      string `toml:"create"`
+	Names       string `toml:"names"`
 
 	Archive      *bool    `toml:"archive"`
 	KeepFor      duration `toml:"keep_for"`
@@ -58,6 +60,9 @@ func (c *config) checkRooms(at func(key, format string, args ...any)) {
 	default:
 		at("muc.create", "%q is not one of local, anyone, admins", m.Create)
 	}
+	if _, err := m.names(); err != nil {
+		at("muc.names", "is not a regular expression: %v", err)
+	}
 	for key, n := range map[string]int{"keep_messages": m.KeepMessages, "max_occupants": m.MaxOccupants, "rooms_per_user": m.RoomsPerUser,
 		"max_rooms": m.MaxRooms, "room_rate": m.RoomRate, "message_rate": m.MessageRate, "presence_rate": m.PresenceRate,
 		"max_message": m.MaxMessage, "max_nick": m.MaxNick, "max_name": m.MaxName} {
@@ -65,6 +70,14 @@ func (c *config) checkRooms(at func(key, format string, args ...any)) {
 			at("muc."+key, "must not be negative")
 		}
 	}
+}
+
+// names is the rule for names of new rooms, which are matched as a whole; nil if there is none.
+func (m *mucConfig) names() (*regexp.Regexp, error) {
+	if m.Names == "" {
+		return nil, nil
+	}
+	return regexp.Compile("^(?:" + m.Names + ")$")
 }
 
 // checkAdmins tells of admins that are no addresses.
@@ -86,6 +99,7 @@ func (c *config) roomsOptions() muc.Options {
 		RoomRate: m.RoomRate, MessageRate: m.MessageRate, PresenceRate: m.PresenceRate, Message: m.MaxMessage, Nick: m.MaxNick, Name: m.MaxName,
 		KeepDays: m.KeepFor.days(), KeepNumber: m.KeepMessages, NoArchive: m.Archive != nil && !*m.Archive,
 	}}
+	o.RoomNames, _ = m.names() // it was checked
 	for _, a := range c.Admins {
 		o.Admins = append(o.Admins, jid.MustParse(a))
 	}
