@@ -89,7 +89,6 @@ func (r *room) roomInfo() *component.Element {
 			add(o.name, o.typ, o.label, o.get(c)...)
 		}
 	}
-	add("{http://prosody.im/protocol/muc}roomconfig_allowmemberinvites", "boolean", "Members may invite", component.FormatBool(c.mayInvite()))
 	if c.Lang != "" {
 		add("muc#roominfo_lang", "text-single", "Language", c.Lang)
 	}

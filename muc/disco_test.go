@@ -150,7 +150,6 @@ func TestRoomInfoOfOptions(t *testing.T) {
 	w := newWorld(t)
 	w.gather()
 	const subject, invites, private = "muc#roomconfig_changesubject", "muc#roomconfig_allowinvites", "muc#roomconfig_allowpm"
-	const memberInvites = "{http://prosody.im/protocol/muc}roomconfig_allowmemberinvites"
 	is := func(want map[string]string) {
 		t.Helper()
 		form := component.ParseForm(w.get(hag, "coven", discoInfo).Payload().Child(component.NSData, "x"))
@@ -159,12 +158,12 @@ func TestRoomInfoOfOptions(t *testing.T) {
 			require.Equal(t, []string{value}, v, name)
 		}
 	}
-	is(map[string]string{subject: "0", invites: "1", private: "anyone", memberInvites: "1"})
+	is(map[string]string{subject: "0", invites: "1", private: "anyone"})
 	w.did(w.configure(crone1, "coven", subject, "1", invites, "0", private, "moderators"), crone1)
-	is(map[string]string{subject: "1", invites: "0", private: "moderators", memberInvites: "0"})
+	is(map[string]string{subject: "1", invites: "0", private: "moderators"})
 	w.grant(bare(hag), "member")
 	w.did(w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1", invites, "1", private, "none"), crone1)
-	is(map[string]string{invites: "1", private: "none", memberInvites: "1"})
+	is(map[string]string{invites: "1", private: "none"})
 }
 
 // XEP-0045 §6.4, §10.1.1: a locked room is told of to its creator alone.

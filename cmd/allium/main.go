@@ -60,8 +60,12 @@ const (
 // A configError is one that only another configuration mends.
 type configError struct{ error }
 
+func (e configError) Unwrap() error { return e.error }
+
 // A usageError is one of the command line.
 type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 // errTold is the error of a command that has said all about it already.
 var errTold = errors.New("failed")
