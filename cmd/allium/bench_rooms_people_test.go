@@ -21,8 +21,11 @@ type people struct {
 	conn        net.Conn
 	rooms, size int
 	form        string // the fields of the form that configures a room
+	made        int    // rooms
+	filled      int    // and those of them that all are in
 	entered     int    // people
 	sent        int    // messages
+	said        []int  // messages, by room
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -41,7 +44,7 @@ func newPeople(conn net.Conn) *people {
 func (p *people) live(rooms, size int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.rooms, p.size, p.got = rooms, size, newDeliveries(rooms, size)
+	p.rooms, p.size, p.got, p.said = rooms, size, newDeliveries(rooms, size), make([]int, rooms)
 }
 
 func (p *people) read() {
@@ -119,28 +122,29 @@ func (p *people) ask(b testing.TB) {
 	}
 }
 
-// create makes the first of each room enter it, and configure it where it wants that.
-func (p *people) create(b testing.TB) {
-	for user := 0; user < p.rooms*p.size; user += p.size {
-		p.enter(b, user)
+// create makes the first of each room enter it, until there are so many rooms, and configure
+// it where it wants that.
+func (p *people) create(b testing.TB, rooms int) {
+	from := p.made
+	for ; p.made < rooms; p.made++ {
+		p.enter(b, p.made*p.size)
 	}
 	created := 0
-	p.wait(b, "the first of each room", func(d deliveryCounts) bool { created = d.created; return d.own == p.rooms })
+	p.wait(b, "the first of each room", func(d deliveryCounts) bool { created = d.created; return d.own == p.entered })
 	if created > 0 {
-		require.Equal(b, p.rooms, created)
-		p.configure(b)
+		require.Equal(b, p.made, created)
+		p.configure(b, from)
 	}
 }
 
 // fill makes the others enter, and returns when all presences and subjects have come.
 func (p *people) fill(b testing.TB) {
-	total := p.rooms * p.size
-	for user := range total {
-		if user%p.size > 0 {
-			p.enter(b, user)
+	for ; p.filled < p.made; p.filled++ {
+		for i := 1; i < p.size; i++ {
+			p.enter(b, p.filled*p.size+i)
 		}
 	}
-	p.wait(b, "all presences and subjects", func(d deliveryCounts) bool { return d.presences == total*p.size && d.subjects == total })
+	p.wait(b, "all presences and subjects", func(d deliveryCounts) bool { return d.presences == p.entered*p.size && d.subjects == p.entered })
 }
 
 func (p *people) enter(b testing.TB, user int) {
@@ -150,18 +154,18 @@ func (p *people) enter(b testing.TB, user int) {
 		user, peopleDomain, user/p.size, roomsDomain, user))
 }
 
-// configure lets the first of each room have the room as it is, or as the form says.
-func (p *people) configure(b testing.TB) {
-	for room := range p.rooms {
+// configure lets the first of each new room have the room as it is, or as the form says.
+func (p *people) configure(b testing.TB, from int) {
+	for room := from; room < p.made; room++ {
 		p.write(b, fmt.Appendf(nil, "<iq type='set' id='form%d' from='user%d@%s/r' to='room%d@%s'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>%s</x></query></iq>",
 			room, room*p.size, peopleDomain, room, roomsDomain, p.form))
 	}
 	refused := 0
-	p.wait(b, "rooms to be configured", func(d deliveryCounts) bool { refused = d.refused; return d.answered+d.refused == p.rooms })
+	p.wait(b, "rooms to be configured", func(d deliveryCounts) bool { refused = d.refused; return d.answered+d.refused == p.made })
 	require.Zero(b, refused, "rooms that refuse to be configured")
 }
 
-// talk sends so many messages, to all rooms in turns, and returns when everyone has them.
+// talk sends so many messages, to all rooms that there are in turns, and returns when everyone has them.
 func (p *people) talk(b testing.TB, count int) {
 	var batch []byte
 	for end := p.sent + count; p.sent < end; {
@@ -169,7 +173,9 @@ func (p *people) talk(b testing.TB, count int) {
 		p.wait(b, "copies", func(d deliveryCounts) bool { may = inFlight/p.size + d.copies/p.size - p.sent; return may > 0 })
 		batch = batch[:0]
 		for ; may > 0 && p.sent < end; may-- {
-			batch = p.appendMessage(batch, p.sent%p.rooms, p.sent/p.rooms)
+			room := p.sent % p.made
+			batch = p.appendMessage(batch, room, p.said[room])
+			p.said[room]++
 			p.sent++
 		}
 		p.write(b, batch)
