@@ -157,7 +157,7 @@ func TestInitAndCheck(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o600))
 	}
 	change(`"127.0.0.1:5347"`, `"`+h.ComponentAddr()+`"`)
-	change("#[tor]", "[tor]\ntorrc = \""+torNetwork(t).Torrc()+"\"")
+	change("[tor]", "[tor]\ntorrc = \""+torNetwork(t).Torrc()+"\"")
 	out, err := runAllium(deadline(t, 3*time.Minute), "check", "--config", file)
 	require.NoError(t, err, out)
 	assert.Equal(t, 11, strings.Count(out, "ok  "), out)
