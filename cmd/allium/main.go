@@ -60,6 +60,8 @@ const (
 // A configError is one that only another configuration mends.
 type configError struct{ error }
 
+func (e configError) Unwrap() error { return e.error }
+
 // A usageError is one of the command line.
 type usageError struct{ error }
 
