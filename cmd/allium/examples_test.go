@@ -160,7 +160,7 @@ func TestInitAndCheck(t *testing.T) {
 	change("[tor]", "[tor]\ntorrc = \""+torNetwork(t).Torrc()+"\"")
 	out, err := runAllium(deadline(t, 3*time.Minute), "check", "--config", file)
 	require.NoError(t, err, out)
-	assert.Equal(t, 11, strings.Count(out, "ok  "), out)
+	assert.Equal(t, 12, strings.Count(out, "ok  "), out)
 
 	// What an admin gets wrong.
 	change(`domains = ["example.org"]`, `domains = ["example.org", "nowhere.example"]`)
