@@ -46,12 +46,7 @@ func TestExampleProsody(t *testing.T) {
 	t.Setenv("HOSTTEST_DEBUG", "1") // its log tells what is looked up
 	modules, err := filepath.Abs("../../examples/prosody")
 	require.NoError(t, err)
-	h, err := hosttest.StartProsody(deadline(t, time.Minute), t.TempDir(), hosttest.Config{Domains: []string{"example.org"}, S2S: true,
-		Users: map[string]string{"alice@example.org": "secret"}, Components: map[string]string{"other.example.org": "x"},
-		Extra: fmt.Sprintf("plugin_paths = { %q }\n", modules), HostExtra: "\n" + example(t, "prosody/allium.cfg.lua")})
-	require.NoError(t, err)
-	defer h.Stop()
-	attachExample(t, h, h.ComponentAddr())
+	h := attachProsody(t, modules, example(t, "prosody/allium.cfg.lua"))
 
 	// Nor does its resolver see the names that strangers come with, whom it would call back.
 	s2s, err := net.Dial("tcp", h.S2SAddr())
@@ -68,12 +63,26 @@ func TestExampleProsody(t *testing.T) {
 	assert.NotRegexp(t, `Resolve \S*onion`, log())
 }
 
-func TestExampleEjabberd(t *testing.T) {
-	// The example is a file to merge; here it is the one that ejabberd includes.
+func TestExampleEjabberd(t *testing.T) { attachEjabberd(t, example(t, "ejabberd/allium.yml")) }
+
+// attachProsody attaches to a Prosody that has these lines and a folder with modules.
+func attachProsody(t *testing.T, modules, lines string) *hosttest.Host {
+	h, err := hosttest.StartProsody(deadline(t, time.Minute), t.TempDir(), hosttest.Config{Domains: []string{"example.org"}, S2S: true,
+		Users: map[string]string{"alice@example.org": "secret"}, Components: map[string]string{"other.example.org": "x"},
+		Extra: fmt.Sprintf("plugin_paths = { %q }\n", modules), HostExtra: "\n" + lines})
+	require.NoError(t, err)
+	t.Cleanup(func() { h.Stop() })
+	attachExample(t, h, h.ComponentAddr())
+	return h
+}
+
+// attachEjabberd attaches to an ejabberd that has these lines. They are to be merged; here
+// they are a file that ejabberd includes.
+func attachEjabberd(t *testing.T, lines string) {
 	dir := t.TempDir()
 	port := freePort(t)
 	file := filepath.Join(dir, "allium.yml")
-	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(example(t, "ejabberd/allium.yml"), "8888", port)), 0o644))
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(lines, "8888", port)), 0o644))
 	h, err := hosttest.StartEjabberd(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{Domains: []string{"example.org"},
 		S2S: true, Users: map[string]string{"alice@example.org": "secret"}, Extra: "include_config_file:\n  " + file + ":\n    allow_only: [listen, acl, access_rules, s2s_access]\n"})
 	require.NoError(t, err)
