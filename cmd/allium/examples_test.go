@@ -267,4 +267,39 @@ func TestDemo(t *testing.T) {
 		"alice asked to see bob, who agreed", "bob sees alice on-line", `alice → bob: "Hello through Tor!"`, `bob → alice: "Hello back!"`} {
 		assert.Contains(t, out, want)
 	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	assert.Contains(t, lines[len(lines)-1], "it worked, and all has stopped; with --keep it stays")
+}
+
+// A demo that fails keeps the logs that it names. What is missing is told once, before the
+// network is up, and then there is nothing to keep.
+func TestDemoFails(t *testing.T) {
+	temp, err := os.MkdirTemp("", "demo") // sockets have short names
+	require.NoError(t, err)
+	defer os.RemoveAll(temp)
+	t.Setenv("TMPDIR", temp)
+	out, err := runAllium(deadline(t, time.Minute), "demo", "--timeout", "2s")
+	require.ErrorContains(t, err, "the demo took more than 2s")
+	kept, err := filepath.Glob(filepath.Join(temp, "allium*"))
+	require.NoError(t, err)
+	require.Len(t, kept, 1)
+	assert.Contains(t, out, "it failed; the logs are in "+kept[0])
+	assert.DirExists(t, filepath.Join(kept[0], "tor"))
+	require.NoError(t, os.RemoveAll(kept[0]))
+
+	bin := t.TempDir()
+	for _, name := range []string{"tor", "tor-gencert"} {
+		path, err := exec.LookPath(name)
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(path, filepath.Join(bin, name)))
+	}
+	t.Setenv("PATH", bin)
+	out, err = runAllium(deadline(t, 2*time.Minute), "demo")
+	require.Error(t, err)
+	assert.Equal(t, 1, strings.Count(err.Error(), `install the Debian package "prosody"`), err)
+	assert.NotContains(t, out, "is up")
+	assert.NotContains(t, out, "100%")
+	kept, err = filepath.Glob(filepath.Join(temp, "allium*"))
+	require.NoError(t, err)
+	assert.Empty(t, kept)
 }
