@@ -2,6 +2,7 @@ package onionroute
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (t *Tor) startProcess(gone context.CancelCauseFunc) (stop func(), err error
 	}
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("onionroute: tor cannot be started: %s: %w: install the package tor, or say in tor.binary where it is", t.c.Binary, cause(err))
+		return nil, t.cannotStart(err)
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -66,6 +67,28 @@ func (t *Tor) startProcess(gone context.CancelCauseFunc) (stop func(), err error
 			<-ended
 		}
 	}, nil
+}
+
+func (t *Tor) cannotStart(err error) error {
+	return fmt.Errorf("onionroute: tor cannot be started: %s: %w: install the package tor, or say in tor.binary where it is", t.c.Binary, cause(err))
+}
+
+// CheckTor tells if there is the tor to start, and if it takes its configuration. It starts
+// no Tor: nothing is connected to, or written.
+func CheckTor(ctx context.Context, c TorConfig) error {
+	t := NewTor(c)
+	if _, err := exec.LookPath(t.c.Binary); err != nil {
+		return t.cannotStart(err)
+	}
+	if t.c.Torrc == "" {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, t.c.Binary, "--verify-config", "-f", t.c.Torrc, "--defaults-torrc", os.DevNull, "--DataDirectory", t.path("data"))
+	said, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("onionroute: tor does not take %s: %s", t.c.Torrc, t.relayLog(bytes.NewReader(said)))
+	}
+	return nil
 }
 
 // cause is an error without what was done to which file.

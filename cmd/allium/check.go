@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"net"
 	"strings"
 	"time"
 
@@ -28,7 +27,6 @@ const (
 	checkHostTimeout   = 30 * time.Second
 	checkTorTimeout    = 3 * time.Minute // a first start of tor on a slow line
 	checkNativeTimeout = 10 * time.Second
-	checkReachTimeout  = 3 * time.Minute // a new descriptor has to get around
 )
 
 // Run tests each part. A part that stands on one that failed is not tested.
@@ -36,7 +34,7 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 	r := &report{w: out.stdout}
 	c, err := loadConfig(cmd.Config)
 	if !r.step("configuration "+cmd.Config, err) {
-		return r.result()
+		return configError{errTold}
 	}
 	slog.SetDefault(quiet())
 	unlock, err := c.lock()
@@ -46,7 +44,9 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 	} else if err == nil {
 		defer unlock()
 	}
-	r.step("state folder "+c.StateDir, err)
+	if !r.step("state folder "+c.StateDir, err) {
+		return r.result()
+	}
 	var id *onionroute.Identity // nil without federation
 	if c.Federation != nil {
 		id, err = c.identity()
@@ -62,6 +62,13 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 	if c.Muc != nil {
 		r.step("rooms "+c.roomsFile(), muc.CheckStore(c.roomsFile()))
 	}
+	if c.Web != nil && !running {
+		r.step("pages at "+c.Web.Listen, c.Web.free())
+	}
+	torStarts := true
+	if c.Federation != nil && c.Tor.Control == "" {
+		torStarts = r.step("tor's program and its configuration", onionroute.CheckTor(ctx, c.torSettings()))
+	}
 	if running {
 		r.note("Allium is running: its own log tells about its link to the host")
 	} else {
@@ -70,10 +77,19 @@ func (cmd checkCmd) Run(ctx context.Context, out output) error {
 	if c.Federation != nil && r.passed() {
 		cmd.keys(ctx, c, id, running, r)
 	}
-	if !cmd.Offline && c.Federation != nil {
+	if !cmd.Offline && c.Federation != nil && torStarts {
 		cmd.tor(ctx, c, id, running, out.stderr, r)
 	}
 	return r.result()
+}
+
+// free tells if the pages can be served.
+func (c *webConfig) free() error {
+	l, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("%w: free the port, or choose another one in web.listen", err)
+	}
+	return l.Close()
 }
 
 // host tests if the host takes the components, and answers.
@@ -96,7 +112,7 @@ func (cmd checkCmd) host(ctx context.Context, c *config, id *onionroute.Identity
 	}
 	if !c.Federation.Native && r.passed() && looksUp(conn, d, gateway) {
 		r.note("the host looks .onion names up in DNS when a user writes to one without the gateway, which tells the name server about it: " +
-			"with Prosody, load mod_allium on the component, as in examples/prosody/allium.cfg.lua; with ejabberd, set s2s_access as in examples/ejabberd/allium.yml")
+			"with Prosody, load mod_allium on the component; with ejabberd, set s2s_access; allium init prints how")
 	}
 	if c.Federation.Native && r.passed() {
 		r.step("host lets Allium speak for onion services", c.speaksForOthers(ctx, conn, d, id))
@@ -154,131 +170,6 @@ func looksUp(conn io.Writer, d *component.Decoder, from string) bool {
 			return c == stanza.RemoteServerNotFound || c == stanza.RemoteServerTimeout
 		}
 	}
-}
-
-// tor tests if Tor gets to the network, and if this server can be reached through it
-// as others reach it.
-func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity, running bool, out io.Writer, r *report) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	settings := c.torSettings()
-	settings.Log = newLogger(out, logConfig{}, new(slog.LevelVar)) // it can take minutes: show how far it is
-	if running {
-		// The one that runs holds the onion service: we go there as a stranger, by a
-		// tor of our own.
-		dir, err := os.MkdirTemp("", "allium-check")
-		if err != nil {
-			r.step("temporary folder", err)
-			return
-		}
-		defer os.RemoveAll(dir)
-		if settings.Control == "" {
-			settings.Dir = dir
-		}
-	}
-	tor := onionroute.NewTor(settings)
-	if !running {
-		// What waits is not sent by a check.
-		dir, err := os.MkdirTemp("", "allium-check")
-		if err != nil {
-			r.step("temporary folder", err)
-			return
-		}
-		defer os.RemoveAll(dir)
-		gateway := c.gatewaySettings(id)
-		gateway.Spool = filepath.Join(dir, "spool.sqlite")
-		g, err := onionroute.NewGateway(gateway, tor, component.NewRouter())
-		if err != nil {
-			r.step("gateway", err)
-			return
-		}
-		visitor, secret, err := onionroute.NewAuthKeys() // if the service is private, for us
-		if err != nil {
-			r.step("key of a visitor", err)
-			return
-		}
-		c.useKeys(tor, id, g.Ports(), visitor)
-		if len(c.Federation.Clients) > 0 {
-			tor.Unlock(id.Name(), secret)
-		}
-		failed := make(chan error, 1)
-		done := make(chan struct{})
-		go func() { defer close(done); failed <- g.Run(ctx) }()
-		defer func() { cancel(); <-done; g.Close() }()
-		select {
-		case err := <-failed:
-			r.step("sockets in "+c.socketDir(), err)
-			return
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-	ended := make(chan struct{})
-	go func() { defer close(ended); tor.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
-	select {
-	case <-tor.Up():
-		r.step("Tor", nil)
-		if settings.Control != "" {
-			r.step("tor at "+settings.Control+" keeps connections apart", tor.Shared())
-		}
-	case err := <-tor.Failed():
-		r.step("Tor", err)
-		return
-	case <-time.After(checkTorTimeout):
-		r.step("Tor", fmt.Errorf("not up after %v (is the clock right, and does the network let tor through? tor.torrc can name bridges)", checkTorTimeout))
-		return
-	case <-ctx.Done():
-		r.note("interrupted")
-		r.failed = true
-		return
-	}
-	if running && len(c.Federation.Clients) > 0 {
-		r.note("the onion service is private: only who has a key of federation.clients can tell if it is reachable")
-		return
-	}
-	r.step("reachable from outside as "+id.Name(), reach(ctx, tor, id.Name()))
-}
-
-// reach connects to an onion service as a peer does, until it answers.
-func reach(ctx context.Context, tor *onionroute.Tor, onion string) error {
-	ctx, cancel := context.WithTimeout(ctx, checkReachTimeout)
-	defer cancel()
-	// Each try gets more time than the last: Tor may be on the way to where the
-	// service no longer is.
-	for patience := 10 * time.Second; ; patience *= 2 {
-		try, cancel := context.WithTimeout(ctx, patience)
-		err := greet(try, tor, onion)
-		cancel()
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		tor.Refresh(ctx, onion)
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-// greet opens a stream and reads the answer.
-func greet(ctx context.Context, tor *onionroute.Tor, onion string) error {
-	conn, err := tor.Dial(ctx, onion, 5269, "check", nil)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	fmt.Fprintf(conn, "<?xml version='1.0'?><stream:stream xmlns='%s' xmlns:stream='%s' to='%s' version='1.0'>",
-		component.NSServer, component.NSStream, onion)
-	h, err := component.NewDecoder(conn, component.Limits{}).Header()
-	if err != nil {
-		return fmt.Errorf("no stream: %w", err)
-	}
-	if from := h.AttrValue("from"); from != onion {
-		return fmt.Errorf("it answers as %q", from)
-	}
-	return nil
 }
 
 // A report prints what was tested.

@@ -16,16 +16,14 @@ import (
 	"github.com/allium-xmpp/allium/onionroute"
 )
 
-// keyFiles tests the files with OMEMO keys.
+// keyFiles tests the files with OMEMO keys. One that others could read if the state folder
+// were not closed to them does not keep Allium from running.
 func (checkCmd) keyFiles(c *config, r *report) {
 	check := func(what, file, why string, usable func(string) error) {
-		err := private(file, why)
-		if err == nil {
-			err = usable(file)
-		} else if errors.Is(err, fs.ErrNotExist) {
-			err = nil // it is made when Allium runs
+		r.step(what+" "+file, usable(file))
+		if err := private(file, why); err != nil && !errors.Is(err, fs.ErrNotExist) { // it is made when Allium runs
+			r.note(err.Error())
 		}
-		r.step(what+" "+file, err)
 	}
 	check("keys", c.keysFile(), "it tells who talks with whom", omemo.CheckFile)
 	check("own OMEMO device", c.deviceFile(), "it has secrets in it", omemo.CheckOwnDevice)
@@ -54,7 +52,7 @@ func (cmd checkCmd) keys(ctx context.Context, c *config, id *onionroute.Identity
 	case len(p.Unclear) > 0:
 		r.note(fmt.Sprintf("%s: not known; it refuses those of %s, or there are none. If there are, %s", what, names(p.Unclear), omemo.HostSettings))
 	default:
-		r.note(what + ": not tested, since no user is known who has any; it is if one of admins has")
+		r.note(what + ": not tested, since no user is known who has any: set admins to somebody who uses OMEMO, and this is tested")
 	}
 }
 

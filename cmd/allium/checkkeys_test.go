@@ -32,7 +32,7 @@ func TestCheckKeys(t *testing.T) {
 			"\"] = \"get\" } } }\nComponent \"onion.example.org\"\n modules_enabled = { \"privilege\" }\n"}, "or there are none"},
 		"ejabberd": {hosttest.StartEjabberd, hosttest.Config{Extra: "host_config:\n  example.org:\n    modules:\n      mod_caps: {}\n      mod_disco: {}\n      mod_roster: {}\n" +
 			"      mod_pubsub:\n        plugins: [flat, pep]\n        force_node_config:\n" +
-			"          \"eu.siacs.conversations.axolotl.*\"" + open + "          \"urn:xmpp:omemo:2:*\"" + open}, "not tested"},
+			"          \"eu.siacs.conversations.axolotl.*\"" + open + "          \"urn:xmpp:omemo:2:*\"" + open}, "set admins to somebody who uses OMEMO"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -202,22 +202,61 @@ func TestInit(t *testing.T) {
 // exist.
 func TestInitTemplate(t *testing.T) {
 	for _, native := range []bool{false, true} {
-		var lines []string
-		var b strings.Builder
-		require.NoError(t, template.Must(template.New("").Parse(configTemplate)).Execute(&b, map[string]any{"StateDir": "/s", "Server": "127.0.0.1:5347",
-			"Secret": "s", "Domains": []string{"example.org"}, "Gateway": "onion.example.org", "Native": native}))
-		for _, l := range strings.Split(b.String(), "\n") {
-			if rest, ok := strings.CutPrefix(l, "#"); ok && (strings.HasPrefix(rest, "[") || strings.Contains(rest, " = ") && !strings.HasPrefix(rest, " ")) {
-				l = rest
-			}
-			lines = append(lines, l)
-		}
-		text := strings.NewReplacer(`control = "unix:/run/tor/control"`, "", "secret_file = \"/etc/allium/secret\"", "").Replace(strings.Join(lines, "\n"))
+		text := uncommented(initText(t, native, "onion.example.org"), func(string, bool) bool { return true })
+		text = strings.NewReplacer(`control = "unix:/run/tor/control"`, "", "secret_file = \"/etc/allium/secret\"", "").Replace(text)
 		c, err := loadConfig(writeConfig(t, text))
 		require.NoError(t, err, text)
 		assert.Equal(t, native, c.Federation.Native)
 		assert.Len(t, c.Alias, 1)
 		assert.Len(t, c.Peer, 1)
+	}
+}
+
+// initText is what init writes.
+func initText(t *testing.T, native bool, gateway string) string {
+	var b strings.Builder
+	require.NoError(t, template.Must(template.New("").Parse(configTemplate)).Execute(&b, map[string]any{"StateDir": "/s", "Server": "127.0.0.1:5347",
+		"Secret": "s", "Domains": []string{"example.org"}, "Gateway": gateway, "Native": native}))
+	return b.String()
+}
+
+// uncommented is a text with the # taken away from the sections' names and the keys that are
+// chosen: by the section that they belong to, and whether its name is behind a # too.
+func uncommented(text string, chosen func(line string, off bool) bool) string {
+	lines, off := strings.Split(text, "\n"), false
+	for i, l := range lines {
+		rest, commented := strings.CutPrefix(l, "#")
+		section := strings.HasPrefix(rest, "[")
+		if section {
+			off = commented
+		}
+		if setting := strings.Contains(rest, " = ") && !strings.HasPrefix(rest, " "); commented && (section || setting) && chosen(rest, off) {
+			lines[i] = rest
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// A key that is uncommented without its section, which is forgotten easily, means nothing
+// where it stands then: it is told of, and not taken for a key of the section above.
+func TestInitTemplateSections(t *testing.T) {
+	loads := func(text string) error { _, _, err := parseConfig("allium.toml", text); return err }
+	for _, gateway := range []string{"onion.example.org", ""} {
+		text := initText(t, gateway == "", gateway)
+		withPeer := strings.Replace(text, "#[[peer]]\n#onion", "[[peer]]\nonion", 1)
+		require.NotEqual(t, text, withPeer)
+		for _, text := range []string{text, withPeer} {
+			require.NoError(t, loads(text))
+			keys := 0
+			uncommented(text, func(key string, off bool) bool {
+				if off && !strings.HasPrefix(key, "[") {
+					keys++
+					assert.Error(t, loads(uncommented(text, func(l string, off bool) bool { return off && l == key })), key)
+				}
+				return false
+			})
+			assert.Greater(t, keys, 20, "of sections that are off")
+		}
 	}
 }
 

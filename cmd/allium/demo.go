@@ -53,8 +53,8 @@ func (cmd demoCmd) Run(ctx context.Context, out output) (err error) {
 		if d.dir, err = os.MkdirTemp("", "allium"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(d.dir)
 	}
+	defer func() { cmd.end(ctx, d, err) }()
 	defer d.close()
 	work, cancel := context.WithTimeoutCause(ctx, cmd.Timeout, fmt.Errorf("the demo took more than %v", cmd.Timeout))
 	defer cancel()
@@ -73,22 +73,47 @@ func (cmd demoCmd) Run(ctx context.Context, out output) (err error) {
 	return nil
 }
 
+// end says how it went, when all has stopped. A temporary folder stays if what is in it may
+// tell why the demo failed.
+func (cmd demoCmd) end(ctx context.Context, d *demo, err error) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, exec.ErrNotFound) {
+		d.say("it failed; the logs are in %s", d.dir)
+		return
+	}
+	if cmd.Dir == "" {
+		os.RemoveAll(d.dir)
+	}
+	if err == nil && !cmd.Keep {
+		d.say("it worked, and all has stopped; with --keep it stays, and you can connect with your own client")
+	}
+}
+
 // show is the demo from its begin to its end.
 func (d *demo) show(ctx context.Context, a, b *side) error {
 	// The network takes longest: the servers are started meanwhile.
+	booting, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	var net *tornet.Network
 	starting := make(chan error, 1)
 	go func() {
 		var err error
-		net, err = tornet.Start(ctx, filepath.Join(d.dir, "tor"), tornet.Options{Progress: d.progress})
+		net, err = tornet.Start(booting, filepath.Join(d.dir, "tor"), tornet.Options{Progress: d.progress})
 		if err == nil {
 			d.later(func() { net.Close() })
 		}
 		starting <- err
 	}()
-	err := errors.Join(d.startHost(ctx, a), d.startHost(ctx, b))
-	if nerr := <-starting; nerr != nil || err != nil {
-		return errors.Join(nerr, err)
+	err := d.startHost(ctx, a)
+	if err == nil {
+		err = d.startHost(ctx, b)
+	}
+	if err != nil {
+		giveUp()
+		<-starting
+		return err
+	}
+	if err := <-starting; err != nil {
+		return err
 	}
 	d.say("the private Tor network is up: 7 relays on loopback")
 	for _, s := range []*side{a, b} {

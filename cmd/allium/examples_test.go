@@ -46,12 +46,7 @@ func TestExampleProsody(t *testing.T) {
 	t.Setenv("HOSTTEST_DEBUG", "1") // its log tells what is looked up
 	modules, err := filepath.Abs("../../examples/prosody")
 	require.NoError(t, err)
-	h, err := hosttest.StartProsody(deadline(t, time.Minute), t.TempDir(), hosttest.Config{Domains: []string{"example.org"}, S2S: true,
-		Users: map[string]string{"alice@example.org": "secret"}, Components: map[string]string{"other.example.org": "x"},
-		Extra: fmt.Sprintf("plugin_paths = { %q }\n", modules), HostExtra: "\n" + example(t, "prosody/allium.cfg.lua")})
-	require.NoError(t, err)
-	defer h.Stop()
-	attachExample(t, h, h.ComponentAddr())
+	h := attachProsody(t, modules, example(t, "prosody/allium.cfg.lua"))
 
 	// Nor does its resolver see the names that strangers come with, whom it would call back.
 	s2s, err := net.Dial("tcp", h.S2SAddr())
@@ -68,12 +63,26 @@ func TestExampleProsody(t *testing.T) {
 	assert.NotRegexp(t, `Resolve \S*onion`, log())
 }
 
-func TestExampleEjabberd(t *testing.T) {
-	// The example is a file to merge; here it is the one that ejabberd includes.
+func TestExampleEjabberd(t *testing.T) { attachEjabberd(t, example(t, "ejabberd/allium.yml")) }
+
+// attachProsody attaches to a Prosody that has these lines and a folder with modules.
+func attachProsody(t *testing.T, modules, lines string) *hosttest.Host {
+	h, err := hosttest.StartProsody(deadline(t, time.Minute), t.TempDir(), hosttest.Config{Domains: []string{"example.org"}, S2S: true,
+		Users: map[string]string{"alice@example.org": "secret"}, Components: map[string]string{"other.example.org": "x"},
+		Extra: fmt.Sprintf("plugin_paths = { %q }\n", modules), HostExtra: "\n" + lines})
+	require.NoError(t, err)
+	t.Cleanup(func() { h.Stop() })
+	attachExample(t, h, h.ComponentAddr())
+	return h
+}
+
+// attachEjabberd attaches to an ejabberd that has these lines. They are to be merged; here
+// they are a file that ejabberd includes.
+func attachEjabberd(t *testing.T, lines string) {
 	dir := t.TempDir()
 	port := freePort(t)
 	file := filepath.Join(dir, "allium.yml")
-	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(example(t, "ejabberd/allium.yml"), "8888", port)), 0o644))
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(lines, "8888", port)), 0o644))
 	h, err := hosttest.StartEjabberd(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{Domains: []string{"example.org"},
 		S2S: true, Users: map[string]string{"alice@example.org": "secret"}, Extra: "include_config_file:\n  " + file + ":\n    allow_only: [listen, acl, access_rules, s2s_access]\n"})
 	require.NoError(t, err)
@@ -157,10 +166,10 @@ func TestInitAndCheck(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), from, to, 1)), 0o600))
 	}
 	change(`"127.0.0.1:5347"`, `"`+h.ComponentAddr()+`"`)
-	change("#[tor]", "[tor]\ntorrc = \""+torNetwork(t).Torrc()+"\"")
+	change("[tor]", "[tor]\ntorrc = \""+torNetwork(t).Torrc()+"\"")
 	out, err := runAllium(deadline(t, 3*time.Minute), "check", "--config", file)
 	require.NoError(t, err, out)
-	assert.Equal(t, 11, strings.Count(out, "ok  "), out)
+	assert.Equal(t, 12, strings.Count(out, "ok  "), out)
 
 	// What an admin gets wrong.
 	change(`domains = ["example.org"]`, `domains = ["example.org", "nowhere.example"]`)
@@ -258,4 +267,39 @@ func TestDemo(t *testing.T) {
 		"alice asked to see bob, who agreed", "bob sees alice on-line", `alice → bob: "Hello through Tor!"`, `bob → alice: "Hello back!"`} {
 		assert.Contains(t, out, want)
 	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	assert.Contains(t, lines[len(lines)-1], "it worked, and all has stopped; with --keep it stays")
+}
+
+// A demo that fails keeps the logs that it names. What is missing is told once, before the
+// network is up, and then there is nothing to keep.
+func TestDemoFails(t *testing.T) {
+	temp, err := os.MkdirTemp("", "demo") // sockets have short names
+	require.NoError(t, err)
+	defer os.RemoveAll(temp)
+	t.Setenv("TMPDIR", temp)
+	out, err := runAllium(deadline(t, time.Minute), "demo", "--timeout", "2s")
+	require.ErrorContains(t, err, "the demo took more than 2s")
+	kept, err := filepath.Glob(filepath.Join(temp, "allium*"))
+	require.NoError(t, err)
+	require.Len(t, kept, 1)
+	assert.Contains(t, out, "it failed; the logs are in "+kept[0])
+	assert.DirExists(t, filepath.Join(kept[0], "tor"))
+	require.NoError(t, os.RemoveAll(kept[0]))
+
+	bin := t.TempDir()
+	for _, name := range []string{"tor", "tor-gencert"} {
+		path, err := exec.LookPath(name)
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(path, filepath.Join(bin, name)))
+	}
+	t.Setenv("PATH", bin)
+	out, err = runAllium(deadline(t, 2*time.Minute), "demo")
+	require.Error(t, err)
+	assert.Equal(t, 1, strings.Count(err.Error(), `install the Debian package "prosody"`), err)
+	assert.NotContains(t, out, "is up")
+	assert.NotContains(t, out, "100%")
+	kept, err = filepath.Glob(filepath.Join(temp, "allium*"))
+	require.NoError(t, err)
+	assert.Empty(t, kept)
 }

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,8 @@ type initCmd struct {
 	Host     string   `enum:"prosody,ejabberd," default:"" placeholder:"KIND" help:"prosody or ejabberd, to see only its lines."`
 	Server   string   `placeholder:"HOST:PORT" help:"The host's component listener (127.0.0.1:5347; for ejabberd 127.0.0.1:8888)."`
 	StateDir string   `default:"/var/lib/allium" placeholder:"DIR" help:"The folder for keys and data (${default})."`
+
+	PrintModule bool `help:"Print mod_allium.lua, a module for Prosody, and do nothing else."`
 }
 
 //go:embed init.toml.tmpl
@@ -30,8 +33,19 @@ var configTemplate string
 //go:embed host.txt.tmpl
 var hostTemplate string
 
+// prosodyModule is the one in examples, for who has this program alone. It is a copy, since
+// what is above this folder cannot be embedded.
+//
+//go:generate cp ../../examples/prosody/mod_allium.lua .
+//go:embed mod_allium.lua
+var prosodyModule string
+
 // Run writes what is not there yet. It never overwrites a key or a configuration.
 func (cmd initCmd) Run(out output) error {
+	if cmd.PrintModule {
+		_, err := io.WriteString(out.stdout, prosodyModule)
+		return err
+	}
 	// A configuration that is there already says where its key is, and all else.
 	c, err := loadConfig(cmd.Config)
 	isNew := errors.Is(err, os.ErrNotExist) && c == nil && !exists(cmd.Config)

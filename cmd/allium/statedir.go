@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // stateDir makes the state folder, or refuses one that others can look into, or that is
@@ -32,6 +34,9 @@ func (c *config) stateDir() error {
 	}
 	if st.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("state_dir %s is open to others (mode %04o), and has keys in it: chmod 700 %s", c.StateDir, st.Mode().Perm(), c.StateDir)
+	}
+	if err := unix.Access(c.StateDir, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("state_dir %s cannot be written to: %w; if it is not the file system: chmod 700 %s", c.StateDir, err, c.StateDir)
 	}
 	tor := filepath.Join(c.StateDir, "tor")
 	if err := os.MkdirAll(tor, 0o700); err != nil {
