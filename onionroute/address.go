@@ -265,12 +265,15 @@ func IsOnion(domain string) bool {
 	} else if !isHostname(below) {
 		return false
 	}
-	if len(id) != 56 || strings.ContainsFunc(id, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '2' || c > '7') }) {
+	if len(id) != 56 {
 		return false
 	}
 	known := &rightNames[maphash.String(rightSeed, id)%uint64(len(rightNames))]
 	if last := known.Load(); last != nil && *last == id {
 		return true
+	}
+	if strings.ContainsFunc(id, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '2' || c > '7') }) {
+		return false
 	}
 	if _, err := torutil.PublicKeyFromV3OnionServiceID(id); err != nil {
 		return false
