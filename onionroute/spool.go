@@ -99,9 +99,12 @@ CREATE TABLE batch ( -- of items, which item has one by one: what costs is the r
 	id      INTEGER PRIMARY KEY,
 	peer    TEXT NOT NULL,    -- X.onion
 	session TEXT NOT NULL,    -- in which it was written last, '' if it was not
-	items   BLOB NOT NULL,    -- records, see item.appendRecord
-	kept    INTEGER NOT NULL, -- how many of them are not done
-	gone    TEXT NOT NULL     -- the places of the others, from 0: "0-3 7-7 "
+	items   BLOB NOT NULL     -- records, see item.appendRecord
+);
+CREATE TABLE thinned ( -- batches of which some items are done; not in the same row, which is written as a whole
+	batch INTEGER PRIMARY KEY,
+	kept  INTEGER NOT NULL, -- how many items are not done
+	gone  TEXT NOT NULL     -- the places of the others, from 0: "0-3 7-7 "
 );
 `, `
 ALTER TABLE session ADD COLUMN since INTEGER NOT NULL DEFAULT 0; -- Unix seconds: when the row was last written
@@ -146,9 +149,9 @@ func (s *spool) prepare(db *sql.DB) (err error) {
 
 // What is done for every message.
 const (
-	insertBatch = "INSERT INTO batch (peer, session, items, kept, gone) VALUES (?,?,?,?,'')"
-	thinBatch   = "UPDATE batch SET kept = kept - ?, gone = gone || ? WHERE id = ?"
-	emptyBatch  = "DELETE FROM batch WHERE id = ? AND kept <= 0"
+	insertBatch = "INSERT INTO batch (peer, session, items) VALUES (?,?,?)"
+	thinBatch   = "INSERT INTO thinned (batch, kept, gone) VALUES (?, ? - ?, ?) ON CONFLICT (batch) DO UPDATE SET kept = thinned.kept - ?, gone = thinned.gone || excluded.gone"
+	emptyBatch  = "DELETE FROM batch WHERE id = ? AND EXISTS (SELECT 1 FROM thinned WHERE batch = batch.id AND kept <= 0)"
 	deleteBatch = "DELETE FROM batch WHERE id = ?"
 	putSession  = "INSERT INTO session (id, theirs, peer, h, since) VALUES (?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET theirs = excluded.theirs, h = excluded.h, since = excluded.since"
 )

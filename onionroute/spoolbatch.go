@@ -33,7 +33,7 @@ func (s *spool) store(items []*item, session string, done func(error)) {
 		if err := s.drop(tx, items); err != nil {
 			return err
 		}
-		r, err := tx.Stmt(s.insert).Exec(items[0].onion, session, records, len(items))
+		r, err := tx.Stmt(s.insert).Exec(items[0].onion, session, records)
 		if err != nil {
 			return err
 		}
@@ -97,10 +97,17 @@ func (s *spool) dropFrom(tx *sql.Tx, at slot, items []*item) error {
 		}
 		gone += fmt.Sprintf("%d-%d ", first, last)
 	}
-	if _, err := tx.Stmt(s.thin).Exec(len(items), gone, at.row); err != nil {
+	if _, err := tx.Stmt(s.thin).Exec(at.row, at.of, len(items), gone, len(items)); err != nil {
 		return err
 	}
-	_, err := tx.Stmt(s.empty).Exec(at.row)
+	r, err := tx.Stmt(s.empty).Exec(at.row)
+	if err != nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); n == 0 || err != nil {
+		return err
+	}
+	_, err = tx.Exec("DELETE FROM thinned WHERE batch = ?", at.row)
 	return err
 }
 
@@ -108,7 +115,7 @@ var errDamaged = errors.New("it is damaged")
 
 // items reads all items, in the order in which they came.
 func (s *spool) items() ([]*item, error) {
-	rows, err := s.db.Query("SELECT id, peer, session, items, gone FROM batch ORDER BY id")
+	rows, err := s.db.Query("SELECT id, peer, session, items, COALESCE(gone, '') FROM batch LEFT JOIN thinned ON batch = id ORDER BY id")
 	if err != nil {
 		return nil, fmt.Errorf("onionroute: spool: %w", err)
 	}

@@ -18,7 +18,7 @@ func (s *spool) adopt() error {
 	}
 	defer tx.Rollback() // does nothing behind a Commit
 	for _, it := range items {
-		if _, err := tx.Stmt(s.insert).Exec(it.onion, it.session, it.appendRecord(nil), 1); err != nil {
+		if _, err := tx.Stmt(s.insert).Exec(it.onion, it.session, it.appendRecord(nil)); err != nil {
 			return err
 		}
 	}
