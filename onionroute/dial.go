@@ -284,6 +284,7 @@ func (st *stream) read() {
 			return
 		}
 		st.g.learnt(st.base, true)
+		st.p.reached()
 	}
 	_, st.err = st.elements(st.ctx)
 }

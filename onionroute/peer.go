@@ -239,6 +239,9 @@ func (p *peer) stream(ctx context.Context) error {
 	}
 	p.setDown(nil)
 	p.returned()
+	if !st.initiator {
+		p.reached()
+	}
 	err := st.pump(ctx, p)
 	p.look = time.Now()
 	if st.c.d.Closed() || errors.Is(err, errUnused) {
