@@ -42,6 +42,9 @@ func (p *peer) tellDown(err error) {
 	stranger := len(p.queue) == 0 && len(p.verifies) > 0
 	p.mu.Unlock()
 	what, level := "peer cannot be reached", slog.LevelDebug
+	if isRefusal(err) {
+		what = "peer does not accept contact with this server: what is for it comes back to its sender until its administrator allows it"
+	}
 	if !stranger && !errors.Is(err, ErrTorDown) {
 		level = p.g.outages.news(p.onion, what)
 	}
@@ -50,6 +53,7 @@ func (p *peer) tellDown(err error) {
 
 // reached notes that the peer has answered, and takes us.
 func (p *peer) reached() {
+	p.weigh(nil)
 	if p.g.outages.over(p.onion) {
 		p.log.Info("peer is reached again")
 	}

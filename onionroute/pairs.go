@@ -103,6 +103,7 @@ func (st *stream) refused(pr pair, d dialback) {
 	case d.condition == stanza.ItemNotFound:
 		err = component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "There is no such service at this server.")
 	case d.condition == stanza.Forbidden, d.condition == stanza.NotAuthorized, d.condition == stanza.PolicyViolation:
+		err = errRefused()
 	default:
 		passes = true
 	}

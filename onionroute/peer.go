@@ -45,8 +45,9 @@ type peer struct {
 	bytes    int              // cost of the items that are here or in the stream
 	answers  int              // cost of those that answer the peer
 	verifies []*verification
-	down     error // why the last attempt to connect failed; nil if none did
-	gone     bool  // run has ended; the peer must be looked up anew
+	down     error     // why the last attempt to connect failed; nil if none did
+	refused  time.Time // since when the peer answers attempts by refusals alone; zero: it does not
+	gone     bool      // run has ended; the peer must be looked up anew
 
 	cur     *stream                 // that items go by
 	offered *stream                 // that the peer has opened, to be used next
@@ -100,10 +101,15 @@ func (p *peer) run(ctx context.Context) {
 		} else if err == nil { // it was of use
 			pause.Reset()
 		} else if ctx.Err() == nil {
+			p.weigh(err)
 			p.setDown(err)
 			p.tellDown(err)
 			p.fail(err)
-			p.pause(ctx, pause.NextBackOff())
+			wait := pause.NextBackOff()
+			if isRefusal(err) {
+				wait = p.g.times.retryMax
+			}
+			p.pause(ctx, wait)
 		}
 		if ctx.Err() != nil {
 			break
@@ -243,6 +249,9 @@ func (p *peer) stream(ctx context.Context) error {
 		p.reached()
 	}
 	err := st.pump(ctx, p)
+	if r := new(refusal); errors.As(st.err, &r) {
+		err = r // and not that nothing could be written any more
+	}
 	p.look = time.Now()
 	if st.c.d.Closed() || errors.Is(err, errUnused) {
 		p.look = p.look.Add(p.g.times.quiet) // it was there a moment ago

@@ -19,8 +19,9 @@ func (p *peer) send(it *item) error {
 	it.order = p.g.order.Add(1)
 	key := it.presenceKey()
 	p.dropPresence(key) // this one is newer
-	// What is of this moment does not wait for a peer that is known to be away.
-	away := p.down != nil && !it.kept
+	// What is of this moment does not wait for a peer that is known to be away, and nothing
+	// but presence for one that does not want us.
+	away := p.down != nil && !it.kept || isRefusal(p.down)
 	switch {
 	case away && key == "":
 		return userError(p.down)
@@ -185,11 +186,15 @@ func (p *peer) fail(err error) {
 	}
 	if p.session != nil {
 		// It is not known if these have arrived.
-		p.putBack(p.session.takeExpired(&p.g.times))
+		if isRefusal(err) {
+			p.putBack(p.session.takeBack())
+		} else {
+			p.putBack(p.session.takeExpired(&p.g.times))
+		}
 	}
 	p.bounce(func(it *item) error {
 		switch {
-		case errors.Is(userError(err), errNoSuchServer()), errors.Is(userError(err), errPrivate()):
+		case errors.Is(userError(err), errNoSuchServer()), errors.Is(userError(err), errPrivate()), isRefusal(err):
 			return userError(err)
 		case !it.expired(&p.g.times):
 			return nil

@@ -19,6 +19,10 @@ func errTooLarge() error {
 // it is one of our users. Others, who come by an alias or through a room, do not need to
 // know that there is Tor behind it.
 func (g *Gateway) forSender(from jid.JID, err error) error {
+	if g.guard.hasRooms(from.Domainpart()) && errors.Is(err, errRefused()) {
+		// By this a room knows that who was in it cannot be any more (XEP-0045 §18.1.2).
+		return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "")
+	}
 	var se stanza.Error
 	if slices.Contains(g.c.Hosts, from.Domainpart()) || !errors.As(err, &se) {
 		return err
@@ -51,6 +55,9 @@ func errNotKept() error {
 // userError is the error that a local user gets for a failure to connect.
 func userError(err error) error {
 	var socks *SOCKSError
+	if isRefusal(err) {
+		return errRefused()
+	}
 	if errors.As(err, &socks) {
 		switch socks.Code {
 		case socksBadAddress:
