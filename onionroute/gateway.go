@@ -161,7 +161,14 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 		return g.greet(s, g.service.HandleStanza(ctx, s))
 	}
 	from := s.From
-	return g.forSender(from, g.toOnionSide(ctx, s))
+	err := g.toOnionSide(ctx, s)
+	if err == nil || !isJoin(s) {
+		return g.forSender(from, err)
+	}
+	if r := g.returned(s, err); r != nil {
+		return g.out.Send(ctx, r)
+	}
+	return nil
 }
 
 // toOnionSide translates a stanza, and queues it for the peer. The error is for its sender.
@@ -249,7 +256,7 @@ func (g *Gateway) allowed(from jid.JID) bool {
 
 // bounce answers a stanza, of which only the head was kept, with an error.
 func (g *Gateway) bounce(head *component.Stanza, err error) {
-	r := head.Error(g.forSender(head.From, err))
+	r := g.returned(head, err)
 	if r == nil {
 		return
 	}

@@ -14,7 +14,7 @@ type pair struct{ from, to string }
 
 // An item is a stanza on its way to a peer.
 type item struct {
-	head   component.Stanza // without nodes, host side: to answer it with an error
+	head   component.Stanza // host side, without nodes but the one of a join: to answer it with an error
 	onion  string           // the peer, X.onion
 	pair   pair
 	xml    []byte // onion side
@@ -34,6 +34,9 @@ type item struct {
 func newItem(s *component.Stanza, onion string, pr pair, xml []byte) *item {
 	it := &item{head: *s, onion: onion, pair: pr, xml: xml, since: time.Now(), kept: keeps(s)}
 	it.head.Nodes, it.head.Taken = nil, nil
+	if isJoin(s) {
+		it.head.Add(component.NewElement(nsMUC, "x"))
+	}
 	// An answer is caused by the peer, and not by who gives it.
 	it.answer = s.Kind == component.IQ && !s.IsRequest() || s.Type == "error"
 	return it
@@ -47,7 +50,7 @@ func (it *item) user() string { return it.head.From.Bare().String() }
 
 // expired tells if the item has waited for as long as it may.
 func (it *item) expired(t *times) bool {
-	if it.head.Type == string(stanza.GroupChatMessage) {
+	if it.isForRoom() {
 		// Who was away for longer is not in the room any more.
 		return time.Since(it.since) > t.grace
 	}
@@ -67,7 +70,7 @@ func (it *item) appendXML(dst []byte, from string, t *times) []byte {
 	}
 	dst = append(dst, head...)
 	delay := component.NewElement(nsDelay, "delay").With("stamp", it.since.UTC().Format("2006-01-02T15:04:05Z"))
-	if it.head.Type != string(stanza.GroupChatMessage) {
+	if !it.isForRoom() {
 		delay.SetAttr("from", from)
 	}
 	dst = delay.AppendXML(dst, component.NSServer)

@@ -37,10 +37,13 @@ type peer struct {
 	missed   time.Time     // since then; zero: its users have been taken for off-line
 	look     time.Time     // when to look if it is there, for those who are on-line
 
+	answering sync.WaitGroup // calls of overdue, which are not begun when it is gone
+
 	mu       sync.Mutex
 	session  *session // that can be resumed; nil if there is none; only run changes it
 	queue    []*item
 	late     bool             // the queue is about to be stored
+	watching *time.Timer      // calls overdue; nil: nothing that is said in a room waits
 	presence map[string]*item // the newest for a peer that is away, by from and to
 	bytes    int              // cost of the items that are here or in the stream
 	answers  int              // cost of those that answer the peer
@@ -94,6 +97,9 @@ func (p *peer) verify(ctx context.Context, ask dialback) (dialback, error) {
 func (p *peer) run(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.RandomizationFactor = p.g.times.retryMin, p.g.times.retryMax, 0.3
+	p.mu.Lock()
+	p.watch()
+	p.mu.Unlock()
 	for p.hasWork(ctx) {
 		err := p.stream(ctx)
 		if errors.Is(err, errUnused) || errors.Is(err, errSwitched) || errors.Is(err, errOffered) {
@@ -190,6 +196,7 @@ func (p *peer) end() {
 	}
 	verifies := p.verifies
 	p.mu.Unlock()
+	p.unwatch()
 	for _, v := range verifies {
 		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
 	}

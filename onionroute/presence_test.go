@@ -132,9 +132,14 @@ func TestCountsAtTheEnd(t *testing.T) {
 				to = fmt.Sprintf(`u%d\40%s@onion.a.example`, rand.IntN(2*maxPresence), b.m.Identity)
 			}
 			switch rand.IntN(12) {
-			case 0, 1, 2:
+			case 0, 1:
 				a.HandleStanza(ctx, message(from, to, "hi"))
-			case 3, 4:
+			case 2:
+				a.HandleStanza(ctx, groupchat(from, to, "hi"))
+			case 3:
+				a.HandleStanza(ctx, joins(from, to))
+				fallthrough
+			case 4:
 				a.HandleStanza(ctx, says(from, to, strings.Repeat("x", rand.IntN(1000))))
 			case 5:
 				a.HandleStanza(ctx, presence(from, to, []string{"probe", "unavailable", "subscribe", "error"}[rand.IntN(4)]))

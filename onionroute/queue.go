@@ -17,14 +17,18 @@ func (p *peer) send(it *item) error {
 		return errGone
 	}
 	it.order = p.g.order.Add(1)
-	key := it.presenceKey()
-	p.dropPresence(key) // this one is newer
+	key, join := it.presenceKey(), isJoin(&it.head)
 	// What is of this moment does not wait for a peer that is known to be away, and nothing
 	// but presence for one that does not want us.
 	away := p.down != nil && !it.kept || isRefusal(p.down)
-	switch {
-	case away && key == "":
+	if away && (key == "" || join) {
+		if join && !isRefusal(p.down) {
+			poke(p.wake) // it is tried sooner, for when they ask again
+		}
 		return userError(p.down)
+	}
+	p.dropPresence(key) // this one is newer
+	switch {
 	case it.answer:
 		// A peer that asks and does not read the answers harms itself alone.
 		if p.answers += it.cost(); p.answers > maxAnswers {
@@ -41,6 +45,9 @@ func (p *peer) send(it *item) error {
 		return nil
 	}
 	p.queue = append(p.queue, it)
+	if it.isForRoom() {
+		p.watch()
+	}
 	if p.cur == nil {
 		p.storeQueue()
 	} else if !p.late {
@@ -164,6 +171,7 @@ func (p *peer) putBack(items []*item, verifies ...*verification) {
 	}
 	p.queue = append(append([]*item(nil), items...), p.queue...)
 	p.storeQueue()
+	p.watch()
 }
 
 // take takes all that is queued.
@@ -206,8 +214,8 @@ func (p *peer) fail(err error) {
 	p.expirePresence()
 }
 
-// bounce answers queued items that why gives an error for, and drops them. Presence
-// has no answer, and is kept until the peer is back.
+// bounce answers queued items that why gives an error for, and drops them. Presence that
+// asks for nothing has no answer, and is kept until the peer is back.
 func (p *peer) bounce(why func(*item) error) {
 	var out []*item
 	var errs []error
@@ -226,7 +234,7 @@ func (p *peer) bounce(why func(*item) error) {
 	p.mu.Unlock()
 	p.release(out...)
 	for i, it := range out {
-		if it.head.Kind != component.Presence || it.kept {
+		if it.head.Kind != component.Presence || it.kept || isJoin(&it.head) {
 			p.g.bounce(&it.head, errs[i])
 		}
 	}

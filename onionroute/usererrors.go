@@ -30,6 +30,16 @@ func (g *Gateway) forSender(from jid.JID, err error) error {
 	return component.NewError(se.Type, se.Condition, "")
 }
 
+// returned is the answer to a stanza, of which the head is enough, by an error. It is nil if
+// there must be none. To who wants to enter a room it says what it is about (XEP-0045 §7.2).
+func (g *Gateway) returned(head *component.Stanza, err error) *component.Stanza {
+	r := head.Error(g.forSender(head.From, err))
+	if r != nil && isJoin(head) {
+		r.Nodes = append([]component.Node{component.NewElement(nsMUC, "x").Node()}, r.Nodes...)
+	}
+	return r
+}
+
 // Errors for local users. Their texts do not cross to peers, nor to strangers.
 func errUnreachable() error {
 	return component.NewError(stanza.Wait, stanza.RemoteServerTimeout, "The server cannot be reached through Tor at the moment.")
