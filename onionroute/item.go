@@ -21,6 +21,7 @@ type item struct {
 	since  time.Time
 	answer bool // it answers the peer
 	kept   bool // it is worth to be on disk and to wait for a peer that is away
+	hasty  bool // somebody wants to enter a room at a peer that was away then
 	tries  int  // how often the peer ended the stream when it came to it
 
 	order   int64  // among all
@@ -50,9 +51,8 @@ func (it *item) user() string { return it.head.From.Bare().String() }
 
 // expired tells if the item has waited for as long as it may.
 func (it *item) expired(t *times) bool {
-	if it.isForRoom() {
-		// Who was away for longer is not in the room any more.
-		return time.Since(it.since) > t.grace
+	if due := it.due(t); !due.IsZero() {
+		return !time.Now().Before(due)
 	}
 	return !it.kept || time.Since(it.since) > t.maxAge
 }

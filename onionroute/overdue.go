@@ -6,32 +6,43 @@ import (
 	"mellium.im/xmpp/stanza"
 )
 
-// What is said in a room waits for the time of grace only, and whoever said it is told as
-// soon as that is over: also while a connection is being tried, or it is not time yet to try
-// again, which both can take longer.
+// What is said in a room waits for the time of grace only, and who wants to enter a room at a
+// peer that is known to be away for less: long enough to get in if it is back, and a client
+// does not say that it is entering for as long as the peer is away. They are told when their
+// time is over: also while a connection is being tried, or it is not time yet to try again.
 
 // isForRoom tells if the item is said in a room.
 func (it *item) isForRoom() bool { return it.head.Type == string(stanza.GroupChatMessage) }
 
-// watch sees to it that overdue is called when the first item that is said in a room has
-// waited for as long as it may. p.mu is held.
-func (p *peer) watch() {
-	if p.watching != nil || p.gone {
-		return
+// due is when the item has waited for as long as it may; zero: that is found out when the
+// peer has been tried.
+func (it *item) due(t *times) time.Time {
+	switch {
+	case it.isForRoom():
+		return it.since.Add(t.grace)
+	case it.hasty:
+		return it.since.Add(t.entering)
 	}
-	var first time.Time
-	for _, it := range p.queue {
-		if it.isForRoom() && (first.IsZero() || it.since.Before(first)) {
-			first = it.since
+	return time.Time{}
+}
+
+// watch sees to it that overdue is called when an item is due. p.mu is held.
+func (p *peer) watch(items ...*item) {
+	for _, it := range items {
+		due := it.due(&p.g.times)
+		if due.IsZero() || p.gone || p.watching != nil && !due.Before(p.due) {
+			continue
 		}
-	}
-	if !first.IsZero() {
-		p.watching = time.AfterFunc(time.Until(first.Add(p.g.times.grace))+time.Millisecond, p.overdue)
+		if p.watching != nil {
+			p.watching.Stop()
+		}
+		p.due = due
+		p.watching = time.AfterFunc(time.Until(due)+time.Millisecond, p.overdue)
 	}
 }
 
-// overdue answers what was said in a room and has waited for too long. What a stream has is
-// that stream's business.
+// overdue answers what has been due and is still in the queue. What a stream has is that
+// stream's business.
 func (p *peer) overdue() {
 	p.mu.Lock()
 	p.watching = nil
@@ -45,14 +56,17 @@ func (p *peer) overdue() {
 	}
 	defer p.answering.Done()
 	p.bounce(func(it *item) error {
-		if it.isForRoom() && it.expired(&p.g.times) {
+		switch due := it.due(&p.g.times); {
+		case due.IsZero() || time.Now().Before(due):
+			return nil
+		case it.kept:
 			return errExpired(it.since)
 		}
-		return nil
+		return errUnreachable()
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.watch()
+	p.watch(p.queue...)
 }
 
 // unwatch ends that, and waits until nothing is being answered any more. p.gone is true.

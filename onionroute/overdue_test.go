@@ -38,35 +38,51 @@ func assertNotEntered(t *testing.T, s *component.Stanza, room string) {
 }
 
 // Who wants to enter a room at a server that is away is told so: when the first attempt has
-// failed, and then at once. It is tried anew for who asks again, and they get in when it is
-// back.
+// failed, and then a little later, also if it is not time yet for the next attempt.
 func TestJoinOfVanishedServer(t *testing.T) {
-	w, a, b, _, _ := two(t, func(s *times) { s.retryMin, s.retryMax, s.talk = time.Hour, time.Hour, 10*time.Millisecond })
+	w, a, b, _, _ := two(t, func(s *times) {
+		s.retryMin, s.retryMax, s.talk, s.entering = time.Hour, time.Hour, time.Hour, 50*time.Millisecond
+	})
 	w.vanish(b)
 	ctx, room := context.Background(), `talk\40rooms.`+b.m.Identity+"@onion.a.example/nick"
 	require.NoError(t, a.HandleStanza(ctx, joins("alice@a.example/x", room)))
 	assertNotEntered(t, a.receive1(t), room)
 	a.empties(t)
-	w.appear(b)
-	require.Eventually(t, func() bool {
+	require.NoError(t, a.HandleStanza(ctx, groupchat("alice@a.example/x", `talk\40rooms.`+b.m.Identity+"@onion.a.example", "waits longer")))
+	for range 2 {
+		require.True(t, a.isDown(b.m.Identity))
 		require.NoError(t, a.HandleStanza(ctx, joins("alice@a.example/x", room)))
-		select {
-		case s := <-a.toUs:
-			assertNotEntered(t, s, room)
-			return false
-		case s := <-b.toUs:
-			return assert.NotNil(t, s.Child(nsMUC, "x"))
-		}
-	}, 10*time.Second, time.Millisecond)
+		assertNotEntered(t, a.receive1(t), room)
+	}
+	w.appear(b)
+	a.TryAgain()
+	assert.Equal(t, "waits longer", b.receive1(t).Body())
+	b.silent(t)
 	a.empties(t)
 	a.silent(t)
-	b.silent(t)
+}
+
+// Who wants to enter anew when a server was away for a moment gets in, as soon as it is back.
+func TestJoinAfterOutage(t *testing.T) {
+	w, a, b, bob, _ := two(t, quick)
+	w.vanish(b)
+	ctx, room := context.Background(), `talk\40rooms.`+b.m.Identity+"@onion.a.example/nick"
+	require.NoError(t, a.HandleStanza(ctx, message("alice@a.example", bob, "waits")))
+	require.Eventually(t, func() bool { return a.isDown(b.m.Identity) }, 10*time.Second, time.Millisecond)
+	require.NoError(t, a.HandleStanza(ctx, joins("alice@a.example/x", room)))
+	dials := len(w.dialled())
+	require.Eventually(t, func() bool { return len(w.dialled()) > dials+2 }, 10*time.Second, time.Millisecond)
+	w.appear(b)
+	assert.Equal(t, "waits", b.receive1(t).Body())
+	assert.NotNil(t, b.receive1(t).Child(nsMUC, "x"))
+	a.empties(t)
+	a.silent(t)
 }
 
 // Who could not enter because the server is away has not left either: what they have told
 // the room before goes there.
 func TestLeavesBeforeJoin(t *testing.T) {
-	w, a, b, bob, _ := two(t, quick)
+	w, a, b, bob, _ := two(t, quick, func(s *times) { s.entering = 50 * time.Millisecond })
 	w.vanish(b)
 	ctx, room := context.Background(), `talk\40rooms.`+b.m.Identity+"@onion.a.example/nick"
 	require.NoError(t, a.HandleStanza(ctx, message("alice@a.example", bob, "waits")))

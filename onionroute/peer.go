@@ -42,8 +42,9 @@ type peer struct {
 	mu       sync.Mutex
 	session  *session // that can be resumed; nil if there is none; only run changes it
 	queue    []*item
-	late     bool             // the queue is about to be stored
-	watching *time.Timer      // calls overdue; nil: nothing that is said in a room waits
+	late     bool        // the queue is about to be stored
+	watching *time.Timer // calls overdue at the time due; nil: nothing in the queue is due
+	due      time.Time
 	presence map[string]*item // the newest for a peer that is away, by from and to
 	bytes    int              // cost of the items that are here or in the stream
 	answers  int              // cost of those that answer the peer
@@ -98,7 +99,7 @@ func (p *peer) run(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.RandomizationFactor = p.g.times.retryMin, p.g.times.retryMax, 0.3
 	p.mu.Lock()
-	p.watch()
+	p.watch(p.queue...)
 	p.mu.Unlock()
 	for p.hasWork(ctx) {
 		err := p.stream(ctx)

@@ -15,8 +15,8 @@ import (
 // message does, so that a server that is gone for good is not looked for ever after. It
 // counts as what is queued does.
 
-// isJoin tells if a stanza asks to enter a room (XEP-0045 §7.2). That is answered, and so
-// does not wait for a peer that is away: a client would be entering for as long.
+// isJoin tells if a stanza asks to enter a room (XEP-0045 §7.2). That has an answer, for
+// which a client waits, and so does not wait for as long as other presence.
 func isJoin(s *component.Stanza) bool {
 	return s.Kind == component.Presence && s.Type == "" && s.To.Resourcepart() != "" && s.Child(nsMUC, "x") != nil
 }

@@ -121,7 +121,8 @@ func TestPresenceCounts(t *testing.T) {
 func TestCountsAtTheEnd(t *testing.T) {
 	for round := range 5 {
 		w, a, b, bob, alice := two(t, quick, func(s *times) {
-			s.maxAge, s.grace, s.peerIdle, s.tick = 2*time.Second, 500*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
+			s.maxAge, s.grace, s.entering = 2*time.Second, 500*time.Millisecond, 200*time.Millisecond
+			s.peerIdle, s.tick = 20*time.Millisecond, 20*time.Millisecond
 		})
 		x := startRawServer(t, w, believe)
 		peers := []string{bob, `eve\40` + x.name + "@onion.a.example", `nobody\40` + onionName("nobody") + "@onion.a.example", `room\40rooms.` + b.m.Identity + "@onion.a.example/nick"}

@@ -18,16 +18,16 @@ func (p *peer) send(it *item) error {
 	}
 	it.order = p.g.order.Add(1)
 	key, join := it.presenceKey(), isJoin(&it.head)
+	it.hasty = join && p.down != nil
 	// What is of this moment does not wait for a peer that is known to be away, and nothing
 	// but presence for one that does not want us.
-	away := p.down != nil && !it.kept || isRefusal(p.down)
+	away := p.down != nil && !it.kept && !join || isRefusal(p.down)
 	if away && (key == "" || join) {
-		if join && !isRefusal(p.down) {
-			poke(p.wake) // it is tried sooner, for when they ask again
-		}
 		return userError(p.down)
 	}
-	p.dropPresence(key) // this one is newer
+	if !join { // which can fail, and then the last word is true still
+		p.dropPresence(key) // this one is newer
+	}
 	switch {
 	case it.answer:
 		// A peer that asks and does not read the answers harms itself alone.
@@ -45,9 +45,7 @@ func (p *peer) send(it *item) error {
 		return nil
 	}
 	p.queue = append(p.queue, it)
-	if it.isForRoom() {
-		p.watch()
-	}
+	p.watch(it)
 	if p.cur == nil {
 		p.storeQueue()
 	} else if !p.late {
@@ -171,7 +169,7 @@ func (p *peer) putBack(items []*item, verifies ...*verification) {
 	}
 	p.queue = append(append([]*item(nil), items...), p.queue...)
 	p.storeQueue()
-	p.watch()
+	p.watch(p.queue...)
 }
 
 // take takes all that is queued.
