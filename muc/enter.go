@@ -266,9 +266,9 @@ func (r *room) mayEnter(bare jid.JID, aff Affiliation, x *component.Element, inv
 	case invited:
 		return nil
 	case r.cfg.MembersOnly && aff < Member:
-		return fail(stanza.Auth, stanza.RegistrationRequired, "")
+		return fail(stanza.Auth, stanza.RegistrationRequired, "This room is for its members; ask for an invitation.")
 	case r.cfg.Protected && !r.locked && x.Child(NSMUC, "password").Text() != r.cfg.Password && !r.admin(bare):
-		return fail(stanza.Auth, stanza.NotAuthorized, "")
+		return fail(stanza.Auth, stanza.NotAuthorized, "The room wants a password, and this is not the right one.")
 	}
 	return nil
 }

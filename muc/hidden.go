@@ -56,7 +56,7 @@ func (r *room) conceal(from jid.JID, err error) error {
 	if r.entitled(from) || r.settings.mayMakeRooms(from.Bare()) {
 		return err
 	}
-	return errNotAllowed
+	return errNoEntry
 }
 
 // mayMakeRooms tells if somebody may make rooms: not a server itself, or a component, since

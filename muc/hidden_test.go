@@ -143,7 +143,9 @@ func TestRoomsThatAreNotMade(t *testing.T) {
 		o.Limits.RoomsPerUser = 2
 		o.Limits.Name = 20
 	})
-	require.Equal(t, "presence error n cancel/not-allowed", summary(w.enter("stranger@x.lit/a", "new", "n"), "stranger@x.lit/a"))
+	said := w.enter("stranger@x.lit/a", "new", "n")
+	require.Equal(t, "presence error n cancel/not-allowed", summary(said, "stranger@x.lit/a"))
+	require.Contains(t, w.only(said, "stranger@x.lit/a").StanzaError().Text["en"], "ask for an invitation")
 	for i := range 3 {
 		name := fmt.Sprint("room", i)
 		require.Equal(t, "presence error room modify/jid-malformed", summary(w.presence(hag, name+"@"+domain, "", "<x xmlns='"+NSMUC+"'/>"), hag))

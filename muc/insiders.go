@@ -85,7 +85,7 @@ func (sv *Service) overloaded(ctx context.Context, a *actor, s *component.Stanza
 	case sv.mayKnow(a, s):
 		return errBusy
 	case joins(s):
-		sv.answer(s, errNotAllowed)
+		sv.answer(s, errNoEntry)
 		return nil
 	}
 	return sv.nothing(ctx, s)

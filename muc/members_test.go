@@ -35,7 +35,9 @@ func TestRevokeMembership(t *testing.T) {
 	require.Equal(t, "gone none/none 321", seen(out, crone1, "thirdwitch"))
 	require.Equal(t, "gone none/none 321", seen(out, crone2, "thirdwitch"))
 	require.Equal(t, "Not so worthy after all!", item(to(out, hag)[0]).Child(NSUser, "reason").Text())
-	require.Equal(t, "auth/registration-required", condition(w.only(w.enter(hag, "coven", "thirdwitch"), hag)))
+	refusal := w.only(w.enter(hag, "coven", "thirdwitch"), hag)
+	require.Equal(t, "auth/registration-required", condition(refusal))
+	require.Contains(t, refusal.StanzaError().Text["en"], "ask for an invitation")
 }
 
 // XEP-0045 §9.5: the member list; a set is a delta of any length, all or nothing.

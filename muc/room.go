@@ -278,5 +278,7 @@ var (
 	errConflict      = fail(stanza.Cancel, stanza.Conflict, "")
 	errMalformed     = fail(stanza.Modify, stanza.JIDMalformed, "")
 	errUnsupported   = fail(stanza.Cancel, stanza.ServiceUnavailable, "")
-	errNotInRoom     = fail(stanza.Modify, stanza.NotAcceptable, "You are not in the room.")
+	// That a room is not there, and that somebody may not know that it is, reads alike.
+	errNoEntry   = fail(stanza.Cancel, stanza.NotAllowed, "There is no such room, or you may not enter it; ask for an invitation.")
+	errNotInRoom = fail(stanza.Modify, stanza.NotAcceptable, "You are not in the room.")
 )

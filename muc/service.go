@@ -165,7 +165,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	creator := bare.String()
 	switch {
 	case !sv.mayMakeRooms(bare):
-		return nil, errNotAllowed
+		return nil, errNoEntry
 	case utf8.RuneCountInString(s.To.Localpart()) > sv.limits.Name:
 		return nil, fail(stanza.Modify, stanza.PolicyViolation, "The name of the room is too long.")
 	case !sv.admin(bare) && !sv.o.mayBeCalled(s.To.Localpart()):

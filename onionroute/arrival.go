@@ -82,6 +82,7 @@ func (st *stream) answered(items []*item) {
 	st.mu.Unlock()
 	if len(items) > 0 {
 		p.lived.now()
+		p.reached()
 	}
 	p.release(items...)
 	poke(st.kick)

@@ -174,7 +174,7 @@ func (st *stream) features() (*component.Element, error) {
 	if err == nil && !f.Is(component.NSStream, "features") {
 		err = component.NewStreamError(condition.BadFormat, "no features")
 	}
-	return f, err
+	return f, st.refusal(err)
 }
 
 // pipeline opens the stream to a peer that has proved itself by its chain, in one
@@ -284,6 +284,7 @@ func (st *stream) read() {
 			return
 		}
 		st.g.learnt(st.base, true)
+		st.p.reached()
 	}
 	_, st.err = st.elements(st.ctx)
 }

@@ -37,7 +37,8 @@
 // A peer, which is an onion service with all domains at it, has one goroutine: it
 // connects while there is work, or takes a stream that the peer has opened, and writes
 // (stream.pump). Work comes to it by a queue, which is bounded; the order of one sender
-// is kept from there to the wire. Every stream has a goroutine that reads, translates
+// is kept from there to the wire. What is due before the peer has been tried is answered
+// out of the queue by a timer (peer.overdue). Every stream has a goroutine that reads, translates
 // and gives stanzas to the Router before it reads on: a slow host slows its peers down,
 // and nobody else. A session has one that acknowledges, a verification one for as long
 // as it takes, and the spool one that writes.

@@ -76,6 +76,7 @@ type Gateway struct {
 	contacts *contacts
 	passed   *passed
 	refusals refusals
+	outages  *outages
 
 	credentials *credentials
 
@@ -137,7 +138,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 		return nil, err
 	}
 	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
-		secret: newSecret(), times: defaultTimes, passed: newPassed(), quota: quota{users: map[string]int{}},
+		secret: newSecret(), times: defaultTimes, passed: newPassed(), outages: newOutages(), quota: quota{users: map[string]int{}},
 		dialing: newTurns(maxDialing), loaded: make(chan struct{}), peers: map[string]*peer{}, counts: map[string]int{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
 	g.contacts = newContacts(spool, func(j jid.JID) bool { return slices.Contains(g.c.Hosts, j.Domainpart()) }, &g.c.bounds)
 	if c.MaxAge > 0 {
@@ -160,7 +161,14 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 		return g.greet(s, g.service.HandleStanza(ctx, s))
 	}
 	from := s.From
-	return g.forSender(from, g.toOnionSide(ctx, s))
+	err := g.toOnionSide(ctx, s)
+	if err == nil || !isJoin(s) {
+		return g.forSender(from, err)
+	}
+	if r := g.returned(s, err); r != nil {
+		return g.out.Send(ctx, r)
+	}
+	return nil
 }
 
 // toOnionSide translates a stanza, and queues it for the peer. The error is for its sender.
@@ -248,7 +256,7 @@ func (g *Gateway) allowed(from jid.JID) bool {
 
 // bounce answers a stanza, of which only the head was kept, with an error.
 func (g *Gateway) bounce(head *component.Stanza, err error) {
-	r := head.Error(g.forSender(head.From, err))
+	r := g.returned(head, err)
 	if r == nil {
 		return
 	}

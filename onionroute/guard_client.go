@@ -31,7 +31,7 @@ var (
 	commonFeatures = slices.Sorted(slices.Values([]string{
 		component.NSDiscoInfo, nsCaps, component.NSPing, nsNick, nsNick + "+notify",
 		"eu.siacs.conversations.axolotl.devicelist+notify", "urn:xmpp:omemo:2:devices+notify",
-		"http://jabber.org/protocol/chatstates", "http://jabber.org/protocol/muc", "jabber:x:conference",
+		"http://jabber.org/protocol/chatstates", nsMUC, "jabber:x:conference",
 		"urn:xmpp:chat-markers:0", "urn:xmpp:message-correct:0", "urn:xmpp:receipts",
 	}))
 	commonCaps = component.NewElement(nsCaps, "c").With("hash", "sha-1").With("node", capsNode).With("ver", capsOf("client/pc//<", commonFeatures...))

@@ -17,7 +17,7 @@ var (
 		nsAxolotl, nsOMEMO, "urn:xmpp:eme:0", "urn:xmpp:hints", nsEvent,
 		nsMUCUser, "jabber:x:conference", "urn:xmpp:occupant-id:0", "urn:xmpp:sid:0", "urn:xmpp:delay", nsIBB,
 	}
-	strictPresence = []string{"http://jabber.org/protocol/muc", nsMUCUser, "urn:xmpp:occupant-id:0", nsCaps}
+	strictPresence = []string{nsMUC, nsMUCUser, "urn:xmpp:occupant-id:0", nsCaps}
 	strictIQ       = []string{component.NSPing, nsIBB, component.NSDiscoInfo,
 		"http://jabber.org/protocol/muc#admin", "http://jabber.org/protocol/muc#owner"}
 )

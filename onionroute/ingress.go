@@ -73,6 +73,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		return err
 	}
 	toHost.payload(s.Nodes)
+	g.explain(s)
 	if alias != nil {
 		alias.veil(s)
 	}

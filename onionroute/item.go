@@ -14,13 +14,14 @@ type pair struct{ from, to string }
 
 // An item is a stanza on its way to a peer.
 type item struct {
-	head   component.Stanza // without nodes, host side: to answer it with an error
+	head   component.Stanza // host side, without nodes but the one of a join: to answer it with an error
 	onion  string           // the peer, X.onion
 	pair   pair
 	xml    []byte // onion side
 	since  time.Time
 	answer bool // it answers the peer
 	kept   bool // it is worth to be on disk and to wait for a peer that is away
+	hasty  bool // somebody wants to enter a room at a peer that was away then
 	tries  int  // how often the peer ended the stream when it came to it
 
 	order   int64  // among all
@@ -34,6 +35,9 @@ type item struct {
 func newItem(s *component.Stanza, onion string, pr pair, xml []byte) *item {
 	it := &item{head: *s, onion: onion, pair: pr, xml: xml, since: time.Now(), kept: keeps(s)}
 	it.head.Nodes, it.head.Taken = nil, nil
+	if isJoin(s) {
+		it.head.Add(component.NewElement(nsMUC, "x"))
+	}
 	// An answer is caused by the peer, and not by who gives it.
 	it.answer = s.Kind == component.IQ && !s.IsRequest() || s.Type == "error"
 	return it
@@ -47,9 +51,8 @@ func (it *item) user() string { return it.head.From.Bare().String() }
 
 // expired tells if the item has waited for as long as it may.
 func (it *item) expired(t *times) bool {
-	if it.head.Type == string(stanza.GroupChatMessage) {
-		// Who was away for longer is not in the room any more.
-		return time.Since(it.since) > t.grace
+	if due := it.due(t); !due.IsZero() {
+		return !time.Now().Before(due)
 	}
 	return !it.kept || time.Since(it.since) > t.maxAge
 }
@@ -67,7 +70,7 @@ func (it *item) appendXML(dst []byte, from string, t *times) []byte {
 	}
 	dst = append(dst, head...)
 	delay := component.NewElement(nsDelay, "delay").With("stamp", it.since.UTC().Format("2006-01-02T15:04:05Z"))
-	if it.head.Type != string(stanza.GroupChatMessage) {
+	if !it.isForRoom() {
 		delay.SetAttr("from", from)
 	}
 	dst = delay.AppendXML(dst, component.NSServer)

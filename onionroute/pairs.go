@@ -62,6 +62,7 @@ func (st *stream) authorized(d dialback) error {
 		defer st.mu.Unlock()
 		op.valid = true
 		st.log.Debug("peer takes our stanzas", "from", d.to)
+		st.g.outages.over(st.pairKey(pr))
 		st.ready = append(st.ready, op.waiting...)
 		op.waiting = nil
 		poke(st.kick)
@@ -72,10 +73,13 @@ func (st *stream) authorized(d dialback) error {
 	if d.typ == "error" {
 		answer = string(known(d.condition))
 	}
-	st.log.Info("peer does not take our stanzas", "answer", answer)
+	st.log.Log(st.ctx, st.g.outages.news(st.pairKey(pr), answer), "peer does not take our stanzas", "answer", answer)
 	st.refused(pr, d)
 	return nil
 }
+
+// pairKey is what the log tells of such a refusal by.
+func (st *stream) pairKey(pr pair) string { return st.base + " " + pr.from + " " + pr.to }
 
 // manageIfOffered starts stream management where the peer has it and did not prove
 // itself by a chain: then the session ends with the stream. st.mu is held.
@@ -99,6 +103,7 @@ func (st *stream) refused(pr pair, d dialback) {
 	case d.condition == stanza.ItemNotFound:
 		err = component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "There is no such service at this server.")
 	case d.condition == stanza.Forbidden, d.condition == stanza.NotAuthorized, d.condition == stanza.PolicyViolation:
+		err = errRefused()
 	default:
 		passes = true
 	}

@@ -37,16 +37,21 @@ type peer struct {
 	missed   time.Time     // since then; zero: its users have been taken for off-line
 	look     time.Time     // when to look if it is there, for those who are on-line
 
+	answering sync.WaitGroup // calls of overdue, which are not begun when it is gone
+
 	mu       sync.Mutex
 	session  *session // that can be resumed; nil if there is none; only run changes it
 	queue    []*item
-	late     bool             // the queue is about to be stored
+	late     bool        // the queue is about to be stored
+	watching *time.Timer // calls overdue at the time due; nil: nothing in the queue is due
+	due      time.Time
 	presence map[string]*item // the newest for a peer that is away, by from and to
 	bytes    int              // cost of the items that are here or in the stream
 	answers  int              // cost of those that answer the peer
 	verifies []*verification
-	down     error // why the last attempt to connect failed; nil if none did
-	gone     bool  // run has ended; the peer must be looked up anew
+	down     error     // why the last attempt to connect failed; nil if none did
+	refused  time.Time // since when the peer answers attempts by refusals alone; zero: it does not
+	gone     bool      // run has ended; the peer must be looked up anew
 
 	cur     *stream                 // that items go by
 	offered *stream                 // that the peer has opened, to be used next
@@ -93,6 +98,9 @@ func (p *peer) verify(ctx context.Context, ask dialback) (dialback, error) {
 func (p *peer) run(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval, pause.RandomizationFactor = p.g.times.retryMin, p.g.times.retryMax, 0.3
+	p.mu.Lock()
+	p.watch(p.queue...)
+	p.mu.Unlock()
 	for p.hasWork(ctx) {
 		err := p.stream(ctx)
 		if errors.Is(err, errUnused) || errors.Is(err, errSwitched) || errors.Is(err, errOffered) {
@@ -100,10 +108,15 @@ func (p *peer) run(ctx context.Context) {
 		} else if err == nil { // it was of use
 			pause.Reset()
 		} else if ctx.Err() == nil {
+			p.weigh(err)
 			p.setDown(err)
 			p.tellDown(err)
 			p.fail(err)
-			p.pause(ctx, pause.NextBackOff())
+			wait := pause.NextBackOff()
+			if isRefusal(err) {
+				wait = p.g.times.retryMax
+			}
+			p.pause(ctx, wait)
 		}
 		if ctx.Err() != nil {
 			break
@@ -184,6 +197,7 @@ func (p *peer) end() {
 	}
 	verifies := p.verifies
 	p.mu.Unlock()
+	p.unwatch()
 	for _, v := range verifies {
 		v.answer <- v.ask.refuse(stanza.RemoteServerTimeout)
 	}
@@ -239,7 +253,13 @@ func (p *peer) stream(ctx context.Context) error {
 	}
 	p.setDown(nil)
 	p.returned()
+	if !st.initiator {
+		p.reached()
+	}
 	err := st.pump(ctx, p)
+	if r := new(refusal); errors.As(st.err, &r) {
+		err = r // and not that nothing could be written any more
+	}
 	p.look = time.Now()
 	if st.c.d.Closed() || errors.Is(err, errUnused) {
 		p.look = p.look.Add(p.g.times.quiet) // it was there a moment ago

@@ -15,6 +15,12 @@ import (
 // message does, so that a server that is gone for good is not looked for ever after. It
 // counts as what is queued does.
 
+// isJoin tells if a stanza asks to enter a room (XEP-0045 §7.2). That has an answer, for
+// which a client waits, and so does not wait for as long as other presence.
+func isJoin(s *component.Stanza) bool {
+	return s.Kind == component.Presence && s.Type == "" && s.To.Resourcepart() != "" && s.Child(nsMUC, "x") != nil
+}
+
 // presenceKey tells what presence is replaced by what: all that is the same in it is the
 // newest word of one client to one address. It is "" for what is not replaced.
 func (it *item) presenceKey() string {
@@ -32,7 +38,7 @@ func (it *item) presenceKey() string {
 // if it is presence, and the newest. p.mu is held.
 func (p *peer) keepPresence(it *item) bool {
 	key := it.presenceKey()
-	if key == "" || p.gone {
+	if key == "" || p.gone || isJoin(&it.head) {
 		return false
 	}
 	if old := p.presence[key]; old != nil && old.order > it.order {

@@ -121,7 +121,8 @@ func TestPresenceCounts(t *testing.T) {
 func TestCountsAtTheEnd(t *testing.T) {
 	for round := range 5 {
 		w, a, b, bob, alice := two(t, quick, func(s *times) {
-			s.maxAge, s.grace, s.peerIdle, s.tick = 2*time.Second, 500*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
+			s.maxAge, s.grace, s.entering = 2*time.Second, 500*time.Millisecond, 200*time.Millisecond
+			s.peerIdle, s.tick = 20*time.Millisecond, 20*time.Millisecond
 		})
 		x := startRawServer(t, w, believe)
 		peers := []string{bob, `eve\40` + x.name + "@onion.a.example", `nobody\40` + onionName("nobody") + "@onion.a.example", `room\40rooms.` + b.m.Identity + "@onion.a.example/nick"}
@@ -132,9 +133,14 @@ func TestCountsAtTheEnd(t *testing.T) {
 				to = fmt.Sprintf(`u%d\40%s@onion.a.example`, rand.IntN(2*maxPresence), b.m.Identity)
 			}
 			switch rand.IntN(12) {
-			case 0, 1, 2:
+			case 0, 1:
 				a.HandleStanza(ctx, message(from, to, "hi"))
-			case 3, 4:
+			case 2:
+				a.HandleStanza(ctx, groupchat(from, to, "hi"))
+			case 3:
+				a.HandleStanza(ctx, joins(from, to))
+				fallthrough
+			case 4:
 				a.HandleStanza(ctx, says(from, to, strings.Repeat("x", rand.IntN(1000))))
 			case 5:
 				a.HandleStanza(ctx, presence(from, to, []string{"probe", "unavailable", "subscribe", "error"}[rand.IntN(4)]))

@@ -17,13 +17,18 @@ func (p *peer) send(it *item) error {
 		return errGone
 	}
 	it.order = p.g.order.Add(1)
-	key := it.presenceKey()
-	p.dropPresence(key) // this one is newer
-	// What is of this moment does not wait for a peer that is known to be away.
-	away := p.down != nil && !it.kept
-	switch {
-	case away && key == "":
+	key, join := it.presenceKey(), isJoin(&it.head)
+	it.hasty = join && p.down != nil
+	// What is of this moment does not wait for a peer that is known to be away, and nothing
+	// but presence for one that does not want us.
+	away := p.down != nil && !it.kept && !join || isRefusal(p.down)
+	if away && (key == "" || join) {
 		return userError(p.down)
+	}
+	if !join { // which can fail, and then the last word is true still
+		p.dropPresence(key) // this one is newer
+	}
+	switch {
 	case it.answer:
 		// A peer that asks and does not read the answers harms itself alone.
 		if p.answers += it.cost(); p.answers > maxAnswers {
@@ -40,6 +45,7 @@ func (p *peer) send(it *item) error {
 		return nil
 	}
 	p.queue = append(p.queue, it)
+	p.watch(it)
 	if p.cur == nil {
 		p.storeQueue()
 	} else if !p.late {
@@ -163,6 +169,7 @@ func (p *peer) putBack(items []*item, verifies ...*verification) {
 	}
 	p.queue = append(append([]*item(nil), items...), p.queue...)
 	p.storeQueue()
+	p.watch(p.queue...)
 }
 
 // take takes all that is queued.
@@ -185,11 +192,15 @@ func (p *peer) fail(err error) {
 	}
 	if p.session != nil {
 		// It is not known if these have arrived.
-		p.putBack(p.session.takeExpired(&p.g.times))
+		if isRefusal(err) {
+			p.putBack(p.session.takeBack())
+		} else {
+			p.putBack(p.session.takeExpired(&p.g.times))
+		}
 	}
 	p.bounce(func(it *item) error {
 		switch {
-		case errors.Is(userError(err), errNoSuchServer()), errors.Is(userError(err), errPrivate()):
+		case errors.Is(userError(err), errNoSuchServer()), errors.Is(userError(err), errPrivate()), isRefusal(err):
 			return userError(err)
 		case !it.expired(&p.g.times):
 			return nil
@@ -201,8 +212,8 @@ func (p *peer) fail(err error) {
 	p.expirePresence()
 }
 
-// bounce answers queued items that why gives an error for, and drops them. Presence
-// has no answer, and is kept until the peer is back.
+// bounce answers queued items that why gives an error for, and drops them. Presence that
+// asks for nothing has no answer, and is kept until the peer is back.
 func (p *peer) bounce(why func(*item) error) {
 	var out []*item
 	var errs []error
@@ -221,7 +232,7 @@ func (p *peer) bounce(why func(*item) error) {
 	p.mu.Unlock()
 	p.release(out...)
 	for i, it := range out {
-		if it.head.Kind != component.Presence || it.kept {
+		if it.head.Kind != component.Presence || it.kept || isJoin(&it.head) {
 			p.g.bounce(&it.head, errs[i])
 		}
 	}

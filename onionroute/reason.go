@@ -55,18 +55,6 @@ func tell(log *slog.Logger, level slog.Level, what string, err error) {
 	log.Debug(what, "error", err)
 }
 
-// tellDown logs that the peer cannot be reached. Strangers can name as many peers as they
-// like, of which nobody here has heard: these are for the log at debug.
-func (p *peer) tellDown(err error) {
-	p.mu.Lock()
-	level := slog.LevelInfo
-	if len(p.queue) == 0 && len(p.verifies) > 0 {
-		level = slog.LevelDebug
-	}
-	p.mu.Unlock()
-	tell(p.log, level, "peer cannot be reached", err)
-}
-
 // known is a condition as the log may tell it: a peer can call it what it likes.
 func known(c stanza.Condition) stanza.Condition {
 	if !slices.Contains(plain, c) && c != stanza.RemoteServerNotFound && c != stanza.RemoteServerTimeout {

@@ -38,6 +38,7 @@ type times struct {
 	stall time.Duration // what has to be kept is on disk after that, though a write takes longer
 	late  time.Duration // a message that is older says since when it waits
 
+	entering   time.Duration // who wants to enter a room at a peer that is away waits for it
 	maxAge     time.Duration // messages wait for a peer that cannot be reached
 	grace      time.Duration // what is of this hour waits, and contacts stay on-line
 	sessionAge time.Duration // a session that broke off can be resumed
@@ -71,6 +72,7 @@ var defaultTimes = times{
 	stall: 20 * time.Millisecond,
 	late:  10 * time.Second,
 
+	entering:   15 * time.Second,
 	maxAge:     7 * 24 * time.Hour,
 	grace:      3 * time.Minute,
 	sessionAge: 24 * time.Hour,

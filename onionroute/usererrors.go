@@ -19,11 +19,25 @@ func errTooLarge() error {
 // it is one of our users. Others, who come by an alias or through a room, do not need to
 // know that there is Tor behind it.
 func (g *Gateway) forSender(from jid.JID, err error) error {
+	if g.guard.hasRooms(from.Domainpart()) && errors.Is(err, errRefused()) {
+		// By this a room knows that who was in it cannot be any more (XEP-0045 §18.1.2).
+		return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "")
+	}
 	var se stanza.Error
 	if slices.Contains(g.c.Hosts, from.Domainpart()) || !errors.As(err, &se) {
 		return err
 	}
 	return component.NewError(se.Type, se.Condition, "")
+}
+
+// returned is the answer to a stanza, of which the head is enough, by an error. It is nil if
+// there must be none. To who wants to enter a room it says what it is about (XEP-0045 §7.2).
+func (g *Gateway) returned(head *component.Stanza, err error) *component.Stanza {
+	r := head.Error(g.forSender(head.From, err))
+	if r != nil && isJoin(head) {
+		r.Nodes = append([]component.Node{component.NewElement(nsMUC, "x").Node()}, r.Nodes...)
+	}
+	return r
 }
 
 // Errors for local users. Their texts do not cross to peers, nor to strangers.
@@ -51,6 +65,9 @@ func errNotKept() error {
 // userError is the error that a local user gets for a failure to connect.
 func userError(err error) error {
 	var socks *SOCKSError
+	if isRefusal(err) {
+		return errRefused()
+	}
 	if errors.As(err, &socks) {
 		switch socks.Code {
 		case socksBadAddress:
