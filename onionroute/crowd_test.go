@@ -36,8 +36,8 @@ func newStranger(t testing.TB) strangerKey {
 	return strangerKey{id.Name(), c}
 }
 
-// enables opens a stream with a session that can be resumed.
-func (k strangerKey) enables(t testing.TB, a *server) *raw {
+// opens opens a stream, and proves who it is from.
+func (k strangerKey) opens(t testing.TB, a *server) *raw {
 	c, err := net.Dial("unix", a.Ports()[portServerTLS])
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
@@ -49,6 +49,12 @@ func (k strangerKey) enables(t testing.TB, a *server) *raw {
 	require.True(t, r.next().Is(nsSASL, "success"))
 	r.d.Restart()
 	r.greet(k.name, a.m.Identity)
+	return r
+}
+
+// enables opens a stream with a session that can be resumed.
+func (k strangerKey) enables(t testing.TB, a *server) *raw {
+	r := k.opens(t, a)
 	r.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
 	require.True(t, r.next().Is(nsSM, "enabled"))
 	return r

@@ -212,6 +212,9 @@ func (st *stream) pipeline(p *peer) error {
 // sessionFor makes or finds the session for a stream that we open.
 func (p *peer) sessionFor(st *stream) (*session, error) {
 	if p.session != nil {
+		if !p.asks() {
+			return nil, errOffered
+		}
 		if err := p.settle(p.session, st); err != nil {
 			return nil, err
 		}
@@ -239,7 +242,7 @@ func (p *peer) sessionFor(st *stream) (*session, error) {
 func (st *stream) setAsking(resume bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.resuming, st.enabling, st.began = resume, !resume, !resume
+	st.resuming, st.enabling = resume, !resume
 }
 
 // settle waits until all that was read in a session, before it goes on by st, has been

@@ -60,7 +60,11 @@
 // subscription before they are written, how far the peer's have been handled before the
 // peer is told. So also after a crash of either side the session is resumed where it
 // was, and every stanza is handled once and in order: but for the last hop to the host,
-// which does not acknowledge. A stanza from a peer is handled
+// which does not acknowledge. When both sides open a session at the same time, the two are
+// made one where the peer's is opened, before anything is read by it. Who has been told how
+// far a session was read writes the rest once more: so from then on nothing is taken of it by
+// what came before, be it a stream that the peer has given up for another, or a session that
+// it opens while ours is about to be resumed. A stanza from a peer is handled
 // when whom it is for has taken it ([component.Stanza].Taken): a service here, or the
 // host, which is asked behind each batch. What the host did not confirm when it or
 // Allium was killed is handed to it once more.

@@ -3,22 +3,27 @@ package onionroute
 import (
 	"context"
 	"errors"
+	"time"
+
+	condition "mellium.im/xmpp/stream"
 
 	"github.com/allium-xmpp/allium/component"
 )
 
 // offer makes a stream that the peer opened the one to be used next, or at once if it
-// is for the session that another has, which is dead then.
-func (p *peer) offer(st *stream) error {
+// is for the session that another has, which is dead then. sess is the session that the
+// peer opens by it, nil if it asks to go on with one. It is made one with ours, if we have
+// opened that at the same time: before anything else becomes of either, and before anything
+// is read by it. Any error but errGone is that the stream is of no use, nor is the session.
+func (p *peer) offer(st *stream, sess *session) error {
 	p.mu.Lock()
-	if p.gone {
-		p.mu.Unlock()
-		return errGone
+	defer p.mu.Unlock()
+	if err := p.mayOfferLocked(st, sess); err != nil {
+		return err
 	}
-	if o := p.offered; o != nil && o != st {
-		if sess := o.session(); sess != nil && sess.broke(o) && sess.resumable() {
-			p.adoptLocked(sess)
-		}
+	p.newest = st.since
+	if p.offered != st {
+		p.withdraw()
 	}
 	p.offered = st
 	st.mu.Lock()
@@ -30,14 +35,46 @@ func (p *peer) offer(st *stream) error {
 	if cur := p.cur; cur != nil && cur != st && st.wantsSessionOf(cur) && !cur.goesFirst() {
 		cur.c.abort()
 	}
-	cur, ours := p.cur, p.session
-	p.mu.Unlock()
-	if cur != nil && cur != st && cur.beganSession() {
-		p.joinOf(st, ours) // nothing is read by it until this is done
+	if sess != nil {
+		if ours := p.session; ours != nil && st != p.cur && ours.join(sess) {
+			st.share(ours)
+			sess = ours
+		} else {
+			st.goOn(sess)
+		}
+		sess.start(p.g)
 	}
 	poke(p.wake)
 	poke(p.retry)
 	return nil
+}
+
+// mayOfferLocked is why a stream is not to be used, if it is not. p.mu is held.
+func (p *peer) mayOfferLocked(st *stream, sess *session) error {
+	switch {
+	case p.gone:
+		return errGone
+	case st.since.Before(p.newest):
+		// The peer has given it up, as it uses one at a time; what it wrote by it comes late.
+		return component.NewStreamError(condition.Conflict, "another stream was used since")
+	case sess != nil && st != p.cur && p.session != nil && p.session.isAsked():
+		// The peer has been told how far ours was read. If it makes the two one, it writes what
+		// comes here once more; if it does not know ours, it says so, and opens another.
+		return component.NewStreamError(condition.Conflict, "we are about to resume a session")
+	}
+	return nil
+}
+
+// hasAnswered notes that the peer has answered what we asked for by our stream. So it uses
+// that, and has given up those that it had opened.
+func (p *peer) hasAnswered() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.newest = time.Now()
+	if p.offered != nil {
+		p.offered.c.abort()
+		p.withdraw()
+	}
 }
 
 // adopt takes a session over that the peer has opened by a stream that has ended.
@@ -59,38 +96,17 @@ func (p *peer) adoptLocked(sess *session) {
 	p.orphan = sess
 }
 
-// takeOrphan makes a session that the peer has opened its own, or one with its own. If
-// that cannot be, the peer does not know that any more.
+// takeOrphan makes a session that the peer has opened its own. It was not made one with
+// ours, so the peer does not know that any more.
 func (p *peer) takeOrphan() {
 	p.mu.Lock()
 	sess := p.orphan
 	p.orphan = nil
 	p.mu.Unlock()
-	switch {
-	case sess == nil || sess == p.session:
-	case p.session != nil && p.session.join(sess):
-		p.joined(p.session)
-	default:
+	if sess != nil && sess != p.session {
 		p.forgetSession()
 		p.own(sess)
 	}
-}
-
-// joinOf makes the session that the peer has opened by a stream one with ours, if we have
-// opened that at the same time.
-func (p *peer) joinOf(st *stream, ours *session) {
-	if sess := st.session(); sess != nil && ours != nil && sess != ours && ours.join(sess) {
-		st.share(ours)
-		p.joined(ours)
-	}
-}
-
-// joined goes on with a session that was made of two.
-func (p *peer) joined(sess *session) {
-	if _, err := sess.tell(p.g); err != nil {
-		p.log.Error("the spool cannot be written; what is under way may arrive twice after a restart", "error", err)
-	}
-	sess.start(p.g)
 }
 
 // dials notes that an attempt to connect is under way, which can be given up by cancel;
@@ -140,12 +156,15 @@ func (p *peer) drop(st *stream) bool {
 	return p.cur != st
 }
 
-// withdraw forgets the stream that is offered and has ended, but not the session that
-// the peer has opened by it. p.mu is held.
+// withdraw forgets the stream that is offered, if any, but not the session that the peer
+// has opened by it, unless it has closed that in order. p.mu is held.
 func (p *peer) withdraw() {
 	st := p.offered
 	p.offered = nil
-	if sess := st.session(); sess != nil && sess.resumable() && !st.c.d.Closed() && sess.broke(st) {
+	if st == nil || !st.alive() && st.c.d.Closed() {
+		return
+	}
+	if sess := st.session(); sess != nil && sess.resumable() && sess.broke(st) {
 		p.adoptLocked(sess)
 	}
 }
@@ -174,6 +193,18 @@ func (p *peer) ownNew(sess *session) bool {
 		return false
 	}
 	p.ownLocked(sess)
+	return true
+}
+
+// asks notes that we are about to ask to resume our session, unless the peer has opened a
+// stream or a session, which goes first. From then on no other that it opens is taken.
+func (p *peer) asks() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.offered != nil || p.orphan != nil {
+		return false
+	}
+	p.session.asks()
 	return true
 }
 

@@ -55,6 +55,7 @@ type peer struct {
 
 	cur     *stream                 // that items go by
 	offered *stream                 // that the peer has opened, to be used next
+	newest  time.Time               // those that the peer opened before have been given up by it
 	orphan  *session                // that the peer has opened by a stream that was never used
 	cancel  context.CancelCauseFunc // of the attempt to connect; nil if there is none
 }
@@ -225,11 +226,8 @@ func (p *peer) end() {
 // use: a peer that takes connections and no stanzas is not better than one that cannot
 // be reached.
 func (p *peer) stream(ctx context.Context) error {
-	p.takeOrphan()
 	st := p.otherThan(nil)
-	if st != nil {
-		p.joinOf(st, p.session)
-	}
+	p.takeOrphan() // the stream may be to resume it
 	if st != nil && st.session() != nil && st.session() == p.session {
 		// What was written by another stream, and broke off, is not settled by going on
 		// here; it is by resuming the session.

@@ -21,9 +21,6 @@ var errSwitched = errors.New("onionroute: another stream is used")
 // written goes back to the queue.
 func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 	p.use(st)
-	if o := p.otherThan(st); o != nil && st.beganSession() {
-		p.joinOf(o, p.session)
-	}
 	if st.initiator {
 		go st.read()
 	}

@@ -18,9 +18,11 @@ func (st *stream) changed(p *peer) error {
 	case wants != nil:
 		return st.resume(p, wants)
 	case resumed != nil:
+		p.hasAnswered()
 		return st.goesOn(p, *resumed)
 	case refused:
 		// The peer has lost what it knew of the session.
+		p.hasAnswered()
 		p.log.Info("the peer does not know our last session any more; what it did not acknowledge goes out once more")
 		st.unready(p)
 		p.forgetSession()
@@ -126,21 +128,12 @@ func (st *stream) other(p *peer) error {
 	return st.drained()
 }
 
-// share makes a session go on by this stream as well.
+// share makes a session be read by this stream as well.
 func (st *stream) share(sess *session) {
 	st.mu.Lock()
-	st.sess = sess
+	st.sess, st.managed = sess, true
 	st.mu.Unlock()
-	at := sess.on()
-	sess.goOn(st) // it is read by this one too
-	sess.goOn(at)
-}
-
-// beganSession tells if the session that it has was opened by it.
-func (st *stream) beganSession() bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.began
+	sess.readAlso(st)
 }
 
 func (st *stream) isResuming() bool {

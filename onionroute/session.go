@@ -32,6 +32,7 @@ type session struct {
 	recovered bool      // after a crash: more may have been written than we know
 	accepted  bool      // the peer opened it
 	resumed   bool      // so both know it
+	asked     bool      // we have asked to resume it, and so told how far it was read
 	in        *counter  // of what was read
 	told      uint32    // what the peer was told of that
 	at        *stream   // that it goes on; nil when that broke off
@@ -146,8 +147,21 @@ func (s *session) resume(h uint32) (handled, again []*item, ok bool) {
 	again = s.takeBack()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.out, s.acked, s.recovered, s.resumed = h, h, false, true
+	s.out, s.acked, s.recovered, s.resumed, s.asked = h, h, false, true, false
 	return handled, again, true
+}
+
+// asks notes that the peer is about to be asked to resume the session.
+func (s *session) asks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = true
+}
+
+func (s *session) isAsked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
 }
 
 // takeBack gives up all items that are not acknowledged.
@@ -187,32 +201,28 @@ func (s *session) settled() bool {
 	return len(s.unacked) == 0 && !s.recovered
 }
 
-// join makes a session that the peer has opened one with this, if we have opened this at
-// the same time. We have written by ours alone, and the peer either by theirs, or by ours
-// when it had made them one before us: so one of the two is unused, and what is counted
-// of one direction in the one, and of the other in the other, goes together. Theirs is
-// empty then, and not in the spool any more once this is told.
+// join makes a session that the peer has just opened one with this, if we have opened this
+// at the same time. We have written by ours alone, and the peer either by theirs, or by ours
+// when it had made them one before us: so what is counted of one direction in the one, and
+// of the other in the other, goes together. Theirs, by which nothing was read yet, is empty
+// then, and not in the spool any more once this is told.
 //
-// It is false if the peer does not know this session, since it opens another one.
+// It is false if the peer has lost this session, since it opens another one, or if theirs
+// cannot be resumed.
 func (s *session) join(theirs *session) bool {
 	s.mu.Lock()
-	possible := s.theirs == "" && !s.accepted && !s.resumed
-	s.mu.Unlock()
-	if !possible || !s.counter().unused() && !theirs.counter().unused() {
+	defer s.mu.Unlock()
+	if s.theirs != "" || s.accepted || s.resumed {
 		return false
 	}
-	theirs.end()
-	theirs.telling.Lock()
 	theirs.mu.Lock()
-	id, in, told, by := theirs.id, theirs.in, theirs.told, theirs.by
-	theirs.id = ""
-	theirs.mu.Unlock()
-	theirs.telling.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.theirs = id
+	defer theirs.mu.Unlock()
+	if theirs.id == "" || !s.in.unused() && (!theirs.in.unused() || s.recovered && !theirs.recovered) {
+		return false
+	}
+	s.theirs, theirs.id = theirs.id, ""
 	if s.in.unused() {
-		s.in, s.told, s.by = in, told, by
+		s.in, s.told, s.by = theirs.in, theirs.told, theirs.by
 	}
 	return true
 }
@@ -222,7 +232,20 @@ func (s *session) goOn(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.at, s.lost = st, time.Now()
-	if st != nil && !slices.Contains(s.readers, st) {
+	if st != nil {
+		s.readAlsoLocked(st)
+	}
+}
+
+// readAlso notes that the session is read by a stream, whichever it goes on.
+func (s *session) readAlso(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readAlsoLocked(st)
+}
+
+func (s *session) readAlsoLocked(st *stream) {
+	if !slices.Contains(s.readers, st) {
 		s.readers = append(slices.DeleteFunc(s.readers, func(r *stream) bool { return !r.alive() }), st)
 	}
 }

@@ -73,7 +73,7 @@ func (st *stream) manage(e *component.Element) error {
 		st.mu.Lock()
 		st.wants = &resumption{e.AttrValue("previd"), h}
 		st.mu.Unlock()
-		return st.g.toPeer(st.peerName(), "", func(p *peer) error { return p.offer(st) })
+		return st.g.toPeer(st.peerName(), "", func(p *peer) error { return p.offer(st, nil) })
 	case st.initiator:
 		st.mu.Lock()
 		defer st.mu.Unlock()
@@ -128,16 +128,20 @@ func (st *stream) enable(e *component.Element) error {
 			return st.c.reply(smFailed(stanza.ResourceConstraint))
 		}
 	}
-	sess.start(st.g)
-	st.goOn(sess)
 	if err := st.c.reply(answer); err != nil {
 		return err
 	}
 	if !trusted || !st.isBidi() {
+		sess.start(st.g)
+		st.goOn(sess)
 		return nil
 	}
-	defer poke(st.kick) // it may be the one that is used
-	return st.g.toPeer(sess.peer, "", func(p *peer) error { return p.offer(st) })
+	if err := st.g.toPeer(sess.peer, "", func(p *peer) error { return p.offer(st, sess) }); err != nil {
+		st.g.endSession(sess) // nothing was read by it
+		return err
+	}
+	poke(st.kick) // it may be the one that is used
+	return nil
 }
 
 // goOn makes the stream the one that a managed session goes on.

@@ -68,7 +68,6 @@ type stream struct {
 	p             *peer       // whose goroutine is in pump
 	wants         *resumption // the peer's request, not answered yet
 	enabling      bool        // we have asked for a new session
-	began         bool        // that is the one that it has
 	resuming      bool        // we have asked to go on with sess
 	resumed       *uint32     // the answer: how many the peer has handled
 	refusedResume bool
