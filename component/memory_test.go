@@ -13,16 +13,16 @@ import (
 
 // A message takes few allocations: each element and its attributes, and its text.
 func TestAllocations(t *testing.T) {
-	const runs, tries = 1000, 10
+	const runs, tries, most = 100, 200, 14
 	d := NewContentDecoder(strings.NewReader(strings.Repeat(message500, tries*(runs+1))), NSAccept, Limits{})
 	least := math.Inf(1)
-	for range tries { // what tests before have left running may allocate too
+	for i := 0; i < tries && least > most; i++ { // what tests before have left running may allocate too
 		least = min(least, testing.AllocsPerRun(runs, func() {
 			_, err := d.Next()
 			require.NoError(t, err)
 		}))
 	}
-	assert.LessOrEqual(t, least, 14.0)
+	assert.LessOrEqual(t, least, float64(most))
 }
 
 // What is kept of an element keeps nothing else of it, and nothing of the Decoder.
