@@ -132,7 +132,7 @@ func TestSecretsOfOthers(t *testing.T) {
 	assert.Equal(t, "in a file", c.Federation.Secret)
 	require.NoError(t, os.Chmod(secret, 0o644))
 	_, err = loadConfig(file)
-	assert.ErrorContains(t, err, "chmod 600")
+	assert.ErrorContains(t, err, ":3: host.secret_file: "+secret+" can be read by others (mode 0644)")
 
 	require.NoError(t, os.Chmod(secret, 0o600))
 	require.NoError(t, c.stateDir())

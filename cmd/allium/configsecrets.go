@@ -37,11 +37,11 @@ func (c *config) readSecrets(at atKey) error {
 		if err := private(s.SecretFile, "it is a secret"); errors.Is(err, os.ErrNotExist) {
 			return at(key, "there is no %s: write the secret into it that the host's configuration has for Allium's domains, and let Allium's user alone read it (mode 600)", s.SecretFile)
 		} else if err != nil {
-			return at(key, "%w", err)
+			return at(key, "%v", err)
 		}
 		text, err := os.ReadFile(s.SecretFile)
 		if err != nil {
-			return at(key, "%w", explainOwner(s.SecretFile, err))
+			return at(key, "%v", explainOwner(s.SecretFile, err))
 		}
 		s.Secret = strings.TrimSpace(string(text))
 	}

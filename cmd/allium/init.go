@@ -47,12 +47,11 @@ func (cmd initCmd) Run(out output) error {
 		return err
 	}
 	// A configuration that is there already says where its key is, and all else.
-	c, err := loadConfig(cmd.Config)
-	isNew := errors.Is(err, os.ErrNotExist) && c == nil && !exists(cmd.Config)
-	if err != nil && !isNew {
-		return err
-	}
-	if !isNew {
+	if _, err := os.Stat(cmd.Config); !errors.Is(err, os.ErrNotExist) {
+		c, err := loadConfig(cmd.Config)
+		if err != nil {
+			return err
+		}
 		return cmd.existing(c, out)
 	}
 	switch {
@@ -77,7 +76,7 @@ func (cmd initCmd) Run(out output) error {
 	if err != nil {
 		return err
 	}
-	c = &config{file: cmd.Config, StateDir: state}
+	c := &config{file: cmd.Config, StateDir: state}
 	secret := rand.Text()
 	// What will be in it has to be right before a folder or a key is made.
 	text, err := cmd.text(state, secret)
@@ -102,11 +101,6 @@ func (cmd initCmd) Run(out output) error {
 	}
 	fmt.Fprintf(out.stdout, "Wrote %s and %s.\n\n", cmd.Config, keyWords(c, made))
 	return cmd.show(id, secret, out)
-}
-
-func exists(file string) bool {
-	_, err := os.Stat(file)
-	return !errors.Is(err, os.ErrNotExist)
 }
 
 // existing shows what the host needs for a configuration that is there, which is kept.
