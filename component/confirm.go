@@ -1,6 +1,9 @@
 package component
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // settle makes the first n entries done, and returns whom to tell. It is called with mu
 // held.
@@ -31,19 +34,22 @@ func call(told []func()) {
 	}
 }
 
-// confirm takes the answer to a ping.
+// confirm takes the answer to a ping, and so to all before it.
 func (o *outbox) confirm(id string) {
 	o.mu.Lock()
-	if id != o.pingID {
+	i := slices.IndexFunc(o.asked, func(m mark) bool { return m.id == id })
+	if i < 0 {
 		o.mu.Unlock()
 		return // of an earlier connection
 	}
-	o.pingID = ""
-	told := o.settle(o.asked)
-	o.rested = time.Now().Add(o.rest)
+	told := o.settle(o.asked[i].entries)
+	o.asked, o.heardAt = slices.Delete(o.asked, 0, i+1), time.Now()
+	poke := o.done == len(o.entries) || o.entries[o.done].suspect
 	o.mu.Unlock()
 	call(told)
-	time.AfterFunc(o.rest, o.poke) // for the next ping, if more is in flight
+	if poke {
+		o.poke()
+	}
 }
 
 // requeue prepares for the next connection, when the last one ended and nobody calls
@@ -56,20 +62,13 @@ func (o *outbox) confirm(id string) {
 func (o *outbox) requeue(blame bool) bool {
 	o.mu.Lock()
 	var told []func()
-	seen := 0
-	for _, e := range o.entries[o.done:o.begun] {
-		if !e.ping {
-			seen++
-		}
-	}
-	found := blame && seen == 1
+	found := blame && o.begun-o.done == 1
 	buf, entries, at := o.buf[:0], o.entries[:0], o.doneBytes
 	for i := o.done; i < len(o.entries); i++ {
 		e := o.entries[i]
 		xml := o.buf[at : at+e.size]
 		at += e.size
 		switch {
-		case e.ping:
 		case i < o.sent && !e.again, i < o.begun && found:
 			if e.taken != nil {
 				told = append(told, e.taken)
@@ -80,7 +79,7 @@ func (o *outbox) requeue(blame bool) bool {
 		}
 	}
 	clear(o.entries[len(entries):])
-	o.buf, o.entries, o.pingID = buf, entries, ""
+	o.buf, o.entries, o.asked, o.askedFor = buf, entries, nil, 0
 	o.done, o.doneBytes, o.sent, o.sentBytes, o.begun = 0, 0, 0, 0, 0
 	o.makeRoom()
 	o.mu.Unlock()
@@ -89,14 +88,17 @@ func (o *outbox) requeue(blame bool) bool {
 	return found
 }
 
-// unanswered is how long a ping has been under way.
+// unanswered is how long no ping was answered while one was under way.
 func (o *outbox) unanswered() time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.pingID == "" || o.askedAt.IsZero() {
+	if len(o.asked) == 0 || o.asked[0].at.IsZero() {
 		return 0
 	}
-	return time.Since(o.askedAt)
+	if o.heardAt.After(o.asked[0].at) {
+		return time.Since(o.heardAt)
+	}
+	return time.Since(o.asked[0].at)
 }
 
 // empty tells if all that was put in has been confirmed.

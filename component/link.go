@@ -16,20 +16,24 @@ import (
 
 // The times of a Link.
 var (
-	connectTimeout = 15 * time.Second      // connect and handshake
-	writeTimeout   = 30 * time.Second      // one batch
-	probeAfter     = 60 * time.Second      // of silence from the host, it is pinged
-	answerTimeout  = 30 * time.Second      // without an answer to a ping, the connection is dead
-	tick           = 5 * time.Second       // how often these two are looked at
-	pingRest       = 20 * time.Millisecond // a ping costs the host as much as a message, so they are not asked one upon the other
-	writeRest      = 3 * time.Millisecond  // between two writes: the host reads as often as is written
-	downGrace      = 30 * time.Second      // a host restart; what is sent meanwhile waits
-	closeTimeout   = 3 * time.Second       // for the last confirmation, and for the closing tag
+	connectTimeout = 15 * time.Second     // connect and handshake
+	writeTimeout   = 30 * time.Second     // one batch
+	probeAfter     = 60 * time.Second     // of silence from the host, it is pinged
+	answerTimeout  = 30 * time.Second     // without an answer to a ping, the connection is dead
+	tick           = 5 * time.Second      // how often these two are looked at
+	writeRest      = 3 * time.Millisecond // between two writes: the host reads as often as is written
+	downGrace      = 30 * time.Second     // a host restart; what is sent meanwhile waits
+	closeTimeout   = 3 * time.Second      // for the last confirmation, and for the closing tag
 	retryMin       = 500 * time.Millisecond
-	retryMax       = 30 * time.Second
+	retryMax       = 10 * time.Second // it costs nothing, and users here get errors meanwhile
 )
 
-const writeEnough = 8 << 10 // octets; these are written at once
+const (
+	writeEnough = 8 << 10 // octets; these are written at once
+	pingEvery   = 16      // stanzas that somebody waits for; what the host can have handled without our knowing
+	pingRate    = 100     // a second: a ping costs the host as much as a message
+	pingBurst   = 50
+)
 
 // LinkConfig says where the host is and what is attached to it.
 type LinkConfig struct {
@@ -104,7 +108,6 @@ func NewLink(c LinkConfig, h Handler) (*Link, error) {
 		}
 	}
 	out := newOutbox(c.Buffer, ping)
-	out.rest = pingRest
 	return &Link{c: c, h: h, addr: addr, log: c.Log.With(c.Label, c.Domain), out: out,
 		up: make(chan struct{}), downSince: time.Now()}, nil
 }

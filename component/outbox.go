@@ -5,10 +5,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"mellium.im/xmpp/stanza"
 )
 
@@ -16,11 +16,15 @@ import (
 // takes all that came while the last one was under way, and that what was lost with a
 // connection is written again on the next. It is bounded in bytes.
 //
-// Its entries are, from the front: done, in flight, waiting. A ping is an entry too.
+// Its entries are, from the front: done, in flight, waiting.
+//
+// What was written without a ping behind it the host can have handled without our knowing,
+// and is written again when the connection is lost. So there is a ping behind every write,
+// and behind every few of the stanzas that somebody waits for, unless there were too many.
 type outbox struct {
 	limit int
 	ping  func(id string) []byte // nil: what is written is confirmed
-	rest  time.Duration          // from the answer to a ping to the next one
+	pings *rate.Limiter
 
 	mu      sync.Mutex
 	buf     []byte // the XML of all entries
@@ -32,12 +36,13 @@ type outbox struct {
 	sent, sentBytes int
 	begun           int
 
-	pingID  string    // of the ping under way, "" if there is none
-	asked   int       // how many entries its answer confirms
-	askedAt time.Time // when it had been written
-	wroteAt time.Time // when anything had been written last
-	rested  time.Time // when the next one may be
+	asked    []mark    // the pings that are under way, in order
+	askedFor int       // how many entries they and those before them were behind
+	heardAt  time.Time // when one was answered last
+	wroteAt  time.Time // when anything had been written last
+	batch    []byte    // what is written with a ping
 
+	later   *time.Timer // for a ping that there were too many for
 	trimmer *time.Timer // will give the buffer back
 
 	wake chan struct{} // has a token when there may be something to write
@@ -49,8 +54,14 @@ type entry struct {
 	size    int
 	taken   func()
 	again   bool // is written again when it was not confirmed
-	ping    bool
 	suspect bool // the host may have closed a connection because of it
+}
+
+// A mark is a ping that is under way.
+type mark struct {
+	id      string
+	entries int       // how many its answer confirms
+	at      time.Time // when it had been written
 }
 
 // newEntry is a stanza's entry. Messages and requests for a subscription are what a
@@ -68,7 +79,7 @@ func newEntry(s *Stanza) entry {
 }
 
 func newOutbox(limit int, ping func(id string) []byte) *outbox {
-	return &outbox{limit: limit, ping: ping, wake: make(chan struct{}, 1)}
+	return &outbox{limit: limit, ping: ping, pings: rate.NewLimiter(pingRate, pingBurst), wake: make(chan struct{}, 1)}
 }
 
 // put appends one stanza. It waits for room until ctx is done, and not longer than
@@ -180,36 +191,40 @@ func (o *outbox) early(rest time.Duration, enough int) time.Duration {
 	return time.Until(o.wroteAt.Add(rest))
 }
 
-// flush writes all that waits, and behind it a ping, when none is under way and there is
-// something to confirm, or probe asks for one. Only one goroutine may call it. A stanza
-// that was cut off by an error still waits: the other side has not seen it.
+// flush writes all that waits, and pings behind it, also one that confirms nothing if probe
+// asks for it. Only one goroutine may call it. A stanza that was cut off by an error still
+// waits: the other side has not seen it.
 func (o *outbox) flush(w io.Writer, probe bool) error {
+	for {
+		more, err := o.flushSome(w, probe)
+		if !more || err != nil {
+			return err
+		}
+		probe = false
+	}
+}
+
+// flushSome writes what one ping is for, and tells if there is more.
+func (o *outbox) flushSome(w io.Writer, probe bool) (more bool, err error) {
 	o.mu.Lock()
 	if o.sent > o.done && o.entries[o.done].suspect {
 		o.mu.Unlock()
-		return nil // it stays alone until it is confirmed
+		return false, nil // it stays alone until it is confirmed
 	}
 	o.tidy()
 	first, start := o.sent, o.sentBytes
-	o.sent, o.sentBytes = len(o.entries), len(o.buf)
-	if first < o.sent && o.entries[first].suspect {
-		o.sent, o.sentBytes = first+1, start+o.entries[first].size
-	}
-	id := ""
-	rests := time.Until(o.rested) > 0 && !(first < o.sent && o.entries[first].suspect)
-	if o.ping != nil && o.pingID == "" && (probe || o.sent > o.done && !rests) {
+	o.take()
+	o.begun, more = o.sent, o.sent < len(o.entries)
+	batch, id := o.buf[start:o.sentBytes], ""
+	if o.ping != nil && (probe || o.askedFor < o.sent) && o.mayAsk(probe) {
 		id = pingID + rand.Text()
-		ping := o.ping(id)
-		o.buf = slices.Insert(o.buf, o.sentBytes, ping...)
-		o.entries = slices.Insert(o.entries, o.sent, entry{size: len(ping), ping: true})
-		o.sent, o.sentBytes = o.sent+1, o.sentBytes+len(ping)
-		o.pingID, o.asked, o.askedAt = id, o.sent, time.Time{}
+		o.batch = append(append(o.batch[:0], batch...), o.ping(id)...)
+		batch = o.batch
+		o.asked, o.askedFor = append(o.asked, mark{id: id, entries: o.sent}), o.sent
 	}
-	o.begun = o.sent
-	batch := o.buf[start:o.sentBytes]
 	o.mu.Unlock()
 	if len(batch) == 0 {
-		return nil
+		return false, nil
 	}
 
 	n, err := w.Write(batch)
@@ -217,27 +232,71 @@ func (o *outbox) flush(w io.Writer, probe bool) error {
 	o.mu.Lock()
 	o.wroteAt = time.Now()
 	var told []func()
-	switch {
+	switch last := len(o.asked) - 1; {
 	case err != nil:
 		o.sent, o.sentBytes = first, start
 		for o.sent < o.begun && o.sentBytes+o.entries[o.sent].size <= start+n {
 			o.sentBytes += o.entries[o.sent].size
 			o.sent++
 		}
+		if o.sent == o.begun {
+			break
+		}
 		o.begun = o.sent
 		if o.sentBytes < start+n {
 			o.begun++
 		}
+	case id != "" && last >= 0 && o.asked[last].id == id:
+		o.asked[last].at = o.wroteAt
+	}
+	if err != nil {
 		err = fmt.Errorf("component: write to the host: %w", err)
-	case id != "" && id == o.pingID:
-		o.askedAt = o.wroteAt
 	}
 	if o.ping == nil {
 		told = o.settle(o.sent)
 	}
+	if cap(o.batch) > smallBuffer {
+		o.batch = nil
+	}
 	o.mu.Unlock()
 	call(told)
-	return err
+	return more, err
+}
+
+// take counts as sent what is written next: all that waits, but no more stanzas that
+// somebody waits for than are to be in doubt at once. It is called with mu held.
+func (o *outbox) take() {
+	for waited := 0; o.sent < len(o.entries) && waited < pingEvery; o.sent++ {
+		e := &o.entries[o.sent]
+		o.sentBytes += e.size
+		if e.taken != nil {
+			waited++
+		}
+		if e.suspect {
+			o.sent++
+			return
+		}
+	}
+}
+
+// mayAsk tells if there may be a ping now; if not, flush is woken when there may. It is
+// called with mu held.
+func (o *outbox) mayAsk(probe bool) bool {
+	if probe || o.sent > o.done && o.entries[o.done].suspect {
+		return true
+	}
+	if o.pings.Allow() {
+		return true
+	}
+	if o.later == nil {
+		o.later = time.AfterFunc(time.Second/pingRate, func() {
+			o.mu.Lock()
+			o.later = nil
+			o.mu.Unlock()
+			o.poke()
+		})
+	}
+	return false
 }
 
 // tidy removes what is done, when that is most of buf. It is called with mu held, and
@@ -250,7 +309,10 @@ func (o *outbox) tidy() {
 	clear(o.entries[n:])
 	o.entries = o.entries[:n]
 	o.buf = append(o.buf[:0], o.buf[o.doneBytes:]...)
-	o.sent, o.sentBytes, o.asked = o.sent-o.done, o.sentBytes-o.doneBytes, o.asked-o.done
+	o.sent, o.sentBytes, o.askedFor = o.sent-o.done, o.sentBytes-o.doneBytes, max(0, o.askedFor-o.done)
+	for i := range o.asked {
+		o.asked[i].entries -= o.done
+	}
 	o.done, o.doneBytes = 0, 0
 	if n == 0 && cap(o.buf) > smallBuffer && o.trimmer == nil {
 		o.trimmer = time.AfterFunc(trimAfter, o.trim)

@@ -185,38 +185,73 @@ func TestOutboxSuspect(t *testing.T) {
 	}
 }
 
-// Of many batches some are asked about: not those right behind an answer, but the last.
-func TestOutboxRests(t *testing.T) {
+// Behind every write is a ping, and behind every few stanzas that somebody waits for; but
+// when there were too many, there is one behind the last write.
+func TestOutboxPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOutbox(1<<20, testPing)
-		o.rest = 5 * time.Millisecond
 		taken := 0
 		flush := func() string {
 			w := &breakingWriter{left: 1 << 20}
 			require.NoError(t, o.flush(w, false))
 			return string(w.got)
 		}
-		put := func() {
-			o.put(context.Background(), []byte("<m/>"), entry{again: true, taken: func() { taken++ }}, 0)
+		put := func(n int) {
+			for range n {
+				o.put(context.Background(), []byte("<m/>"), entry{again: true, taken: func() { taken++ }}, 0)
+			}
+		}
+		put(1)
+		first := pingIn([]byte(flush()))
+		put(1)
+		second := pingIn([]byte(flush()))
+		require.NotEmpty(t, second, "also while another is under way")
+		o.confirm(second)
+		assert.Equal(t, 2, taken, "the host answers in order")
+		o.confirm(first)
+		assert.Equal(t, 2, taken)
+
+		put(2*pingEvery + 1)
+		got := flush()
+		parts := strings.Split(got, "<p ")
+		require.Len(t, parts, 4)
+		assert.Equal(t, pingEvery, strings.Count(parts[0], "<m/>"))
+		assert.Equal(t, pingEvery, strings.Count(parts[1], "<m/>"))
+		o.confirm(pingIn([]byte("<p " + parts[1])))
+		assert.Equal(t, 2+pingEvery, taken, "what comes behind it is in doubt")
+		o.confirm(pingIn([]byte(got)))
+		assert.True(t, o.empty())
+
+		for o.pings.Tokens() >= 1 {
+			put(1)
+			require.Contains(t, flush(), "<p ")
+		}
+		put(1)
+		assert.Equal(t, "<m/>", flush())
+		for len(o.wake) > 0 {
 			<-o.wake
 		}
-		put()
-		first := pingIn([]byte(flush()))
-		put()
-		assert.Equal(t, "<m/>", flush(), "one ping at a time")
-		o.confirm(first)
-		assert.Equal(t, 1, taken)
-		put()
-		assert.Equal(t, "<m/>", flush(), "and not one upon the other")
 		began := time.Now()
 		<-o.wake
-		assert.Equal(t, 5*time.Millisecond, time.Since(began))
-		second := flush()
-		assert.NotContains(t, second, "<m/>")
-		o.confirm(pingIn([]byte(second)))
-		assert.Equal(t, 3, taken)
+		assert.Equal(t, time.Second/pingRate, time.Since(began))
+		last := flush()
+		assert.NotContains(t, last, "<m/>")
+		o.confirm(pingIn([]byte(last)))
 		assert.True(t, o.empty())
 	})
+}
+
+// What nobody waits for costs one ping, however much it is.
+func TestOutboxCopies(t *testing.T) {
+	o := newOutbox(1<<20, testPing)
+	for range 1000 {
+		o.put(context.Background(), []byte("<m/>"), entry{again: true}, 0)
+	}
+	w := &breakingWriter{left: 1 << 20}
+	require.NoError(t, o.flush(w, false))
+	assert.Equal(t, 1, strings.Count(string(w.got), "<p "))
+	o.confirm(pingIn(w.got))
+	assert.True(t, o.empty())
 }
 
 // A write waits a moment for more, if one was just before and not much is there.

@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -357,8 +358,9 @@ func (w *torture) checkKills() {
 
 // killed is what the kill was that explains something.
 func (w *torture) killed(what string, explains func(fault) bool) string {
-	for _, k := range w.faults {
+	for _, k := range slices.Backward(w.faults) {
 		if explains(k) {
+			w.Logf("%s: %s; %s", k.began.Format("15:04:05.000"), k.what, what)
 			return k.what
 		}
 	}
