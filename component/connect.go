@@ -27,7 +27,7 @@ func Connect(ctx context.Context, server, domain, secret string) (net.Conn, erro
 	if err != nil {
 		return nil, &HostError{Err: err, Hint: "is the host running, and is " + server + " its component port?"}
 	}
-	if _, err = mcomponent.NewSession(ctx, addr, []byte(secret), &byteConn{conn}); err != nil {
+	if err := handshake(ctx, conn, addr, secret); err != nil {
 		conn.Close()
 		if ctx.Err() != nil {
 			return nil, &HostError{Err: err, Hint: "the host took the connection but did not finish the handshake in time"}
@@ -35,6 +35,16 @@ func Connect(ctx context.Context, server, domain, secret string) (net.Conn, erro
 		return nil, explain(err)
 	}
 	return ackAtOnce(conn), nil
+}
+
+// handshake does that of XEP-0114 §3, until ctx is done.
+func handshake(ctx context.Context, conn net.Conn, addr jid.JID, secret string) error {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	_, err := mcomponent.NewSession(ctx, addr, []byte(secret), &byteReadWriter{conn})
+	if !stop() && err == nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // A HostError is trouble with the host, with a hint for the admin.
@@ -72,16 +82,20 @@ func explain(err error) error {
 	return &HostError{Err: err, Hint: hint}
 }
 
-// byteConn reads one byte at a time, so that mellium's session, which is only used
-// for the handshake, leaves what comes behind it for the Decoder.
-type byteConn struct{ net.Conn }
+// byteReadWriter reads one byte at a time, so that mellium's session, which is only used
+// for the handshake, leaves what comes behind it for the Decoder. It does not let it see
+// that it is a net.Conn: mellium would set its deadlines, and do so even after the
+// handshake if ctx is done right then, by which the first read would fail.
+type byteReadWriter struct{ conn net.Conn }
 
-func (c *byteConn) Read(p []byte) (int, error) {
+func (c *byteReadWriter) Read(p []byte) (int, error) {
 	if len(p) > 1 {
 		p = p[:1]
 	}
-	return c.Conn.Read(p)
+	return c.conn.Read(p)
 }
+
+func (c *byteReadWriter) Write(p []byte) (int, error) { return c.conn.Write(p) }
 
 type deadlineWriter struct {
 	conn    net.Conn

@@ -12,3 +12,6 @@ func ShortTimes(t *testing.T, answer, down time.Duration) {
 	t.Cleanup(func() { answerTimeout, tick, downGrace, retryMin = before[0], before[1], before[2], before[3] })
 	answerTimeout, tick, downGrace, retryMin = answer, answer/5, down, 10*time.Millisecond
 }
+
+// Handshake is handshake.
+var Handshake = handshake
