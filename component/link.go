@@ -31,8 +31,8 @@ var (
 const (
 	writeEnough = 8 << 10 // octets; these are written at once
 	pingEvery   = 16      // stanzas that somebody waits for; what the host can have handled without our knowing
-	pingRate    = 100     // a second: a ping costs the host as much as a message
-	pingBurst   = 50
+	pingRate    = 50      // a second: a ping costs the host as much as a message
+	pingBurst   = 10
 )
 
 // LinkConfig says where the host is and what is attached to it.
