@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,6 +92,7 @@ func (o *outbox) put(ctx context.Context, xml []byte, e entry, timeout time.Dura
 	for {
 		o.mu.Lock()
 		if o.fits(e.size) {
+			o.grow(e.size)
 			o.buf = append(o.buf, xml...)
 			o.entries = append(o.entries, e)
 			o.mu.Unlock()
@@ -116,6 +118,7 @@ func (o *outbox) putCopies(ctx context.Context, copies []Copy, maxStanza int, ti
 			if tooLong = size > maxStanza; tooLong || !o.fits(size) {
 				break
 			}
+			o.grow(size)
 			o.buf = c.Draft.appendXML(o.buf, c.To, c.Full)
 			o.entries = append(o.entries, entry{size: size, again: c.Draft.again})
 		}
@@ -128,6 +131,14 @@ func (o *outbox) putCopies(ctx context.Context, copies []Copy, maxStanza int, ti
 		if !wait.forRoom(ctx, o) {
 			return n, false
 		}
+	}
+}
+
+// grow makes the buffer twice as large when it is too small: append would take many more
+// steps, and copy all of it at each. It is called with mu held.
+func (o *outbox) grow(size int) {
+	if cap(o.buf)-len(o.buf) < size {
+		o.buf = slices.Grow(o.buf, max(size, cap(o.buf)))
 	}
 }
 
