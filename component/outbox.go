@@ -38,7 +38,7 @@ type outbox struct {
 	begun           int
 
 	asked    []mark    // the pings that are under way, in order
-	askedFor int       // how many entries they and those before them were behind
+	askedFor int       // how many entries were before the last of them
 	heardAt  time.Time // when one was answered last
 	wroteAt  time.Time // when anything had been written last
 	batch    []byte    // what is written with a ping
@@ -277,15 +277,14 @@ func (o *outbox) flushSome(w io.Writer, probe bool) (more bool, err error) {
 // take counts as sent what is written next: all that waits, but no more stanzas that
 // somebody waits for than are to be in doubt at once. It is called with mu held.
 func (o *outbox) take() {
-	for waited := 0; o.sent < len(o.entries) && waited < pingEvery; o.sent++ {
+	for waited := 0; o.sent < len(o.entries) && waited < pingEvery; {
 		e := &o.entries[o.sent]
-		o.sentBytes += e.size
+		o.sent, o.sentBytes = o.sent+1, o.sentBytes+e.size
+		if e.suspect {
+			return // it is written alone
+		}
 		if e.taken != nil {
 			waited++
-		}
-		if e.suspect {
-			o.sent++
-			return
 		}
 	}
 }

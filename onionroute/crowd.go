@@ -83,6 +83,8 @@ func (g *Gateway) peerFor(onion string, parties []string) (*peer, error) {
 	}
 	if p == nil {
 		p = g.newPeer(onion)
+		p.stale = g.stale[onion]
+		delete(g.stale, onion)
 		g.start(p)
 	}
 	for _, who := range parties {
@@ -146,6 +148,12 @@ func (g *Gateway) forget(p *peer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.remove(p)
+	if p.stale {
+		if len(g.stale) == maxStale {
+			clear(g.stale)
+		}
+		g.stale[p.onion] = true
+	}
 }
 
 // partiesNow are those here that have business with the peer.

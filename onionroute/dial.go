@@ -26,6 +26,10 @@ func (p *peer) connect(ctx context.Context) (*stream, error) {
 		return nil, errOffered
 	}
 	defer p.dials(nil)
+	if p.stale {
+		p.lookAnew(dialing)
+		p.stale = false
+	}
 	st, err := p.connectBy(dialing)
 	if cause := context.Cause(dialing); errors.Is(cause, errOffered) && err != nil {
 		return nil, errOffered
@@ -74,13 +78,7 @@ var errNotTaken = errors.New("onionroute: the host has not taken yet what the pe
 func (p *peer) open(ctx context.Context, port int) (*stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.patience+p.g.times.negotiate)
 	defer cancel()
-	raw := &eagerConn{dial: func(first []byte) (net.Conn, error) {
-		dialing, cancel := context.WithTimeout(ctx, p.patience)
-		defer cancel()
-		// To each peer by circuits of its own, so that peers cannot tell from these
-		// that they talk to the same machine.
-		return p.g.dialer.Dial(dialing, p.onion, port, fmt.Sprintf("%s %s %d", p.g.m.Identity, p.onion, p.failures), first)
-	}}
+	raw := &eagerConn{dial: func(first []byte) (net.Conn, error) { return p.reach(ctx, port, first) }}
 	st := p.g.newStream(p.g.ctx, newConn(raw, p.g.c.Unauthenticated, p.g.times.write))
 	st.initiator, st.base, st.p, st.log = true, p.onion, p, p.log
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
@@ -89,7 +87,7 @@ func (p *peer) open(ctx context.Context, port int) (*stream, error) {
 		st.cancel()
 		close(st.ended)
 		if raw.failed != nil {
-			if !otherPort(raw.failed) {
+			if !otherPort(raw.failed) && !errors.Is(context.Cause(ctx), errOffered) {
 				p.failures++ // and not by a circuit that is on its way to where the peer was
 				p.patience = min(2*p.patience, p.g.times.dialMax)
 			}

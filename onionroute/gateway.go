@@ -92,8 +92,9 @@ type Gateway struct {
 	mu        sync.Mutex
 	ctx       context.Context // of Run
 	peers     map[string]*peer
-	counts    map[string]int // party → its peers; see crowd.go
-	ours      int            // peers that have parties
+	stale     map[string]bool // X.onion: peers that are forgotten; see peer.stale
+	counts    map[string]int  // party → its peers; see crowd.go
+	ours      int             // peers that have parties
 	inbound   map[*stream]bool
 	verifying map[string]int // base → verifications under way
 }
@@ -139,7 +140,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	}
 	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
 		secret: newSecret(), times: defaultTimes, passed: newPassed(), outages: newOutages(), quota: quota{users: map[string]int{}},
-		dialing: newTurns(maxDialing), loaded: make(chan struct{}), peers: map[string]*peer{}, counts: map[string]int{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
+		dialing: newTurns(maxDialing), loaded: make(chan struct{}), peers: map[string]*peer{}, stale: map[string]bool{}, counts: map[string]int{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
 	g.contacts = newContacts(spool, func(j jid.JID) bool { return slices.Contains(g.c.Hosts, j.Domainpart()) }, &g.c.bounds)
 	if c.MaxAge > 0 {
 		g.times.maxAge = c.MaxAge

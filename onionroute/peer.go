@@ -32,6 +32,7 @@ type peer struct {
 	// run's own:
 	patience time.Duration // with Tor, for one attempt
 	failures int           // of Tor to connect
+	stale    bool          // it may have started anew, and be elsewhere, since Tor looked where it is
 	doubted  time.Time     // when the peer did not believe our chain
 	missing  bool          // it could not be reached since it was last heard of
 	missed   time.Time     // since then; zero: its users have been taken for off-line
@@ -106,7 +107,9 @@ func (p *peer) run(ctx context.Context) {
 		err := p.stream(ctx)
 		if errors.Is(err, errUnused) || errors.Is(err, errSwitched) || errors.Is(err, errOffered) {
 			continue
-		} else if err == nil { // it was of use
+		}
+		p.stale = p.stale || !errors.Is(err, ErrTorDown)
+		if err == nil { // it was of use
 			pause.Reset()
 		} else if ctx.Err() == nil {
 			p.weigh(err)
@@ -122,22 +125,8 @@ func (p *peer) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
-		if !errors.Is(err, ErrTorDown) {
-			p.refresh(ctx)
-		}
 	}
 	p.end()
-}
-
-// refresh looks anew for where the peer is, unless the peer comes to us.
-func (p *peer) refresh(ctx context.Context) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	if p.dials(cancel) {
-		found := p.g.dialer.Refresh(ctx, p.onion)
-		p.log.Debug("asked Tor for the peer's descriptor", "found", found)
-	}
-	p.dials(nil)
 }
 
 // pause waits until it is time to try again, which is sooner when somebody writes to the

@@ -18,6 +18,7 @@ type times struct {
 	// So a peer that was there before is given up soon, to look anew for where it is,
 	// and then given more time.
 	dial, redial, dialMax time.Duration
+	beside                time.Duration // until another way is tried beside the first
 
 	negotiate time.Duration // stream header, TLS
 	header    time.Duration // until the first header is there
@@ -53,7 +54,7 @@ type times struct {
 }
 
 var defaultTimes = times{
-	dial: 30 * time.Second, redial: 10 * time.Second, dialMax: 2 * time.Minute,
+	dial: 30 * time.Second, redial: 10 * time.Second, dialMax: 2 * time.Minute, beside: 6 * time.Second,
 
 	negotiate: time.Minute,
 	header:    30 * time.Second,

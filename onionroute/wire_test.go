@@ -37,6 +37,8 @@ type wire struct {
 
 	slow time.Duration // that it takes to find that a name is nobody's
 
+	moved map[string]bool // dials wait in vain until Refresh has looked where it is now
+
 	waits int           // for so many dials; see meet
 	met   chan struct{} // closed when they are there
 }
@@ -48,6 +50,13 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	path := w.ports[onion]
+	if w.moved[onion] {
+		w.ways = append(w.ways, isolation)
+		w.mu.Unlock()
+		<-ctx.Done()
+		w.mu.Lock()
+		return nil, ctx.Err()
+	}
 	from, _, _ := strings.Cut(isolation, " ") // one server that has vanished does not reach others
 	if path == "" || w.ports[from] == "" {
 		w.dials, w.ways = append(w.dials, onion), append(w.ways, isolation)
@@ -75,7 +84,19 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 	return c, err
 }
 
-func (w *wire) Refresh(context.Context, string) bool { return true }
+func (w *wire) Refresh(_ context.Context, onion string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.moved, onion)
+	return true
+}
+
+// move makes a server one that is not where Tor looked for it last.
+func (w *wire) move(s *server) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.moved, w.ways = map[string]bool{s.m.Identity: true}, nil
+}
 
 // meet makes the next n dials wait for each other.
 func (w *wire) meet(n int) {

@@ -337,12 +337,12 @@ func (w *torture) notByHost(f *flow, lost []int) (others []int) {
 // notByStop is what came more than once but for what the host took when it was just being
 // stopped, and could not confirm any more: a few of what it was given at once.
 func (w *torture) notByStop(f *flow, twice []int) (others []int) {
-	const few = 16 // see component.Link: there is a ping behind as many
+	const few = 16 // a Link has a ping behind as many, unless there were too many pings
 	byStop := map[time.Time]int{}
 	for _, n := range twice {
 		at := f.times(n)
 		stop := w.fault(func(k fault) bool {
-			return k.what == hostStop && k.of == f.to.n && at[0].After(k.began.Add(-100*time.Millisecond)) &&
+			return k.what == hostStop && k.of == f.to.n && at[0].After(k.began.Add(-100*time.Millisecond)) && // the stop takes a while
 				at[0].Before(k.ended.Add(time.Second)) && at[1].After(k.began)
 		})
 		if stop == nil || byStop[stop.began] == few {

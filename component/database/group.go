@@ -9,7 +9,7 @@ import (
 const maxGroup = 500
 
 // lazyFor is how long what is lazy waits for something that is not.
-const lazyFor = 100 * time.Millisecond
+var lazyFor = 100 * time.Millisecond
 
 // An Op is something to do in a transaction. Do may be called twice, if what else was in the
 // first transaction failed. Undo, which may be nil, is called whenever a transaction in

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -84,6 +85,8 @@ func TestGroupLazy(t *testing.T) {
 		op.Lazy = true
 		return op
 	}
+	defer func(d time.Duration) { lazyFor = d }(lazyFor)
+	lazyFor = time.Hour // even if all goroutines are late
 	ops, ended := make(chan Op), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -91,7 +94,11 @@ func TestGroupLazy(t *testing.T) {
 	}()
 	ops <- lazy("a")
 	ops <- lazy("b")
-	ops <- d.insert("c")
+	prompt, stored := d.insert("c"), make(chan struct{})
+	note := prompt.Done
+	prompt.Done = func(err error) { note(err); close(stored) }
+	ops <- prompt
+	<-stored
 	ops <- lazy("d")
 	close(ops)
 	<-ended
@@ -99,6 +106,7 @@ func TestGroupLazy(t *testing.T) {
 	require.Equal(t, 2, transactions)
 
 	// Nothing else comes, and it is done all the same.
+	lazyFor = time.Millisecond
 	ops = make(chan Op)
 	go c.Run(ops)
 	done := make(chan error)
