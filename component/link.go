@@ -30,8 +30,8 @@ var (
 
 const (
 	writeEnough = 8 << 10 // octets; these are written at once
-	pingEvery   = 16      // stanzas that somebody waits for, as long as there are not too many pings
-	pingRate    = 50      // pings a second, since one costs the host as much as a message; the rest is asked about together
+	pingEvery   = 32      // stanzas that somebody waits for: as many can be in doubt
+	pingRate    = 50      // pings a second behind fewer, since one costs the host as much as a message
 	pingBurst   = 10
 )
 

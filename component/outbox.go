@@ -20,8 +20,8 @@ import (
 // Its entries are, from the front: done, in flight, waiting.
 //
 // What was written without a ping behind it the host can have handled without our knowing,
-// and is written again when the connection is lost. So there is a ping behind every write,
-// and behind every few of the stanzas that somebody waits for, unless there were too many.
+// and is written again when the connection is lost. So there is a ping behind every few of
+// the stanzas that somebody waits for, and behind every write unless there were too many.
 type outbox struct {
 	limit int
 	ping  func(id string) []byte // nil: what is written is confirmed
@@ -224,10 +224,10 @@ func (o *outbox) flushSome(w io.Writer, probe bool) (more bool, err error) {
 	}
 	o.tidy()
 	first, start := o.sent, o.sentBytes
-	o.take()
+	full := o.take()
 	o.begun, more = o.sent, o.sent < len(o.entries)
 	batch, id := o.buf[start:o.sentBytes], ""
-	if o.ping != nil && (probe || o.askedFor < o.sent) && o.mayAsk(probe) {
+	if o.ping != nil && (probe || o.askedFor < o.sent) && o.mayAsk(probe || full) {
 		id = pingID + rand.Text()
 		o.batch = append(append(o.batch[:0], batch...), o.ping(id)...)
 		batch = o.batch
@@ -275,24 +275,30 @@ func (o *outbox) flushSome(w io.Writer, probe bool) (more bool, err error) {
 }
 
 // take counts as sent what is written next: all that waits, but no more stanzas that
-// somebody waits for than are to be in doubt at once. It is called with mu held.
-func (o *outbox) take() {
-	for waited := 0; o.sent < len(o.entries) && waited < pingEvery; {
+// somebody waits for than are to be in doubt at once, and tells if it is as many. It is
+// called with mu held.
+func (o *outbox) take() (full bool) {
+	waited := 0
+	for o.sent < len(o.entries) && waited < pingEvery {
 		e := &o.entries[o.sent]
 		o.sent, o.sentBytes = o.sent+1, o.sentBytes+e.size
 		if e.suspect {
-			return // it is written alone
+			return true // it is written alone
 		}
 		if e.taken != nil {
 			waited++
 		}
 	}
+	return waited == pingEvery
 }
 
-// mayAsk tells if there may be a ping now; if not, flush is woken when there may. It is
-// called with mu held.
-func (o *outbox) mayAsk(probe bool) bool {
-	if probe || o.sent > o.done && o.entries[o.done].suspect {
+// mayAsk tells if there may be a ping now; if not, flush is woken when there may. One that
+// must be counts too, so that there are fewer of the others. It is called with mu held.
+func (o *outbox) mayAsk(must bool) bool {
+	if must {
+		if o.pings.Tokens() > -pingBurst {
+			o.pings.Reserve()
+		}
 		return true
 	}
 	if o.pings.Allow() {

@@ -238,6 +238,14 @@ func TestOutboxPings(t *testing.T) {
 		assert.NotContains(t, last, "<m/>")
 		o.confirm(pingIn([]byte(last)))
 		assert.True(t, o.empty())
+
+		for range 3 * pingBurst {
+			put(pingEvery)
+			require.Contains(t, flush(), "<p ", "never are more in doubt")
+		}
+		time.Sleep(time.Second / 2)
+		put(1)
+		assert.Contains(t, flush(), "<p ", "and others do not wait long for that")
 	})
 }
 

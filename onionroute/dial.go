@@ -46,6 +46,7 @@ func (p *peer) connectBy(ctx context.Context) (*stream, error) {
 		}
 		p.log.Debug("the peer has no direct TLS", "reason", err)
 	}
+	p.g.dialer.Findable(ctx) // since the peer calls back
 	st, err := p.open(ctx, portServer)
 	if err == nil && (direct || !known) {
 		p.g.learnt(p.onion, false)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -379,11 +380,15 @@ func (g *Gateway) newPeer(onion string) *peer {
 		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1), presence: map[string]*item{}}
 }
 
-// TryAgain makes all peers that wait after a failure try again at once.
+// TryAgain connects to all peers that a failure made wait, and to those that know us: they
+// could not reach us either.
 func (g *Gateway) TryAgain() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, p := range g.peers {
+	peers := slices.Collect(maps.Values(g.peers))
+	g.mu.Unlock()
+	for _, p := range peers {
+		p.comeBack()
+		poke(p.wake)
 		poke(p.retry)
 	}
 }

@@ -53,6 +53,7 @@ type peer struct {
 	down     error     // why the last attempt to connect failed; nil if none did
 	refused  time.Time // since when the peer answers attempts by refusals alone; zero: it does not
 	gone     bool      // run has ended; the peer must be looked up anew
+	returns  bool      // see comeBack
 
 	cur     *stream                 // that items go by
 	offered *stream                 // that the peer has opened, to be used next
@@ -105,6 +106,7 @@ func (p *peer) run(ctx context.Context) {
 	p.mu.Unlock()
 	for p.hasWork(ctx) {
 		err := p.stream(ctx)
+		p.cameBack(err)
 		if errors.Is(err, errUnused) || errors.Is(err, errSwitched) || errors.Is(err, errOffered) {
 			continue
 		}
@@ -296,7 +298,7 @@ func (p *peer) hasWork(ctx context.Context) bool {
 		}
 		p.mu.Lock()
 		now, later := p.looks()
-		work := len(p.queue)+len(p.presence)+len(p.verifies)+open > 0 || p.offered != nil && p.offered.alive() || now
+		work := len(p.queue)+len(p.presence)+len(p.verifies)+open > 0 || p.offered != nil && p.offered.alive() || now || p.returns
 		if !work {
 			p.down = nil // it is tried again before anything is said of it
 		}
@@ -327,6 +329,21 @@ func (p *peer) hasWork(ctx context.Context) bool {
 			}
 		}
 	}
+}
+
+// comeBack makes us connect to the peer if it knows us: it could not do so, and may have
+// something for us.
+func (p *peer) comeBack() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.returns = p.session != nil && !p.session.tooOld(&p.g.times) && p.g.peerAllowed(p.onion) == nil
+}
+
+// cameBack notes that it has been tried, unless there was no Tor to do it by.
+func (p *peer) cameBack(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.returns = p.returns && errors.Is(err, ErrTorDown)
 }
 
 func (p *peer) setDown(err error) {

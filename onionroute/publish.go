@@ -38,10 +38,8 @@ func (t *Tor) Unlock(onion string, k AuthKey) {
 	t.keys[onion] = k
 }
 
-// publish gives tor our keys, makes the onion services, and waits a while for their
-// descriptors to be uploaded: peers that we connect to before would look for us in vain,
-// or where we were before.
-func (t *Tor) publish(ctx context.Context, ctl *controlConn) error {
+// publish gives tor our keys, and makes the onion services.
+func (t *Tor) publish(ctl *controlConn) error {
 	t.mu.Lock()
 	services := t.services
 	t.mu.Unlock()
@@ -55,6 +53,15 @@ func (t *Tor) publish(ctx context.Context, ctl *controlConn) error {
 			return fmt.Errorf("onionroute: publish %s: %w", s.id.Name(), err)
 		}
 	}
+	return nil
+}
+
+// awaitPublished waits a while for the descriptors of the onion services to be uploaded:
+// peers that look for us before would do it in vain, or where we were before.
+func (t *Tor) awaitPublished(ctx context.Context) error {
+	t.mu.Lock()
+	services := t.services
+	t.mu.Unlock()
 	for end := time.Now().Add(publishTimeout); time.Now().Before(end) && ctx.Err() == nil; {
 		if !slices.ContainsFunc(services, func(s service) bool { return !t.Published(s.id.Name()) }) {
 			break

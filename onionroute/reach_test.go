@@ -50,3 +50,35 @@ func TestReachStale(t *testing.T) {
 	defer b.w.mu.Unlock()
 	assert.Len(t, b.w.ways, 1, "no way was tried in vain")
 }
+
+// Who was away connects to those that know them, which may have something for them.
+func TestReachReturns(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example", func(s *times) { s.retryMin, s.retryMax, s.talk = time.Hour, time.Hour, time.Hour })
+	b := startServer(t, w, "b.example")
+	says := func(text string) {
+		t.Helper()
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+b.m.Identity+"@onion.a.example", text)))
+	}
+	says("first")
+	require.Equal(t, "first", b.receive1(t).Body())
+	a.empties(t)
+	b.stop()
+	says("later")
+	b.start()
+	require.Equal(t, "later", b.receive1(t).Body())
+	a.empties(t)
+	w.vanish(b)
+	says("last")
+	require.Eventually(t, func() bool {
+		a.mu.Lock()
+		p := a.peers[b.m.Identity]
+		a.mu.Unlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.down != nil
+	}, 10*time.Second, time.Millisecond)
+	w.appear(b)
+	b.TryAgain()
+	require.Equal(t, "last", b.receive1(t).Body())
+}

@@ -232,6 +232,7 @@ func (g *Gateway) load(ctx context.Context) error {
 			if n := len(s.unacked); n > 0 {
 				s.out = s.unacked[n-1].seq
 			}
+			p.comeBack()
 			s.start(g)
 		}
 		g.start(p)

@@ -18,6 +18,8 @@ type Dialer interface {
 	Dial(ctx context.Context, onion string, port int, isolation string, first []byte) (net.Conn, error)
 	// Refresh looks anew for where the onion service is, and tells if it was found.
 	Refresh(ctx context.Context, onion string) bool
+	// Findable waits until others can connect to our onion service, or should be able to.
+	Findable(ctx context.Context)
 }
 
 // A SOCKSError is why Tor did not connect to an onion service: a reply code of SOCKS

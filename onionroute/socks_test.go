@@ -42,7 +42,7 @@ func fakeSocks(t *testing.T, answer func(c net.Conn, request []byte)) *Tor {
 		}
 	}()
 	tor := NewTor(TorConfig{})
-	tor.setUp(nil, l.Addr(), nil)
+	tor.setConnected(nil, l.Addr(), nil)
 	return tor
 }
 

@@ -23,7 +23,7 @@ var (
 	torStopTimeout  = 5 * time.Second
 	torRetryMin     = time.Second
 	torRetryMax     = time.Minute
-	torRetryRunning = 4 * time.Second  // with a tor that others start: to look for it costs nothing
+	torRetryRunning = time.Second      // with a tor that others start: to look for it costs nothing
 	publishTimeout  = 20 * time.Second // first upload of a descriptor; it goes on without
 	commandTimeout  = 10 * time.Second
 	fetchTimeout    = 10 * time.Second // one HSFETCH
@@ -84,7 +84,8 @@ func NewTor(c TorConfig) *Tor {
 		waiting: map[string]map[chan struct{}]bool{}}
 }
 
-// OnUp makes f be called each time that Tor becomes usable. Call it before Run.
+// OnUp makes f be called each time that Tor becomes usable: when onion services can be
+// connected to, and once more when ours can be found. Call it before Run.
 func (t *Tor) OnUp(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -228,10 +229,15 @@ func (t *Tor) session(ctx context.Context) error {
 	if err := t.bootstrap(ctx, ctl); err != nil {
 		return err
 	}
-	if err := t.publish(ctx, ctl); err != nil {
+	if err := t.publish(ctl); err != nil {
 		return err
 	}
-	t.setUp(ctl, socks, shared)
+	// Who knows us by our chain does not have to find us, and is connected to meanwhile.
+	t.setConnected(ctl, socks, shared)
+	if err := t.awaitPublished(ctx); err != nil {
+		return err
+	}
+	t.setUp()
 	t.log.Info("Tor is up")
 	if err := t.Unpublished(); err != nil {
 		t.log.Warn("Tor is up, and goes on trying", "error", err)
@@ -349,15 +355,37 @@ func (t *Tor) descriptor(onion, action string) {
 	}
 }
 
-func (t *Tor) setUp(ctl *controlConn, socks net.Addr, shared error) {
+func (t *Tor) setConnected(ctl *controlConn, socks net.Addr, shared error) {
 	t.mu.Lock()
-	t.isUp, t.err, t.ctl, t.socks, t.shared = true, nil, ctl, socks, shared
+	t.ctl, t.socks, t.shared = ctl, socks, shared
+	t.mu.Unlock()
+	t.wakeAll()
+}
+
+func (t *Tor) setUp() {
+	t.mu.Lock()
+	t.isUp, t.err = true, nil
 	t.starting, t.warned, t.skewed = "", "", false
 	close(t.up)
+	t.mu.Unlock()
+	t.wakeAll()
+}
+
+func (t *Tor) wakeAll() {
+	t.mu.Lock()
 	wake := t.wake
 	t.mu.Unlock()
 	for _, f := range wake {
 		f()
+	}
+}
+
+// Findable waits until Tor is usable. A descriptor of our onion service has been uploaded
+// then, unless that took too long.
+func (t *Tor) Findable(ctx context.Context) {
+	select {
+	case <-t.Up():
+	case <-ctx.Done():
 	}
 }
 

@@ -91,6 +91,8 @@ func (w *wire) Refresh(_ context.Context, onion string) bool {
 	return true
 }
 
+func (w *wire) Findable(context.Context) {}
+
 // move makes a server one that is not where Tor looked for it last.
 func (w *wire) move(s *server) {
 	w.mu.Lock()

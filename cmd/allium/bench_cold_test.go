@@ -110,11 +110,20 @@ func newTrio(t testing.TB, a, b, c *node) *trio {
 	return tr
 }
 
-// forget restarts the Alliums that open streams: so all streams end in order, and no
-// session waits to be resumed.
+// forget restarts the Alliums that open streams, and makes them know nobody: so all streams
+// end in order, and no session waits to be resumed.
 func (tr *trio) forget(b *testing.B) {
-	for _, n := range []*node{tr.a, tr.b} {
+	nodes := []*node{tr.a, tr.b}
+	for _, n := range nodes {
 		n.stopAllium()
+		spool, err := filepath.Glob(filepath.Join(n.dir, "state", "spool.sqlite*"))
+		require.NoError(b, err)
+		require.NotEmpty(b, spool)
+		for _, file := range spool {
+			require.NoError(b, os.Remove(file))
+		}
+	}
+	for _, n := range nodes {
 		n.startAllium(b)
 	}
 }

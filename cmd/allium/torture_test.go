@@ -337,7 +337,7 @@ func (w *torture) notByHost(f *flow, lost []int) (others []int) {
 // notByStop is what came more than once but for what the host took when it was just being
 // stopped, and could not confirm any more: a few of what it was given at once.
 func (w *torture) notByStop(f *flow, twice []int) (others []int) {
-	const few = 16 // a Link has a ping behind as many, unless there were too many pings
+	const few = 32 // a Link has a ping behind as many
 	byStop := map[time.Time]int{}
 	for _, n := range twice {
 		at := f.times(n)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/textproto"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -55,11 +56,15 @@ func watchTor(t testing.TB, socket, cookie string) *torWatch {
 
 // watch watches the node's tor.
 func (n *node) watch(t testing.TB) *torWatch {
+	if n.control == "" { // it is Allium's own
+		own := filepath.Join(n.dir, "state", "tor")
+		return watchTor(t, filepath.Join(own, "control"), filepath.Join(own, "cookie"))
+	}
 	folder := "tor"
 	if n.allium != nil {
 		folder = "tor/data"
 	}
-	return watchTor(t, n.control, n.dir+"/"+folder+"/control_auth_cookie")
+	return watchTor(t, n.control, filepath.Join(n.dir, folder, "control_auth_cookie"))
 }
 
 func (w *torWatch) read() {
