@@ -256,6 +256,7 @@ func (h *house) run(ctx context.Context) error {
 	}
 	go h.announce(ctx)
 	go giveBackMemory(ctx)
+	go fitProcessors(ctx)
 
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
