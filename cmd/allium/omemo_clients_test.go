@@ -94,6 +94,14 @@ func TestClientsEncrypt(t *testing.T) {
 // them is away is for her too, who stands in the list of members alone.
 func TestClientsEncryptInRooms(t *testing.T) {
 	a, b := encryptingNodes(t)
+	for clash := true; clash && !t.Failed(); {
+		t.Run("with new devices", func(t *testing.T) { clash = encryptInRoom(t, a, b) })
+	}
+}
+
+// encryptInRoom is true if two chose the same of a hundred keys that are for one message
+// each: the second one cannot be read, as with any server.
+func encryptInRoom(t *testing.T, a, b *node) (clash bool) {
 	c := confide(t, a, b)
 	room := "den-" + strings.ToLower(rand.Text())
 	ann, ben, pia := firstDevice(t, a.guest(a.account(), "ann", room, a)), firstDevice(t, b.guest(b.account(), "ben", room, a)), firstDevice(t, a.guest(a.third(), "pia", room, a))
@@ -127,6 +135,9 @@ func TestClientsEncryptInRooms(t *testing.T) {
 		p[0].encrypts(t, p[1], pia)
 		speaks(p[0], encrypted(p[0]), p[1])
 	}
+	if ann.preKey(t, pia) == ben.preKey(t, pia) {
+		return true
+	}
 	enters(pia)
 	pia.shows(t, "ann: "+encrypted(ann))
 	pia.shows(t, "ben: "+encrypted(ben))
@@ -134,4 +145,5 @@ func TestClientsEncryptInRooms(t *testing.T) {
 	speaks(pia, encrypted(pia), ann, ben)
 	a.keeps(t, "rooms.sqlite", "sid='"+pia.device+"'")
 	c.kept(t)
+	return false
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -89,4 +91,21 @@ func (p *keyholder) encrypts(t testing.TB, to ...*keyholder) {
 			return err == nil && list.Match(log) && session.Match(log) // a session can come of what was read, too
 		}, time.Minute, 50*time.Millisecond, "%s: %s", p.nick, session)
 	}
+}
+
+// preKey is the key of the other's device that the first message to it was encrypted with
+// (preKeyId, the first field of a PreKeySignalMessage, behind an octet with the version).
+func (p *keyholder) preKey(t testing.TB, other *keyholder) uint64 {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(p.dir, "log"))
+	require.NoError(t, err)
+	found := regexp.MustCompile(`SENT: <message .*<key rid="` + other.device + `" prekey="true">([^<]+)<`).FindSubmatch(log)
+	require.NotNil(t, found)
+	message, err := base64.StdEncoding.DecodeString(string(found[1]))
+	require.NoError(t, err)
+	require.Greater(t, len(message), 2)
+	require.Equal(t, byte(1<<3), message[1])
+	id, n := binary.Uvarint(message[2:])
+	require.Positive(t, n)
+	return id
 }
