@@ -22,6 +22,11 @@ const (
 	// that, and hardly less memory.
 	garbagePercent = 100     // of what is in use, at a time
 	garbageBytes   = 8 << 20 // or about that, if it is more
+
+	// When nothing is needed for long any more, there can be more garbage.
+	steadyTicks   = 3
+	steadyPercent = 10 // more or less in use since then
+	steadyBytes   = 48 << 20
 )
 
 // giveBackMemory gives memory that is not used back to the system when it is quiet, until
@@ -31,11 +36,12 @@ func giveBackMemory(ctx context.Context) {
 	defer tick.Stop()
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	var before, trimmed uint64
+	var u usage
 	percent := 100 // as Go begins
 	for {
 		metrics.Read(sample)
 		now := sample[0].Value.Uint64()
-		if p := garbageFor(sample[1].Value.Uint64()); p != percent && os.Getenv("GOGC") == "" {
+		if p := u.garbage(sample[1].Value.Uint64()); p != percent && os.Getenv("GOGC") == "" {
 			percent = p
 			debug.SetGCPercent(percent)
 		}
@@ -53,11 +59,25 @@ func giveBackMemory(ctx context.Context) {
 	}
 }
 
-// garbageFor is how much garbage there may be at a time, in percent of what is in use: a
-// rough number, since each change of it takes time too.
-func garbageFor(inUse uint64) int {
+// A usage is how much memory is in use, and for how many ticks it is about as much.
+type usage struct {
+	bytes  uint64
+	steady int
+}
+
+// garbage is how much garbage there may be at a time, in percent of what is in use after
+// another tick: a rough number, since each change of it takes time too.
+func (u *usage) garbage(inUse uint64) int {
+	u.steady++
+	if inUse > u.bytes*(100+steadyPercent)/100 || inUse < u.bytes*(100-steadyPercent)/100 {
+		u.bytes, u.steady = inUse, 0
+	}
+	enough := uint64(garbageBytes)
+	if u.steady >= steadyTicks {
+		enough = steadyBytes
+	}
 	percent := garbagePercent
-	for percent < 400 && inUse*uint64(percent)/100 < garbageBytes {
+	for percent < 400 && inUse*uint64(percent)/100 < enough {
 		percent *= 2
 	}
 	return percent
