@@ -9,7 +9,7 @@ import (
 )
 
 // Each time that one goroutine gives work to another, Go wakes a thread on another processor,
-// which mostly finds that the work is being done already. With little to do that is a third
+// which mostly finds that the work is being done already. With little to do that is a quarter
 // of the time that a message takes. So what one processor can do is left to one.
 const (
 	processorsTick = time.Second
