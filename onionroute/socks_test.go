@@ -100,3 +100,26 @@ func TestDialFails(t *testing.T) {
 	_, err = tor.Dial(t.Context(), "example.org", portServer, "isolation", nil)
 	assert.Equal(t, &SOCKSError{socksBadAddress}, err)
 }
+
+// Who has to be found waits for the upload of our descriptor, and for nothing when there is
+// no Tor: what is for the peer must not wait then without a word.
+func TestFindable(t *testing.T) {
+	tor := NewTor(TorConfig{})
+	waits := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		tor.Findable(ctx)
+		return ctx.Err() != nil
+	}
+	assert.False(t, waits(), "no Tor yet")
+	for _, end := range []func(){tor.setUp, func() { tor.setDown(ErrTorDown) }} {
+		tor.setDown(ErrTorDown)
+		tor.setConnected(nil, nil, nil)
+		assert.True(t, waits())
+		waiting := make(chan struct{})
+		go func() { defer close(waiting); tor.Findable(t.Context()) }()
+		end()
+		<-waiting
+		assert.False(t, waits())
+	}
+}

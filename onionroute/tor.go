@@ -57,6 +57,7 @@ type Tor struct {
 	mu       sync.Mutex
 	up       chan struct{} // closed while Tor is usable
 	isUp     bool
+	upload   chan struct{} // closed when a descriptor is not waited for any more; nil: it is not
 	err      error
 	ctl      *controlConn
 	socks    net.Addr
@@ -357,7 +358,7 @@ func (t *Tor) descriptor(onion, action string) {
 
 func (t *Tor) setConnected(ctl *controlConn, socks net.Addr, shared error) {
 	t.mu.Lock()
-	t.ctl, t.socks, t.shared = ctl, socks, shared
+	t.ctl, t.socks, t.shared, t.upload = ctl, socks, shared, make(chan struct{})
 	t.mu.Unlock()
 	t.wakeAll()
 }
@@ -365,6 +366,7 @@ func (t *Tor) setConnected(ctl *controlConn, socks net.Addr, shared error) {
 func (t *Tor) setUp() {
 	t.mu.Lock()
 	t.isUp, t.err = true, nil
+	t.endUpload()
 	t.starting, t.warned, t.skewed = "", "", false
 	close(t.up)
 	t.mu.Unlock()
@@ -380,12 +382,26 @@ func (t *Tor) wakeAll() {
 	}
 }
 
-// Findable waits until Tor is usable. A descriptor of our onion service has been uploaded
-// then, unless that took too long.
+// Findable waits until a descriptor of our onion service has been uploaded, unless that
+// takes too long, or there is no Tor to do it.
 func (t *Tor) Findable(ctx context.Context) {
+	t.mu.Lock()
+	upload := t.upload
+	t.mu.Unlock()
+	if upload == nil {
+		return
+	}
 	select {
-	case <-t.Up():
+	case <-upload:
 	case <-ctx.Done():
+	}
+}
+
+// endUpload ends the wait for the upload of a descriptor. t.mu is held.
+func (t *Tor) endUpload() {
+	if t.upload != nil {
+		close(t.upload)
+		t.upload = nil
 	}
 }
 
@@ -395,6 +411,7 @@ func (t *Tor) setDown(err error) {
 	if t.isUp {
 		t.up = make(chan struct{})
 	}
+	t.endUpload()
 	clear(t.uploaded)
 	t.isUp, t.err, t.ctl, t.socks = false, err, nil, nil
 }
