@@ -103,7 +103,7 @@ func cpuTime(b *testing.B) time.Duration {
 func BenchmarkSpool(b *testing.B) {
 	for _, together := range []int{1, 50} {
 		b.Run(strconv.Itoa(together), func(b *testing.B) {
-			s, err := openSpool(filepath.Join(b.TempDir(), "spool.db"))
+			s, err := openSpool(filepath.Join(b.TempDir(), "spool.db"), nil)
 			require.NoError(b, err)
 			defer s.close()
 			xml := []byte(strings.Repeat("x", 500))

@@ -28,7 +28,7 @@ func TestClockJumps(t *testing.T) {
 			b.stop()
 			require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "hi")))
 			a.stop()
-			db, err := openSpool(a.c.Spool)
+			db, err := openSpool(a.c.Spool, nil)
 			require.NoError(t, err)
 			_, err = db.db.Exec("UPDATE item SET since = ?", time.Now().Add(c.jump).UnixMilli())
 			require.NoError(t, err)

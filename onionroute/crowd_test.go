@@ -126,7 +126,7 @@ func TestUnusedSession(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	require.Equal(t, []string{user.name}, left())
 	a.stop()
-	db, err := openSpool(a.c.Spool)
+	db, err := openSpool(a.c.Spool, nil)
 	require.NoError(t, err)
 	_, err = db.db.Exec("UPDATE session SET since = since - ?", int64(a.times.sessionAge/time.Second)+1)
 	require.NoError(t, err)

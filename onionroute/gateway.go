@@ -131,7 +131,9 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if err != nil {
 		return nil, err
 	}
-	spool, err := openSpool(c.Spool)
+	spool, err := openSpool(c.Spool, func(err error) {
+		c.Log.Error("the spool cannot be flushed to disk; what waits in it would not outlive a power failure: is the disk full, or broken?", "error", err)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func TestMasksAreKept(t *testing.T) {
 	var s *spool
 	open := func() *masks {
 		var err error
-		s, err = openSpool(file)
+		s, err = openSpool(file, nil)
 		require.NoError(t, err)
 		m := newMasks()
 		require.NoError(t, m.keep(s))
@@ -69,7 +69,7 @@ func TestMasksAreKept(t *testing.T) {
 	assert.False(t, ok)
 	assert.NotEqual(t, atX, m.show(alice, alice, testX), "the next session has another name")
 	require.NoError(t, s.close())
-	s, err = openSpool(file)
+	s, err = openSpool(file, nil)
 	require.NoError(t, err)
 	for table, want := range map[string]int{"mask": 1, "mask_open": 0} {
 		var n int

@@ -105,7 +105,7 @@ func (s *server) outdate(t *testing.T, st *component.Stanza, id string, written 
 	if !written {
 		return
 	}
-	sp, err := openSpool(s.config.Spool)
+	sp, err := openSpool(s.config.Spool, nil)
 	require.NoError(t, err)
 	defer sp.close()
 	items, err := sp.items()

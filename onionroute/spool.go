@@ -10,8 +10,8 @@ import (
 // A spool is what outlives the process: items that wait for peers or were written to
 // them and not acknowledged, sessions of stream management (XEP-0198), and what is
 // known of peers. One goroutine writes, and commits what came meanwhile in one
-// transaction, which is on disk when it is done. All methods are safe for concurrent
-// use.
+// transaction, which outlives the process when it is done, and the machine soon after. All
+// methods are safe for concurrent use.
 type spool struct {
 	db  *sql.DB
 	ops chan database.Op
@@ -118,18 +118,20 @@ CREATE TABLE met ( -- whom accounts here have business with; bare addresses, hos
 );
 `},
 	Pragmas:     []string{"secure_delete(ON)"},
+	Soon:        true, // a message would wait for the disk twice on its way, and so would those that are read behind it
 	Connections: 1,
 	Instead:     "move it away; what waited for peers is lost",
 }
 
-// openSpool opens the database, or makes it.
-func openSpool(path string) (*spool, error) {
+// openSpool opens the database, or makes it. unsaved, which may be nil, is told why what is
+// committed does not get on disk.
+func openSpool(path string, unsaved func(error)) (*spool, error) {
 	s := &spool{ops: make(chan database.Op, maxSpoolOps), end: make(chan struct{})}
 	_, err := spoolSchema.Open(path, s.prepare)
 	if err != nil {
 		return nil, fmt.Errorf("onionroute: spool %s: %w", path, err)
 	}
-	writer := &database.Committer{DB: s.db, Undone: func(err error) error { return fmt.Errorf("onionroute: spool: %w", err) }}
+	writer := &database.Committer{DB: s.db, Soon: path, Unsaved: unsaved, Undone: func(err error) error { return fmt.Errorf("onionroute: spool: %w", err) }}
 	go func() {
 		defer close(s.end)
 		writer.Run(s.ops)

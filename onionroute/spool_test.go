@@ -25,7 +25,7 @@ func TestSpoolOlderFile(t *testing.T) {
 	_, err = db.Exec("INSERT INTO item VALUES (7, ?, 'a', 'b', 1, 'chat', 'id', 'alice@a.example', 'bob@b.example', 'xml', 1000, 'session', 3, 9)", testX)
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
-	s, err := openSpool(file)
+	s, err := openSpool(file, nil)
 	require.NoError(t, err)
 	defer s.close()
 	items, err := s.items()
@@ -40,7 +40,7 @@ func TestSpoolOlderFile(t *testing.T) {
 // restart: each item once, where it was written last, and nothing else.
 func TestSpoolBatches(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "spool.sqlite")
-	s, err := openSpool(file)
+	s, err := openSpool(file, nil)
 	require.NoError(t, err)
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var all []*item // that are to be there
@@ -89,7 +89,7 @@ func TestSpoolBatches(t *testing.T) {
 	}
 	check := func() {
 		require.NoError(t, s.close())
-		s, err = openSpool(file)
+		s, err = openSpool(file, nil)
 		require.NoError(t, err)
 		all, err = s.items()
 		require.NoError(t, err)
@@ -113,7 +113,7 @@ func TestSpoolBatches(t *testing.T) {
 
 // What could not be stored is where it was: a failure costs no item that is on disk.
 func TestSpoolFailure(t *testing.T) {
-	s, err := openSpool(filepath.Join(t.TempDir(), "spool.sqlite"))
+	s, err := openSpool(filepath.Join(t.TempDir(), "spool.sqlite"), nil)
 	require.NoError(t, err)
 	defer s.close()
 	items := make([]*item, 3)

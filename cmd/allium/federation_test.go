@@ -236,6 +236,30 @@ func TestFaults(t *testing.T) {
 		b.expect(t, ctx, "the message that waited", a, func(s *component.Stanza) bool { return s.ID == m.ID })
 		again(t)
 	})
+	// What Allium has read does not wait for the disk, where it would not outlive the kill.
+	t.Run("killed, and the disk is slow", func(t *testing.T) {
+		a.stopAllium()
+		b.stopAllium()
+		a.flush = time.Second / 2
+		a.startAllium(t)
+		var sent []string
+		for range 10 {
+			sent = append(sent, a.send(t, a.to(t, b, component.Message, "chat", body("in time"))).ID)
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(50 * time.Millisecond)
+		a.allium.Process.Kill()
+		<-a.exited
+		a.flush = 0
+		a.startAllium(t)
+		b.startAllium(t)
+		soon := deadline(t, time.Minute)
+		for _, id := range sent {
+			got := b.expect(t, soon, "a message", a, func(s *component.Stanza) bool { return s.Body() == "in time" })
+			require.Equal(t, id, got.ID)
+		}
+		again(t)
+	})
 }
 
 // torPID is the process of the node's tor.

@@ -87,7 +87,8 @@ type node struct {
 	exited      chan struct{}
 	server      string // where Allium attaches to the host
 	log, trace  string
-	veiled      bool // its user must not see the name of an onion service
+	flush       time.Duration // how long the disk takes for Allium to flush, where it is traced
+	veiled      bool          // its user must not see the name of an onion service
 	client      *hosttest.Client
 	config, web string
 	control     string    // socket of the tor, if that is not Allium's own
@@ -223,7 +224,8 @@ func (n *node) launchAllium(t testing.TB) (from int64) {
 	if n.trace != "" {
 		// -D: the program is our child, and not strace.
 		args = append([]string{"strace", "-D", "-f", "--seccomp-bpf", "-q", "-s", "200", "-A", "-o", n.trace,
-			"-e", "trace=connect,sendto,sendmsg,sendmmsg,execve,clone,clone3,fork,vfork"}, args...)
+			"-e", "trace=connect,sendto,sendmsg,sendmmsg,execve,clone,clone3,fork,vfork,fsync",
+			"-e", fmt.Sprintf("inject=fsync:delay_enter=%d", n.flush.Microseconds())}, args...)
 	}
 	n.allium = exec.Command(args[0], args[1:]...)
 	n.allium.Stdout, n.allium.Stderr = log, log

@@ -19,6 +19,9 @@ type Schema struct {
 	// Pragmas are set on each connection, as "secure_delete(ON)", beside those that all
 	// files have.
 	Pragmas []string
+	// Soon is for a file that is written at every moment. What is committed there outlives
+	// the process at once, and is on disk soon: see [Committer].
+	Soon bool
 	// Connections is how many there are at most; 0 is any number. Only one writes at a
 	// time, and others wait for up to 5 seconds.
 	Connections int
@@ -39,7 +42,11 @@ func (s *Schema) Open(file string, ready func(*sql.DB) error) (*sql.DB, error) {
 		return nil, err
 	}
 	f.Close()
-	q := url.Values{"_pragma": append([]string{busy, "journal_mode(WAL)", "synchronous(FULL)"}, s.Pragmas...),
+	synchronous := "synchronous(FULL)"
+	if s.Soon {
+		synchronous = "synchronous(NORMAL)"
+	}
+	q := url.Values{"_pragma": append([]string{busy, "journal_mode(WAL)", synchronous}, s.Pragmas...),
 		"_txlock": {"immediate"}} // else one that reads first and writes then fails when another has written meanwhile
 	db, err := sql.Open("sqlite", uri(file, q))
 	if err != nil {

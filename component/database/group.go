@@ -14,19 +14,24 @@ var lazyFor = 100 * time.Millisecond
 // An Op is something to do in a transaction. Do may be called twice, if what else was in the
 // first transaction failed. Undo, which may be nil, is called whenever a transaction in
 // which Do may have been called has failed, the last one's first. Done, which may be nil, is
-// called when it is on disk or has failed, and must not wait.
+// called when it is committed or that has failed, and must not wait.
 type Op struct {
 	Do   func(*sql.Tx) error
 	Undo func()
 	Done func(error)
-	// Lazy is what can wait for a moment for others, to be on disk with them.
+	// Lazy is what can wait for a moment for others, to be committed with them.
 	Lazy bool
 }
 
 // A Committer does operations in the order in which they come: what came while one
-// transaction was under way is in the next one, since what costs is that it gets on disk.
+// transaction was under way is in the next one, since what costs is the transaction.
 type Committer struct {
 	DB *sql.DB
+	// Soon is the file, if it has a Schema with Soon. What is committed is on disk some
+	// 50 ms later at most, beside what a flush takes, and nobody waits for that.
+	Soon string
+	// Unsaved, which may be nil, is called when that fails, by another goroutine.
+	Unsaved func(error)
 	// Last, which may be nil, is the end of each transaction.
 	Last func(*sql.Tx) error
 	// Undone, which may be nil, is called when a transaction was undone, with the error,
@@ -35,8 +40,14 @@ type Committer struct {
 }
 
 // Run does what comes until the channel is closed and empty. It is the one goroutine that
-// calls all of the functions.
+// calls all of the functions but Unsaved.
 func (c *Committer) Run(ops <-chan Op) {
+	committed := func() {}
+	if c.Soon != "" {
+		s := startSaver(c.Soon, c.Unsaved)
+		defer s.stop()
+		committed = s.save
+	}
 	for op := range ops {
 		group := gather(op, ops)
 		err := c.commit(group)
@@ -44,8 +55,10 @@ func (c *Committer) Run(ops <-chan Op) {
 			for i := range group {
 				group[i].done(c.commit(group[i : i+1]))
 			}
+			committed()
 			continue
 		}
+		committed()
 		for _, op := range group {
 			op.done(err)
 		}
