@@ -204,7 +204,7 @@ func (l *Link) Send(ctx context.Context, s *Stanza) error {
 			return errAway
 		}
 	}
-	xml := s.AppendXML(nil, NSAccept)
+	xml := s.AppendXML(make([]byte, 0, 1024), NSAccept) // which is enough for most
 	if len(xml) > l.c.MaxStanza {
 		return errTooLong
 	}

@@ -68,9 +68,10 @@ func BenchmarkRoute(b *testing.B) {
 // From one gateway through a stream to the other: both sides, all of XML and both spools
 // included. Beside the time it tells the CPU time, which a busy machine changes less.
 func BenchmarkBetweenGateways(b *testing.B) {
-	const ahead = 2000 // messages under way at most, so that no limit is in the way
-	_, from, to, bob, _ := two(b)
-	make := message500(b, bob)
+	const ahead = 2000 // messages under way at most
+	w, unlimited := newWire(), func(c *Config) { c.StanzaRate, c.QueueBytes, c.UserBytes = 1_000_000, 64<<20, 64<<20 }
+	from, to := startServerWith(b, w, "a.example", unlimited), startServerWith(b, w, "b.example", unlimited)
+	make := message500(b, `bob\40`+to.m.Identity+"@onion.a.example")
 	b.ReportAllocs()
 	began := cpuTime(b)
 	sent, done := 0, 0

@@ -1,6 +1,7 @@
 package onionroute
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -204,7 +205,7 @@ func (g *Gateway) toOnionSide(ctx context.Context, s *component.Stanza) error {
 	s.To, s.From = to, from
 	toOnion.payload(s.Nodes)
 	pass, err := g.guard.leaving(ctx, s)
-	xml := s.AppendXML(nil, component.NSServer)
+	xml := s.AppendXML(make([]byte, 0, 1024), component.NSServer) // which is enough for most
 	s.To, s.From, s.ID = head.To, head.From, head.ID // s goes back to the caller if there is an error
 	if !pass {
 		return err
@@ -212,7 +213,7 @@ func (g *Gateway) toOnionSide(ctx context.Context, s *component.Stanza) error {
 	if len(xml) > maxStanza {
 		return errTooLarge()
 	}
-	it := newItem(s, onion, pair{from.Domainpart(), to.Domainpart()}, xml)
+	it := newItem(s, onion, pair{from.Domainpart(), to.Domainpart()}, bytes.Clone(xml))
 	if err := g.mayTake(onion); err != nil {
 		return err
 	}
