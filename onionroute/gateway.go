@@ -206,7 +206,7 @@ func (g *Gateway) toOnionSide(ctx context.Context, s *component.Stanza) error {
 	toOnion.payload(s.Nodes)
 	pass, err := g.guard.leaving(ctx, s)
 	xml := s.AppendXML(make([]byte, 0, 1024), component.NSServer) // which is enough for most
-	s.To, s.From, s.ID = head.To, head.From, head.ID // s goes back to the caller if there is an error
+	s.To, s.From, s.ID = head.To, head.From, head.ID              // s goes back to the caller if there is an error
 	if !pass {
 		return err
 	}

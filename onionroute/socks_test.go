@@ -123,3 +123,31 @@ func TestFindable(t *testing.T) {
 		assert.False(t, waits())
 	}
 }
+
+// Tor asks one directory after the other for a descriptor. When it has asked the last one,
+// nobody waits for another.
+func TestFetched(t *testing.T) {
+	for _, c := range []struct {
+		tells []string
+		found bool
+	}{
+		{[]string{descRequested, descFailed, descRequested, descReceived}, true},
+		{[]string{descRequested, descFailed, descUploaded}, false},
+	} {
+		tells := make(chan string, len(c.tells))
+		for _, action := range c.tells {
+			tells <- action
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		assert.Equal(t, c.found, fetched(ctx, tells))
+		assert.NoError(t, ctx.Err())
+		cancel()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*fetchNext)
+	defer cancel()
+	tells := make(chan string, 2)
+	tells <- descFailed
+	tells <- descRequested
+	assert.False(t, fetched(ctx, tells))
+	assert.Error(t, ctx.Err(), "it did not wait for the one that is asked")
+}

@@ -27,6 +27,7 @@ var (
 	publishTimeout  = 20 * time.Second // first upload of a descriptor; it goes on without
 	commandTimeout  = 10 * time.Second
 	fetchTimeout    = 10 * time.Second // one HSFETCH
+	fetchNext       = time.Second      // until tor asks the next directory, which it does at once
 	torStallTold    = time.Minute      // without progress of its start
 )
 
@@ -63,13 +64,13 @@ type Tor struct {
 	socks    net.Addr
 	shared   error // see Shared
 	services []service
-	keys     map[string]AuthKey                // private onion service → our key for it
-	failed   chan error                        // has room for one
-	uploaded map[string]bool                   // onion name → a descriptor was uploaded
-	starting string                            // how far tor is with its start, for Err
-	warned   string                            // what tor said last that may be why it does not go on
-	skewed   bool                              // a wrong clock has been told of
-	waiting  map[string]map[chan struct{}]bool // onion name → who waits for its descriptor
+	keys     map[string]AuthKey              // private onion service → our key for it
+	failed   chan error                      // has room for one
+	uploaded map[string]bool                 // onion name → a descriptor was uploaded
+	starting string                          // how far tor is with its start, for Err
+	warned   string                          // what tor said last that may be why it does not go on
+	skewed   bool                            // a wrong clock has been told of
+	fetches  map[string]map[chan string]bool // onion name → who wants its descriptor, and is told what becomes of it
 	wake     []func()
 }
 
@@ -82,7 +83,7 @@ func NewTor(c TorConfig) *Tor {
 		c.Log = slog.Default()
 	}
 	return &Tor{c: c, log: c.Log, up: make(chan struct{}), failed: make(chan error, 1), keys: map[string]AuthKey{}, uploaded: map[string]bool{},
-		waiting: map[string]map[chan struct{}]bool{}}
+		fetches: map[string]map[chan string]bool{}}
 }
 
 // OnUp makes f be called each time that Tor becomes usable: when onion services can be
@@ -338,24 +339,6 @@ func (t *Tor) status(e *control.StatusEvent) {
 	}
 }
 
-// descriptor takes note of what happened to the descriptor of an onion service.
-func (t *Tor) descriptor(onion, action string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch action {
-	case "UPLOADED":
-		if !t.uploaded[onion] {
-			t.uploaded[onion] = true
-			t.log.Info("onion service is published", "onion", onion)
-		}
-	case "RECEIVED":
-		for ch := range t.waiting[onion] {
-			delete(t.waiting[onion], ch)
-			close(ch)
-		}
-	}
-}
-
 func (t *Tor) setConnected(ctl *controlConn, socks net.Addr, shared error) {
 	t.mu.Lock()
 	t.ctl, t.socks, t.shared, t.upload = ctl, socks, shared, make(chan struct{})
@@ -414,42 +397,4 @@ func (t *Tor) setDown(err error) {
 	t.endUpload()
 	clear(t.uploaded)
 	t.isUp, t.err, t.ctl, t.socks = false, err, nil, nil
-}
-
-// Refresh makes tor fetch the descriptor of an onion service anew, and waits for it,
-// for a while. It tells if there is one. After a failure tor may know only introduction points that are gone,
-// and find out by minutes of time-outs.
-func (t *Tor) Refresh(ctx context.Context, onion string) bool {
-	ch := make(chan struct{})
-	t.mu.Lock()
-	ctl := t.ctl
-	if t.waiting[onion] == nil {
-		t.waiting[onion] = map[chan struct{}]bool{}
-	}
-	t.waiting[onion][ch] = true
-	t.mu.Unlock()
-	defer func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		delete(t.waiting[onion], ch)
-		if len(t.waiting[onion]) == 0 {
-			delete(t.waiting, onion)
-		}
-	}()
-	if ctl == nil {
-		return false
-	}
-	if err := ctl.do(func(c *control.Conn) error {
-		return c.GetHiddenServiceDescriptorAsync(strings.TrimSuffix(onion, ".onion"), "")
-	}); err != nil {
-		t.log.Debug("tor does not fetch a descriptor", "error", err)
-		return false
-	}
-	select {
-	case <-ch:
-		return true
-	case <-time.After(fetchTimeout):
-	case <-ctx.Done():
-	}
-	return false
 }

@@ -62,6 +62,13 @@ func TestCircuits(t *testing.T) {
 					to.receive(t)
 				}
 			}
+			// Who is nowhere is not looked for any longer than tor does.
+			nobody, err := onionroute.CreateIdentity(filepath.Join(dir, "nobody", "key"))
+			require.NoError(t, err)
+			assert.True(t, tor.Refresh(deadline(t, 8*time.Second), all[2].onion))
+			ctx := deadline(t, 8*time.Second)
+			assert.False(t, tor.Refresh(ctx, nobody.Name()))
+			assert.NoError(t, ctx.Err())
 			watch := watchTor(t, n.control, dir+"/tor/data/control_auth_cookie")
 			circuits := map[string]bool{}
 			streams := 0
