@@ -63,7 +63,7 @@ func (st *stream) converse(ctx context.Context, direct bool) error {
 
 // startTLS puts TLS under a stream that the peer opened, and looks who it says it is.
 func (st *stream) startTLS(direct bool) error {
-	c, err := st.c.startTLS(func(c net.Conn) *tls.Conn { return tls.Server(c, st.g.credentials.serverTLS(direct)) })
+	c, err := st.c.startTLS(false, func(c net.Conn) *tls.Conn { return tls.Server(c, st.g.credentials.serverTLS(direct)) })
 	if err != nil {
 		return err
 	}

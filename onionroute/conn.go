@@ -170,13 +170,19 @@ func (c *conn) send(e *component.Element) error {
 
 // startTLS puts TLS under the streams, which both begin anew (RFC 6120 §5.4.3.3).
 // What came in the clear must have been used up: the rest would be read as if it had
-// come by TLS.
-func (c *conn) startTLS(wrap func(net.Conn) *tls.Conn) (*tls.Conn, error) {
+// come by TLS. Who speaks first then has the end of the handshake go along with that.
+func (c *conn) startTLS(speaks bool, wrap func(net.Conn) *tls.Conn) (*tls.Conn, error) {
 	if c.d.Buffered() > 0 {
 		return nil, component.NewStreamError(condition.PolicyViolation, "data in the clear behind starttls")
 	}
-	t := wrap(c.raw)
-	if err := t.Handshake(); err != nil {
+	flight := newFlightConn(c.raw)
+	t := wrap(flight)
+	err := t.Handshake()
+	flight.shaken()
+	if err != nil || !speaks {
+		err = errors.Join(err, flight.flush())
+	}
+	if err != nil {
 		return nil, fmt.Errorf("onionroute: TLS: %w", err)
 	}
 	c.mu.Lock()

@@ -157,7 +157,7 @@ func (st *stream) negotiate(p *peer, direct bool) error {
 }
 
 func (st *stream) clientTLS(onion string, direct bool) error {
-	c, err := st.c.startTLS(func(c net.Conn) *tls.Conn {
+	c, err := st.c.startTLS(true, func(c net.Conn) *tls.Conn {
 		return tls.Client(c, st.g.credentials.clientTLS(st.g.m.Name(onion), direct))
 	})
 	if err != nil {
