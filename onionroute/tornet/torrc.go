@@ -26,6 +26,10 @@ func (b *boot) writeClientTorrc() error {
 	// This allows relays with private addresses that all lie in one subnet,
 	// and lets directory requests be repeated without long waits.
 	s.WriteString("TestingTorNetwork 1\n")
+	// After a hundred circuits tor has learned how long they take, which here is
+	// some tens of milliseconds; from then on it gave up each that takes longer, as
+	// many do when the machine is busy, and whoever waits for one waits a second or more.
+	s.WriteString("LearnCircuitBuildTimeout 0\nCircuitBuildTimeout 10\n")
 	// Nobody needs to know countries, and to read them in takes tor longer than
 	// all the rest of its start.
 	s.WriteString("GeoIPFile /dev/null\nGeoIPv6File /dev/null\n")
