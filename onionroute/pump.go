@@ -134,7 +134,7 @@ func (st *stream) writesAtOnce(items []*item) bool {
 }
 
 // write writes a batch of what is ready, and asks if it has arrived. What has to be
-// kept is on disk before.
+// kept is in the spool before.
 func (st *stream) write(p *peer) error {
 	st.mu.Lock()
 	size, n := 0, 0

@@ -321,7 +321,7 @@ func (s *session) tooOld(t *times) bool {
 	return s.lostFor() >= t.sessionAge
 }
 
-// tell keeps in the spool how many stanzas were handled. What is not on disk is not told
+// tell keeps in the spool how many stanzas were handled. What is not there is not told
 // to the peer: after a crash it goes on with what it was told.
 func (s *session) tell(g *Gateway) (h uint32, err error) {
 	s.telling.Lock() // what is lower does not come after what is higher

@@ -27,7 +27,7 @@ func smNumber(e *component.Element) (uint32, error) {
 }
 
 // smID makes the SM-ID for a session that begins on a connection. Both sides know it
-// as soon as TLS is there, so the one that asks for the session can keep it on disk
+// as soon as TLS is there, so the one that asks for the session can keep it in the spool
 // before it writes the first stanza: or a crash then would make it write twice.
 func smID(c *tls.Conn) (string, error) {
 	state := c.ConnectionState()

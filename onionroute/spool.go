@@ -167,14 +167,14 @@ func CheckSpool(path string) error {
 	})
 }
 
-// close ends the writer when all changes are on disk.
+// close ends the writer when all changes are committed.
 func (s *spool) close() error {
 	close(s.ops)
 	<-s.end
 	return s.db.Close()
 }
 
-// change makes a change and waits until it is on disk.
+// change makes a change and waits until it is committed.
 func (s *spool) change(do func(*sql.Tx) error) error {
 	done := make(chan error, 1)
 	s.ops <- database.Op{Do: do, Done: func(err error) { done <- err }}

@@ -18,8 +18,8 @@ type slot struct {
 }
 
 // store writes items for one peer, all as of a session, with the numbers that they have
-// now; where they were before they are not any more. done is called when they are on disk
-// or that has failed, and then they are where they were.
+// now; where they were before they are not any more. done is called when that is committed
+// or has failed, and then they are where they were.
 func (s *spool) store(items []*item, session string, done func(error)) {
 	var records []byte
 	for _, it := range items {

@@ -341,6 +341,7 @@ func (t *Tor) status(e *control.StatusEvent) {
 
 func (t *Tor) setConnected(ctl *controlConn, socks net.Addr, shared error) {
 	t.mu.Lock()
+	t.endUpload()
 	t.ctl, t.socks, t.shared, t.upload = ctl, socks, shared, make(chan struct{})
 	t.mu.Unlock()
 	t.wakeAll()

@@ -30,7 +30,8 @@ type Committer struct {
 	// Soon is the file, if it has a Schema with Soon. What is committed is on disk some
 	// 50 ms later at most, beside what a flush takes, and nobody waits for that.
 	Soon string
-	// Unsaved, which may be nil, is called when that fails, by another goroutine.
+	// Unsaved, which may be nil, is called by another goroutine when that fails, once until
+	// it goes well again.
 	Unsaved func(error)
 	// Last, which may be nil, is the end of each transaction.
 	Last func(*sql.Tx) error

@@ -40,11 +40,14 @@ func (s *saver) stop() {
 
 func (s *saver) run() {
 	defer close(s.ended)
+	failing := false
 	for range s.dirty {
 		began := time.Now()
-		if err := s.flush(); err != nil && s.failed != nil {
+		err := s.flush()
+		if err != nil && !failing && s.failed != nil {
 			s.failed(err)
 		}
+		failing = err != nil
 		time.Sleep(saveEvery - time.Since(began))
 	}
 }
