@@ -34,7 +34,7 @@ func Connect(ctx context.Context, server, domain, secret string) (net.Conn, erro
 		}
 		return nil, explain(err)
 	}
-	return ackAtOnce(conn), nil
+	return Quick(conn), nil
 }
 
 // handshake does that of XEP-0114 §3, until ctx is done.

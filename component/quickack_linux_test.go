@@ -40,5 +40,5 @@ func TestAckAtOnce(t *testing.T) {
 		return quick == 0
 	}
 	assert.True(t, waits(func(c net.Conn) net.Conn { return c }))
-	assert.False(t, waits(ackAtOnce))
+	assert.False(t, waits(Quick))
 }

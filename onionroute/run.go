@@ -283,7 +283,7 @@ func (g *Gateway) accept(ctx context.Context, l net.Listener, direct bool) {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		in := g.newStream(ctx, newConn(raw, g.c.Unauthenticated, g.times.write))
+		in := g.newStream(ctx, newConn(component.Quick(raw), g.c.Unauthenticated, g.times.write))
 		if !g.admit(in) {
 			raw.Close()
 			continue

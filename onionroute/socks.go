@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // A Dialer opens connections to onion services. Tor is the only one outside of tests.
@@ -81,7 +83,7 @@ func (t *Tor) Dial(ctx context.Context, onion string, port int, isolation string
 	if err == nil {
 		stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 		if err = socksConnect(conn, onion, port, isolation, first); err == nil && stop() {
-			return conn, nil
+			return component.Quick(conn), nil
 		}
 		stop()
 		conn.Close()
