@@ -110,7 +110,7 @@ func TestUnusedSession(t *testing.T) {
 	require.Equal(t, "hi", a.receive1(t).Body())
 	r.Close()
 	left := func() (peers []string) {
-		stored, err := a.spool.sessions()
+		stored, err := a.spool.settled(t).sessions()
 		require.NoError(t, err)
 		for _, ss := range stored {
 			peers = append(peers, ss.peer)
@@ -233,7 +233,7 @@ func TestEvicted(t *testing.T) {
 	a.mu.Unlock()
 	say(talks, talking)
 	require.Eventually(t, func() bool {
-		stored, err := a.spool.sessions()
+		stored, err := a.spool.settled(t).sessions()
 		return err == nil && len(stored) == a.c.bounds.strangers
 	}, 5*time.Second, 10*time.Millisecond)
 	say(silent, silent.enables(t, a))

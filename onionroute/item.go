@@ -26,7 +26,8 @@ type item struct {
 
 	order   int64  // among all
 	stored  bool   // it is in the spool, or about to be
-	slot    slot   // its place there; the spool's own
+	slot    slot   // its place there, in the database; the spool's own
+	spot    spot   // and in its journal
 	session string // as it was read from there
 	seq     uint32 // its number in the session
 }

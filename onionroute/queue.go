@@ -118,12 +118,16 @@ func (p *peer) keep(items []*item, sess *session) {
 		return
 	}
 	done := make(chan error, 1)
-	p.g.spool.store(todo, id, func(err error) { done <- err })
+	p.g.spool.store(todo, id, func(err error) {
+		if err != nil {
+			for _, it := range todo {
+				it.stored = it.inSpool()
+			}
+		}
+		done <- err
+	})
 	if err := <-done; err != nil {
 		p.log.Error("the spool cannot be written; what is under way is in memory only: is the disk full?", "error", err)
-		for _, it := range todo {
-			it.stored = it.slot.row != 0
-		}
 	}
 }
 

@@ -45,7 +45,7 @@ func TestOnceAcrossCuts(t *testing.T) {
 	// Nothing is left of what has arrived.
 	for _, s := range []*server{a, b} {
 		s.empties(t)
-		require.Eventually(t, func() bool { items, err := s.spool.items(); return err == nil && len(items) == 0 }, 5*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { items, err := s.spool.settled(t).items(); return err == nil && len(items) == 0 }, 5*time.Second, 10*time.Millisecond)
 	}
 }
 

@@ -9,13 +9,16 @@ import (
 
 // A spool is what outlives the process: items that wait for peers or were written to
 // them and not acknowledged, sessions of stream management (XEP-0198), and what is
-// known of peers. One goroutine writes, and commits what came meanwhile in one
-// transaction, which outlives the process when it is done, and the machine soon after. All
-// methods are safe for concurrent use.
+// known of peers. One goroutine writes, and commits what came meanwhile at once; it
+// outlives the process then, and the machine soon after. What mostly is done with soon, items
+// and how far sessions were handled, goes to a journal first (see database.Journal and
+// recent). All methods are safe for concurrent use.
 type spool struct {
 	db  *sql.DB
 	ops chan database.Op
 	end chan struct{} // closed when the writer has ended
+
+	recent *recent // what its journal has; the writer's own
 
 	// Compiled once: that takes longer than what they do.
 	insert, thin, empty, delete, put *sql.Stmt
@@ -116,22 +119,34 @@ CREATE TABLE met ( -- whom accounts here have business with; bare addresses, hos
 	day     INTEGER NOT NULL, -- when it was seen last, in days since 1970
 	PRIMARY KEY (contact, account)
 );
-`},
+`, database.JournalTable},
 	Pragmas:     []string{"secure_delete(ON)"},
 	Soon:        true, // a message would wait for the disk twice on its way, and so would those that are read behind it
 	Connections: 1,
-	Instead:     "move it away; what waited for peers is lost",
+	Instead:     "move it away, and what lies beside it under its name; what waited for peers is lost",
 }
 
 // openSpool opens the database, or makes it. unsaved, which may be nil, is told why what is
 // committed does not get on disk.
 func openSpool(path string, unsaved func(error)) (*spool, error) {
-	s := &spool{ops: make(chan database.Op, maxSpoolOps), end: make(chan struct{})}
-	_, err := spoolSchema.Open(path, s.prepare)
+	s := &spool{ops: make(chan database.Op, maxSpoolOps), end: make(chan struct{}), recent: newRecent()}
+	var journal *database.Journal
+	_, err := spoolSchema.Open(path, func(db *sql.DB) error {
+		if err := s.prepare(db); err != nil {
+			return err
+		}
+		r, err := newReplay(s)
+		if err == nil {
+			journal, err = database.OpenJournal(db, path, r.notes, r.fold)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("onionroute: spool %s: %w", path, err)
 	}
-	writer := &database.Committer{DB: s.db, Soon: path, Unsaved: unsaved, Undone: func(err error) error { return fmt.Errorf("onionroute: spool: %w", err) }}
+	writer := &database.Committer{DB: s.db, Soon: path, Unsaved: unsaved,
+		Journal: journal, Fold: func(tx *sql.Tx) error { return s.recent.fold(s, tx) }, Folded: s.recent.folded,
+		Undone: func(err error) error { return fmt.Errorf("onionroute: spool: %w", err) }}
 	go func() {
 		defer close(s.end)
 		writer.Run(s.ops)
@@ -149,7 +164,7 @@ func (s *spool) prepare(db *sql.DB) (err error) {
 	return s.adopt()
 }
 
-// What is done for every message.
+// What is done for every message that waits.
 const (
 	insertBatch = "INSERT INTO batch (peer, session, items) VALUES (?,?,?)"
 	thinBatch   = "INSERT INTO thinned (batch, kept, gone) VALUES (?, ? - ?, ?) ON CONFLICT (batch) DO UPDATE SET kept = thinned.kept - ?, gone = thinned.gone || excluded.gone"
@@ -162,8 +177,11 @@ const (
 // not there can.
 func CheckSpool(path string) error {
 	return spoolSchema.Check(path, func(db *sql.DB) error {
-		_, err := (&spool{db: db}).items()
-		return err
+		r, err := newReplay(&spool{db: db})
+		if err != nil {
+			return err
+		}
+		return database.CheckJournal(db, path, r.notes)
 	})
 }
 

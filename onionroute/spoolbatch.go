@@ -10,7 +10,7 @@ import (
 	"github.com/allium-xmpp/allium/component/database"
 )
 
-// A slot is where an item is in the spool: the spool's own.
+// A slot is where an item is in the database: the spool's own.
 type slot struct {
 	row   int64 // 0: nowhere
 	place int   // there, from 0
@@ -18,33 +18,17 @@ type slot struct {
 }
 
 // store writes items for one peer, all as of a session, with the numbers that they have
-// now; where they were before they are not any more. done is called when that is committed
-// or has failed, and then they are where they were.
+// now; what was written of them before does not count any more. done is called when that
+// is committed or has failed.
 func (s *spool) store(items []*item, session string, done func(error)) {
-	var records []byte
-	for _, it := range items {
-		records = it.appendRecord(records)
-	}
-	var before []slot
-	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
-		for _, it := range items {
-			before = append(before, it.slot)
-		}
-		if err := s.drop(tx, items); err != nil {
-			return err
-		}
-		r, err := tx.Stmt(s.insert).Exec(items[0].onion, session, records)
-		if err != nil {
-			return err
-		}
-		row, err := r.LastInsertId()
-		for i, it := range items {
-			it.slot = slot{row, i, len(items)}
-		}
-		return err
+	b := newBatch(items, session)
+	var before []spot
+	s.ops <- database.Op{Note: func(notes []byte) ([]byte, bool) {
+		before = s.recent.add(b, items)
+		return b.appendNote(notes), false
 	}, Undo: func() {
 		for i, was := range before {
-			items[i].slot = was
+			s.recent.move(items[i], was)
 		}
 		before = nil
 	}, Done: done}
@@ -56,7 +40,19 @@ func (s *spool) remove(items []*item, done func(error)) {
 	if len(items) == 0 {
 		return
 	}
-	s.ops <- database.Op{Lazy: true, Do: func(tx *sql.Tx) error { return s.drop(tx, items) }, Done: func(err error) {
+	var before []spot
+	s.ops <- database.Op{Lazy: true, Note: func(notes []byte) (all []byte, also bool) {
+		for _, it := range items {
+			before = append(before, s.recent.move(it, spot{}))
+			also = also || it.slot.row != 0
+		}
+		return appendDoneNotes(notes, before), also
+	}, Do: func(tx *sql.Tx) error { return s.drop(tx, items) }, Undo: func() {
+		for i, was := range before {
+			s.recent.move(items[i], was)
+		}
+		before = nil
+	}, Done: func(err error) {
 		if err == nil {
 			for _, it := range items {
 				it.slot = slot{}

@@ -37,25 +37,38 @@ func (s *spool) sessions() ([]storedSession, error) {
 
 // handled keeps, as of now, how many stanzas of a session were handled.
 func (s *spool) handled(ss storedSession) error {
-	return s.change(func(tx *sql.Tx) error {
-		_, err := tx.Stmt(s.put).Exec(ss.id, ss.theirs, ss.peer, ss.h, time.Now().Unix())
-		if err == nil && ss.theirs != "" { // it was a session of its own before
-			_, err = tx.Exec("DELETE FROM session WHERE id = ?", ss.theirs)
-		}
-		return err
-	})
+	ss.since = time.Now()
+	back, done := func() {}, make(chan error, 1)
+	s.ops <- database.Op{Note: func(notes []byte) ([]byte, bool) {
+		back = s.recent.handled(ss)
+		return ss.appendNote(notes), false
+	}, Undo: func() { back() }, Done: func(err error) { done <- err }}
+	return <-done
 }
 
 // endSession forgets a session.
 func (s *spool) endSession(ids []string, done func(error)) {
-	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
+	var back []func()
+	s.ops <- database.Op{Note: func(notes []byte) ([]byte, bool) {
 		for _, id := range ids {
-			if _, err := tx.Exec("DELETE FROM session WHERE id = ?", id); err != nil {
-				return err
-			}
+			back = append(back, s.recent.ended(id))
 		}
-		return nil
+		return appendSessionsNote(notes, ids), true
+	}, Do: func(tx *sql.Tx) error { return s.dropSessions(tx, ids...) }, Undo: func() {
+		for _, f := range back {
+			f()
+		}
+		back = nil
 	}, Done: done}
+}
+
+func (s *spool) dropSessions(tx *sql.Tx, ids ...string) error {
+	for _, id := range ids {
+		if _, err := tx.Exec("DELETE FROM session WHERE id = ?", id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remember keeps if the peer takes direct TLS.

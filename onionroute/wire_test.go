@@ -241,17 +241,13 @@ func (s *server) run(t testing.TB) {
 // crash ends the server as kill -9 does: of what it knows, nothing is left but what is
 // on disk at this moment.
 func (s *server) crash(t testing.TB) {
-	saved := map[string][]byte{}
-	for _, name := range []string{"spool.sqlite", "spool.sqlite-wal"} {
-		text, err := os.ReadFile(filepath.Join(s.dir, name))
-		require.NoError(t, err)
-		saved[name] = text
-	}
+	file := filepath.Join(s.dir, "spool.sqlite")
+	saved := spoolFiles(t, file)
 	s.w.vanish(s)
 	s.stop()
-	os.Remove(filepath.Join(s.dir, "spool.sqlite-shm"))
-	for name, text := range saved {
-		require.NoError(t, os.WriteFile(filepath.Join(s.dir, name), text, 0o600))
+	os.Remove(file + "-shm")
+	for name, data := range saved {
+		require.NoError(t, os.WriteFile(file+name, data, 0o600))
 	}
 }
 

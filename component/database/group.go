@@ -19,49 +19,83 @@ type Op struct {
 	Do   func(*sql.Tx) error
 	Undo func()
 	Done func(error)
+	// Note, which may be nil, is called as Do is, and before it, and appends what is to be
+	// written to the journal. Do is only called if it says that the database has to be
+	// changed too.
+	Note func(notes []byte) (all []byte, also bool)
 	// Lazy is what can wait for a moment for others, to be committed with them.
 	Lazy bool
 }
 
 // A Committer does operations in the order in which they come: what came while one
-// transaction was under way is in the next one, since what costs is the transaction.
+// transaction was under way is in the next one, since what costs is the transaction. Where
+// there are notes alone there is none.
 type Committer struct {
 	DB *sql.DB
 	// Soon is the file, if it has a Schema with Soon. What is committed is on disk some
-	// 50 ms later at most, beside what a flush takes, and nobody waits for that.
+	// 200 ms later at most, beside what a flush takes, and nobody waits for that.
 	Soon string
 	// Unsaved, which may be nil, is called by another goroutine when that fails, once until
 	// it goes well again.
 	Unsaved func(error)
+	// Journal is where notes go, of a database with Soon; nil: there are none. Fold writes to
+	// the database what of them is not done with, and Folded is called when that is committed.
+	Journal *Journal
+	Fold    func(*sql.Tx) error
+	Folded  func()
 	// Last, which may be nil, is the end of each transaction.
 	Last func(*sql.Tx) error
 	// Undone, which may be nil, is called when a transaction was undone, with the error,
 	// and gives the one that Done gets.
 	Undone func(error) error
+
+	saver *saver
+	late  <-chan time.Time // when the journal is to be folded
+	notes []byte           // to be used again
 }
 
 // Run does what comes until the channel is closed and empty. It is the one goroutine that
-// calls all of the functions but Unsaved.
+// calls all of the functions but Unsaved. The journal is folded and closed at the end.
 func (c *Committer) Run(ops <-chan Op) {
-	committed := func() {}
 	if c.Soon != "" {
-		s := startSaver(c.Soon, c.Unsaved)
-		defer s.stop()
-		committed = s.save
+		c.saver = startSaver(c.Soon, c.Unsaved)
+		defer c.end()
+		c.retire()
 	}
-	for op := range ops {
+	for {
+		op, ok := c.next(ops)
+		if !ok {
+			return
+		}
 		group := gather(op, ops)
 		err := c.commit(group)
 		if err != nil && len(group) > 1 { // not all suffer for the one that fails
 			for i := range group {
 				group[i].done(c.commit(group[i : i+1]))
 			}
-			committed()
-			continue
+		} else {
+			for _, op := range group {
+				op.done(err)
+			}
 		}
-		committed()
-		for _, op := range group {
-			op.done(err)
+		if c.Journal.full() {
+			c.fold()
+		}
+	}
+}
+
+// next waits for an operation, and folds the journal meanwhile when it is time.
+func (c *Committer) next(ops <-chan Op) (op Op, ok bool) {
+	for {
+		if c.late == nil && !c.Journal.isEmpty() {
+			c.late = time.After(foldAfter)
+		}
+		select {
+		case op, ok = <-ops:
+			return op, ok
+		case <-c.late:
+			c.late = nil
+			c.fold()
 		}
 	}
 }
@@ -116,20 +150,81 @@ func (c *Committer) commit(group []Op) error {
 }
 
 func (c *Committer) apply(group []Op) error {
-	tx, err := c.DB.Begin()
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() // does nothing behind a Commit
+	var tx *sql.Tx
+	notes := c.notes[:0]
 	for _, op := range group {
+		if op.Note != nil {
+			var also bool
+			if notes, also = op.Note(notes); !also {
+				continue
+			}
+		}
+		if tx == nil {
+			var err error
+			if tx, err = c.DB.Begin(); err != nil {
+				return err
+			}
+			defer tx.Rollback() // does nothing behind a Commit
+		}
 		if err := op.Do(tx); err != nil {
 			return err
 		}
 	}
-	if c.Last != nil {
+	if tx != nil && c.Last != nil {
 		if err := c.Last(tx); err != nil {
 			return err
 		}
 	}
-	return tx.Commit()
+	back := func() {}
+	if len(notes) > 0 {
+		var err error
+		if back, err = c.Journal.append(notes); err != nil {
+			return err
+		}
+		c.saver.save(c.Journal.file())
+		if cap(notes) <= keptBuffer {
+			c.notes = notes
+		}
+	}
+	if tx == nil {
+		return nil
+	}
+	if err := tx.Commit(); err != nil {
+		back()
+		return err
+	}
+	if c.saver != nil {
+		c.saver.save(nil)
+	}
+	return nil
+}
+
+// fold folds the journal. If that fails it is tried again later, and notes go on to be
+// written there.
+func (c *Committer) fold() {
+	if c.Journal.isEmpty() || c.Journal.Fold(c.DB, c.Fold) != nil {
+		return
+	}
+	c.Folded()
+	c.retire()
+}
+
+// retire has those files of the journal emptied that have what was folded.
+func (c *Committer) retire() {
+	j := c.Journal
+	if j == nil {
+		return
+	}
+	for i, used := range j.used {
+		if used {
+			j.used[i], j.empty[i] = false, c.saver.retire(j.files[i])
+		}
+	}
+}
+
+// end folds what is left, and has all flushed.
+func (c *Committer) end() {
+	c.fold()
+	c.saver.stop()
+	c.Journal.close()
 }

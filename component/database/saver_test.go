@@ -35,12 +35,12 @@ func TestSaverPauses(t *testing.T) {
 	began := time.Now()
 	s := startSaver(file, func(err error) { told <- err })
 	for range 4 {
-		s.save()
+		s.save(nil)
 		require.Eventually(t, func() bool { return len(s.dirty) == 0 }, 10*time.Second, time.Millisecond)
 	}
 	require.GreaterOrEqual(t, time.Since(began), 3*saveEvery)
 	require.NoError(t, os.WriteFile(file+"-wal", nil, 0o600))
-	s.save()
+	s.save(nil)
 	s.stop()
 	require.Len(t, told, 1)
 }
