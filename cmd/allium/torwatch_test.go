@@ -147,16 +147,21 @@ func countAll(tors []*torWatch) (sum torCount) {
 
 var rendezvous = regexp.MustCompile(`(?m)^(?:250.circuit-status=)?(\d+) .* PURPOSE=HS_(?:CLIENT|SERVICE)_REND`)
 
-// chill makes tors close all connections to and from onion services, and forget what they
-// know of others: which services there are, and circuits. They take that at most once
-// in ten seconds, so it may take as long.
-func chill(tors ...*torWatch) {
+// hangUp makes tors close all connections to and from onion services.
+func hangUp(tors ...*torWatch) {
 	for _, w := range tors {
 		for _, m := range rendezvous.FindAllStringSubmatch(w.command("GETINFO circuit-status"), -1) {
 			w.command("CLOSECIRCUIT " + m[1])
 		}
 	}
 	time.Sleep(time.Second) // until all ends have noticed
+}
+
+// chill makes tors close all connections to and from onion services, and forget what they
+// know of others: which services there are, and circuits. They take that at most once
+// in ten seconds, so it may take as long.
+func chill(tors ...*torWatch) {
+	hangUp(tors...)
 	var purged []chan struct{}
 	for _, w := range tors {
 		done := make(chan struct{})
