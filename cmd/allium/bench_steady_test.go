@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,11 @@ import (
 // Each round has new circuits. The network has few relays, and where a circuit goes from one
 // to another twice, the second time waits until the first is acknowledged: 40 ms (Nagle's
 // algorithm), for as long as the circuit is used. That is not so in a large network.
+//
+// What a round takes differs by half and more from one to the next, for both. So the ratios
+// are of rounds beside each other, and of these the one in the middle.
 func BenchmarkSteady(b *testing.B) {
-	const rounds, talks, count = 7, 100, 2000
+	const rounds, talks, count = 15, 50, 2000
 	bare := newBareOnion(b)
 	pairs := []*pairOfNodes{
 		{name: "Allium", a: alliumNode(b, "alpha", "prosody"), b: alliumNode(b, "beta", "prosody")},
@@ -47,17 +51,33 @@ func BenchmarkSteady(b *testing.B) {
 	for _, p := range pairs {
 		fmt.Printf("%-44s %-10s %s\n", "round trip", p.name, millis(p.roundTrip))
 		fmt.Printf("%-44s %-10s %s\n", "one way", p.name, millis(p.oneWay))
-		fmt.Printf("%-44s %-10s %5.0f (%.0f-%.0f), n=%d\n", fmt.Sprintf("%d messages of 200 octets, messages a second", count), p.name, quantile(p.rate, 0.5), quantile(p.rate, 0), quantile(p.rate, 1), rounds)
-		for _, c := range []struct {
-			end       string
-			cpu, ours []float64
-		}{{"sending", p.cpuA, p.oursA}, {"receiving", p.cpuB, p.oursB}} {
-			fmt.Printf("%-44s %-10s %5.2f (%.2f-%.2f), n=%d\n", "CPU s of them, "+c.end+" server", p.name, quantile(c.cpu, 0.5), quantile(c.cpu, 0), quantile(c.cpu, 1), rounds)
-			if p.a.allium != nil {
-				fmt.Printf("%-44s %-10s %5.2f\n", "  of it Allium", p.name, quantile(c.ours, 0.5))
-			}
+		perRound := func(what, format string, values []float64) {
+			fmt.Printf("%-44s %-10s "+format+" ("+format+"-"+format+"), n=%d\n", what, p.name, quantile(values, 0.5), quantile(values, 0), quantile(values, 1), rounds)
+		}
+		perRound(fmt.Sprintf("%d messages of 200 octets, messages a second", count), "%5.0f", p.rate)
+		perRound("CPU s of them, sending server", "%5.2f", p.cpuA)
+		if p.a.allium != nil {
+			perRound("  of it Allium", "%5.2f", p.oursA)
+		}
+		perRound("CPU s of them, receiving server", "%5.2f", p.cpuB)
+		if p.b.allium != nil {
+			perRound("  of it Allium", "%5.2f", p.oursB)
 		}
 	}
+	compare := func(what string, ours, theirs []float64) {
+		var r []float64
+		for i := range ours {
+			r = append(r, ours[i]/theirs[i])
+		}
+		fmt.Printf("%-44s ratio      ×%.2f (middle half %.2f-%.2f)\n", what, quantile(r, 0.5), quantile(r, 0.25), quantile(r, 0.75))
+	}
+	us, they := pairs[0], pairs[1]
+	compare("round trip", middles(us.roundTrip, talks), middles(they.roundTrip, talks))
+	compare("one way", middles(us.oneWay, talks), middles(they.oneWay, talks))
+	compare("messages a second", us.rate, they.rate)
+	compare("CPU, sending server", us.cpuA, they.cpuA)
+	compare("CPU, receiving server", us.cpuB, they.cpuB)
+	compare("CPU, both", sums(us.cpuA, us.cpuB), sums(they.cpuA, they.cpuB))
 	b.ReportMetric(0, "ns/op") // the table above is the result
 }
 
@@ -119,6 +139,21 @@ func (n *node) ours(b *testing.B) float64 {
 		return 0
 	}
 	return processCPU(b, n.allium.Process.Pid)
+}
+
+// middles are the medians of each round of n, in milliseconds.
+func middles(d []time.Duration, n int) (m []float64) {
+	for round := range slices.Chunk(d, n) {
+		m = append(m, ms(quantile(round, 0.5)))
+	}
+	return m
+}
+
+func sums(a, b []float64) (s []float64) {
+	for i := range a {
+		s = append(s, a[i]+b[i])
+	}
+	return s
 }
 
 func millis(d []time.Duration) string {
