@@ -84,7 +84,7 @@ func vcardOut(gd *guard, s *component.Stanza) finding {
 		of.Nodes = slices.DeleteFunc(of.Nodes, func(n component.Node) bool { return n.Element != nil && !keep(n.Element) })
 		hit = hit || len(of.Nodes) < before
 	}
-	if !gd.isPerson(s.From) {
+	if !gd.isPerson(s.From) && !gd.isPart(s.From) {
 		return finding{}
 	}
 	has(s.Nodes, func(e *component.Element) bool {

@@ -69,9 +69,12 @@ func info(category, typ, node string, features []string) *component.Element {
 	return q
 }
 
-// capsOut puts the common features in the place of a client's own.
+// capsOut puts the common features in the place of a client's own. What is no person has none.
 func capsOut(gd *guard, s *component.Stanza) finding {
-	if !gd.isPerson(s.From) {
+	switch {
+	case gd.isPart(s.From):
+		return changed(strip(&s.Nodes, in(nsCaps, nsCaps2)))
+	case !gd.isPerson(s.From):
 		return finding{}
 	}
 	if answers(s, component.NSDiscoInfo) && s.From.Resourcepart() != "" {

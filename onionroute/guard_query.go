@@ -50,10 +50,14 @@ func hideID(gd *guard, s *component.Stanza) finding {
 	return changed(true)
 }
 
-// discoIn refuses questions for external services, and for what a client has to offer.
+// discoIn refuses questions for external services, and for what a client has to offer, and
+// answers what is asked of a native host.
 func discoIn(gd *guard, s *component.Stanza) finding {
-	if asks(s, nsExternal) || asks(s, component.NSDiscoItem) && gd.isPerson(s.To) && s.To.Resourcepart() != "" {
+	switch {
+	case asks(s, nsExternal), asks(s, component.NSDiscoItem) && gd.isPerson(s.To) && s.To.Resourcepart() != "":
 		return unavailable()
+	case asks(s, component.NSDiscoInfo, component.NSDiscoItem) && gd.isPart(s.To):
+		return gd.answerForHost(s)
 	}
 	return finding{}
 }
@@ -64,6 +68,8 @@ func discoOut(gd *guard, s *component.Stanza) finding {
 	switch q := s.Payload(); {
 	case answers(s, nsExternal):
 		return withheld(s, stanza.ServiceUnavailable)
+	case answers(s, component.NSDiscoInfo) && gd.isPart(s.From):
+		return plainPart(s)
 	case !gd.isPerson(s.From) || s.From.Resourcepart() != "":
 		return changed(strip(&s.Nodes, form(nsServer157)))
 	case answers(s, component.NSDiscoInfo):
@@ -76,10 +82,13 @@ func discoOut(gd *guard, s *component.Stanza) finding {
 }
 
 // miscIQ refuses what only the user's own clients and server have business with. Rooms
-// have some of it themselves; those in them have not.
+// have some of it themselves; those in them have not. A native host only tells if it is there.
 func miscIQ(gd *guard, s *component.Stanza) finding {
-	if gd.m.Services[s.To.Domainpart()] != "" && !gd.isOccupant(s.To) {
+	switch {
+	case gd.m.Services[s.To.Domainpart()] != "" && !gd.isOccupant(s.To):
 		return finding{}
+	case gd.isItself(s.To) && s.IsRequest() && !asks(s, component.NSDiscoInfo, component.NSDiscoItem, component.NSPing):
+		return unavailable()
 	}
 	return refuses(nsCommands, "http://jabber.org/protocol/rc", "http://jabber.org/protocol/http-auth", "urn:xmpp:push:0",
 		"jabber:iq:register", "jabber:iq:private")(gd, s)

@@ -136,7 +136,7 @@ func TestNativeProsodyAndModOnions(t *testing.T) {
 // On ejabberd, a server with a gateway comes first to it: only then can people here write
 // to people there.
 func TestNativeEjabberdAndGateway(t *testing.T) {
-	a, n := alliumNode(t, "alpha", "prosody"), nativeEjabberd(t, "nativejabberd")
+	a, n := alliumNode(t, "alpha", "prosody"), nativeEjabberd(t, "nativeother")
 	acquaint(t, a, n)
 	converse(t, a, n)
 	thousand(t, a, n)
@@ -149,7 +149,7 @@ func TestNativeEjabberdAndGateway(t *testing.T) {
 
 // With mod_onions on the other side, and people here who ask the gateway first.
 func TestNativeEjabberdAndModOnions(t *testing.T) {
-	d, n := modOnionsNode(t, "onions"), nativeEjabberd(t, "nativejabberd")
+	d, n := modOnionsNode(t, "onions"), nativeEjabberd(t, "nativeother")
 	ctx := deadline(t, time.Minute)
 	gateway := "onion." + n.onion
 	// Who writes in the gateway's way is told the address.
