@@ -145,6 +145,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
 		secret: newSecret(), times: defaultTimes, passed: newPassed(), outages: newOutages(), quota: quota{users: map[string]int{}},
 		dialing: newTurns(maxDialing), loaded: make(chan struct{}), peers: map[string]*peer{}, stale: map[string]bool{}, counts: map[string]int{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
+	g.order.Store(spool.newest)
 	g.contacts = newContacts(spool, func(j jid.JID) bool { return slices.Contains(g.c.Hosts, j.Domainpart()) }, &g.c.bounds)
 	if c.MaxAge > 0 {
 		g.times.maxAge = c.MaxAge

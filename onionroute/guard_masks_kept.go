@@ -118,8 +118,8 @@ func (m *masks) write(query string, args ...any) {
 	if m.spool == nil {
 		return
 	}
-	m.spool.ops <- database.Op{Do: func(tx *sql.Tx) error {
+	m.spool.do(database.Op{Do: func(tx *sql.Tx) error {
 		_, err := tx.Exec(query, args...)
 		return err
-	}, Done: func(error) {}}
+	}, Done: func(error) {}})
 }

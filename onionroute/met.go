@@ -104,10 +104,10 @@ func (c *contacts) meet(onion string, a acquaintance) {
 		return
 	}
 	c.spool.unmeet(c.met.put(onion, a, today(), c.bounds))
-	c.spool.ops <- database.Op{Lazy: true, Do: func(tx *sql.Tx) error {
+	c.spool.do(database.Op{Lazy: true, Do: func(tx *sql.Tx) error {
 		_, err := tx.Exec("INSERT INTO met (contact, account, peer, day) VALUES (?,?,?,?) ON CONFLICT (contact, account) DO UPDATE SET day = excluded.day", a.from, a.to, onion, today())
 		return err
-	}}
+	}})
 }
 
 // part forgets a contact. c.mu is held.
@@ -172,12 +172,12 @@ func (s *spool) unmeet(who []acquaintance) {
 	if len(who) == 0 {
 		return
 	}
-	s.ops <- database.Op{Lazy: true, Do: func(tx *sql.Tx) error {
+	s.do(database.Op{Lazy: true, Do: func(tx *sql.Tx) error {
 		for _, a := range who {
 			if _, err := tx.Exec("DELETE FROM met WHERE contact = ? AND account = ?", a.from, a.to); err != nil {
 				return err
 			}
 		}
 		return nil
-	}}
+	}})
 }

@@ -206,7 +206,6 @@ func (g *Gateway) load(ctx context.Context) error {
 		g.quota.take(it, g.c.TotalBytes, g.c.UserBytes, true)
 		p.bytes += it.cost()
 		parties[it.onion] = append(parties[it.onion], g.partyOf(it.head.From))
-		g.order.Store(max(g.order.Load(), it.order))
 		if p.session != nil && p.session.is(it.session) {
 			p.session.unacked = append(p.session.unacked, it)
 		} else {

@@ -2,7 +2,10 @@ package onionroute
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
+	"path/filepath"
+	"sync"
 
 	"github.com/allium-xmpp/allium/component/database"
 )
@@ -18,7 +21,11 @@ type spool struct {
 	ops chan database.Op
 	end chan struct{} // closed when the writer has ended
 
+	mu     sync.RWMutex
+	closed bool // nothing is to be sent to ops
+
 	recent *recent // what its journal has; the writer's own
+	newest int64   // the highest order that an item had when it was opened
 
 	// Compiled once: that takes longer than what they do.
 	insert, thin, empty, delete, put *sql.Stmt
@@ -136,9 +143,14 @@ func openSpool(path string, unsaved func(error)) (*spool, error) {
 			return err
 		}
 		r, err := newReplay(s)
-		if err == nil {
+		if err != nil {
+			return err
+		}
+		// SQLite has what is its own beside the file, and not beside a link to it.
+		if path, err = filepath.EvalSymlinks(path); err == nil {
 			journal, err = database.OpenJournal(db, path, r.notes, r.fold)
 		}
+		s.recent.last, s.newest = r.recent.last, r.newest()
 		return err
 	})
 	if err != nil {
@@ -178,6 +190,9 @@ const (
 func CheckSpool(path string) error {
 	return spoolSchema.Check(path, func(db *sql.DB) error {
 		r, err := newReplay(&spool{db: db})
+		if err == nil {
+			path, err = filepath.EvalSymlinks(path)
+		}
 		if err != nil {
 			return err
 		}
@@ -185,9 +200,26 @@ func CheckSpool(path string) error {
 	})
 }
 
+var errClosed = errors.New("onionroute: the spool is closed")
+
+// do makes a change, soon. What comes after the end is told so: timers may still go off.
+func (s *spool) do(op database.Op) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	switch {
+	case !s.closed:
+		s.ops <- op
+	case op.Done != nil:
+		op.Done(errClosed)
+	}
+}
+
 // close ends the writer when all changes are committed.
 func (s *spool) close() error {
+	s.mu.Lock()
+	s.closed = true
 	close(s.ops)
+	s.mu.Unlock()
 	<-s.end
 	return s.db.Close()
 }
@@ -195,6 +227,6 @@ func (s *spool) close() error {
 // change makes a change and waits until it is committed.
 func (s *spool) change(do func(*sql.Tx) error) error {
 	done := make(chan error, 1)
-	s.ops <- database.Op{Do: do, Done: func(err error) { done <- err }}
+	s.do(database.Op{Do: do, Done: func(err error) { done <- err }})
 	return <-done
 }

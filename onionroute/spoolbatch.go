@@ -1,6 +1,7 @@
 package onionroute
 
 import (
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type slot struct {
 func (s *spool) store(items []*item, session string, done func(error)) {
 	b := newBatch(items, session)
 	var before []spot
-	s.ops <- database.Op{Note: func(notes []byte) ([]byte, bool) {
+	s.do(database.Op{Note: func(notes []byte) ([]byte, bool) {
 		before = s.recent.add(b, items)
 		return b.appendNote(notes), false
 	}, Undo: func() {
@@ -31,7 +32,7 @@ func (s *spool) store(items []*item, session string, done func(error)) {
 			s.recent.move(items[i], was)
 		}
 		before = nil
-	}, Done: done}
+	}, Done: done})
 }
 
 // remove forgets items, at leisure. One that cannot be forgotten goes out once more after
@@ -41,7 +42,7 @@ func (s *spool) remove(items []*item, done func(error)) {
 		return
 	}
 	var before []spot
-	s.ops <- database.Op{Lazy: true, Note: func(notes []byte) (all []byte, also bool) {
+	s.do(database.Op{Lazy: true, Note: func(notes []byte) (all []byte, also bool) {
 		for _, it := range items {
 			before = append(before, s.recent.move(it, spot{}))
 			also = also || it.slot.row != 0
@@ -59,7 +60,7 @@ func (s *spool) remove(items []*item, done func(error)) {
 			}
 		}
 		done(err)
-	}}
+	}})
 }
 
 // drop takes items from where they are, row by row.
@@ -107,6 +108,8 @@ func (s *spool) dropFrom(tx *sql.Tx, at slot, items []*item) error {
 	return err
 }
 
+const maxBatch = 1 << 20 // items, which is more than there ever are
+
 var errDamaged = errors.New("it is damaged")
 
 // items reads all items, in the order in which they came.
@@ -130,6 +133,9 @@ func (s *spool) items() ([]*item, error) {
 		}
 		for i, it := range batch {
 			it.onion, it.session, it.slot, it.stored = peer, session, slot{row, i, len(batch)}, true
+			if it.order == 0 { // of a release that had none: before all others, and no two the same
+				it.order = row*maxBatch + int64(i) - 1<<62
+			}
 		}
 		for _, span := range strings.Fields(gone) {
 			var first, last int
@@ -140,6 +146,6 @@ func (s *spool) items() ([]*item, error) {
 		}
 		items = append(items, slices.DeleteFunc(batch, func(it *item) bool { return it == nil })...)
 	}
-	slices.SortStableFunc(items, func(a, b *item) int { return int(a.order - b.order) })
+	slices.SortStableFunc(items, func(a, b *item) int { return cmp.Compare(a.order, b.order) })
 	return items, rows.Err()
 }

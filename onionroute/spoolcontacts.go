@@ -15,7 +15,7 @@ func (s *spool) online(onion string, who []acquaintance, is bool) {
 	if len(who) == 0 {
 		return
 	}
-	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
+	s.do(database.Op{Do: func(tx *sql.Tx) error {
 		query := "DELETE FROM online WHERE peer = ? AND from_jid = ? AND to_jid = ?"
 		if is {
 			query = "INSERT OR IGNORE INTO online (peer, from_jid, to_jid) VALUES (?,?,?)"
@@ -26,7 +26,7 @@ func (s *spool) online(onion string, who []acquaintance, is bool) {
 			}
 		}
 		return nil
-	}}
+	}})
 }
 
 // load reads who was on-line, and the contacts. Of those who were on-line it takes no more

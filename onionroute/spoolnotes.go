@@ -143,6 +143,14 @@ func (r *replay) doneAt(number uint64, first, n int64) (ok bool) {
 	return true
 }
 
+// newest is the highest order that an item has.
+func (r *replay) newest() (order int64) {
+	for n := range r.items {
+		order = max(order, n)
+	}
+	return order
+}
+
 // fold writes to the database what was read.
 func (r *replay) fold(tx *sql.Tx) error {
 	if err := r.spool.drop(tx, r.done); err != nil {

@@ -13,11 +13,18 @@ import (
 type recent struct {
 	batches  map[uint64]*batch // with items that are not done
 	last     uint64            // the newest one
-	sessions map[string]storedSession
+	sessions map[string]notedSession
+	noted    uint64 // how many there were
+}
+
+// A notedSession is a session that is in what is recent.
+type notedSession struct {
+	storedSession
+	number uint64 // 0: it is not there
 }
 
 func newRecent() *recent {
-	return &recent{batches: map[uint64]*batch{}, sessions: map[string]storedSession{}}
+	return &recent{batches: map[uint64]*batch{}, sessions: map[string]notedSession{}}
 }
 
 // A batch is items for one peer, all as of a session.
@@ -105,7 +112,12 @@ func (r *recent) add(b *batch, items []*item) (before []spot) {
 func (r *recent) handled(ss storedSession) (back func()) {
 	before, joined := r.sessions[ss.id], r.sessions[ss.theirs]
 	delete(r.sessions, ss.theirs) // it was a session of its own before
-	r.sessions[ss.id] = ss
+	number := before.number
+	if number == 0 {
+		r.noted++
+		number = r.noted
+	}
+	r.sessions[ss.id] = notedSession{ss, number}
 	return func() { r.restore(ss.id, before); r.restore(ss.theirs, joined) }
 }
 
@@ -116,8 +128,8 @@ func (r *recent) ended(id string) (back func()) {
 	return func() { r.restore(id, before) }
 }
 
-func (r *recent) restore(id string, ss storedSession) {
-	if ss.id == "" {
+func (r *recent) restore(id string, ss notedSession) {
+	if ss.number == 0 {
 		delete(r.sessions, id)
 	} else {
 		r.sessions[id] = ss
@@ -139,7 +151,8 @@ func (r *recent) fold(s *spool, tx *sql.Tx) error {
 			return err
 		}
 	}
-	for _, ss := range r.sessions {
+	// Of two of a peer the later one counts (see Gateway.load).
+	for _, ss := range slices.SortedFunc(maps.Values(r.sessions), func(a, b notedSession) int { return cmp.Compare(a.number, b.number) }) {
 		if _, err := tx.Stmt(s.put).Exec(ss.id, ss.theirs, ss.peer, ss.h, ss.since.Unix()); err != nil {
 			return err
 		}

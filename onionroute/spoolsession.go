@@ -37,19 +37,22 @@ func (s *spool) sessions() ([]storedSession, error) {
 
 // handled keeps, as of now, how many stanzas of a session were handled.
 func (s *spool) handled(ss storedSession) error {
+	if ss.id == "" {
+		return nil // it cannot be resumed
+	}
 	ss.since = time.Now()
 	back, done := func() {}, make(chan error, 1)
-	s.ops <- database.Op{Note: func(notes []byte) ([]byte, bool) {
+	s.do(database.Op{Note: func(notes []byte) ([]byte, bool) {
 		back = s.recent.handled(ss)
 		return ss.appendNote(notes), false
-	}, Undo: func() { back() }, Done: func(err error) { done <- err }}
+	}, Undo: func() { back() }, Done: func(err error) { done <- err }})
 	return <-done
 }
 
 // endSession forgets a session.
 func (s *spool) endSession(ids []string, done func(error)) {
 	var back []func()
-	s.ops <- database.Op{Note: func(notes []byte) ([]byte, bool) {
+	s.do(database.Op{Note: func(notes []byte) ([]byte, bool) {
 		for _, id := range ids {
 			back = append(back, s.recent.ended(id))
 		}
@@ -59,7 +62,7 @@ func (s *spool) endSession(ids []string, done func(error)) {
 			f()
 		}
 		back = nil
-	}, Done: done}
+	}, Done: done})
 }
 
 func (s *spool) dropSessions(tx *sql.Tx, ids ...string) error {
@@ -73,26 +76,26 @@ func (s *spool) dropSessions(tx *sql.Tx, ids ...string) error {
 
 // remember keeps if the peer takes direct TLS.
 func (s *spool) remember(onion string, direct bool, done func(error)) {
-	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
+	s.do(database.Op{Do: func(tx *sql.Tx) error {
 		_, err := tx.Exec("INSERT INTO peer (onion, direct, seen) VALUES (?,?,?) ON CONFLICT (onion) DO UPDATE SET direct = excluded.direct, seen = excluded.seen", onion, direct, time.Now().Unix())
 		return err
-	}, Done: done}
+	}, Done: done})
 }
 
 // correct keeps that a peer takes direct TLS, if anything is known of it.
 func (s *spool) correct(onion string, done func(error)) {
-	s.ops <- database.Op{Do: func(tx *sql.Tx) error {
+	s.do(database.Op{Do: func(tx *sql.Tx) error {
 		_, err := tx.Exec("UPDATE peer SET direct = 1, seen = ? WHERE onion = ?", time.Now().Unix(), onion)
 		return err
-	}, Done: done}
+	}, Done: done})
 }
 
 // tidy forgets what is known of peers for longer than it is believed, or beyond the newest.
 func (s *spool) tidy(within time.Duration, newest int) {
-	s.ops <- database.Op{Lazy: true, Do: func(tx *sql.Tx) error {
+	s.do(database.Op{Lazy: true, Do: func(tx *sql.Tx) error {
 		_, err := tx.Exec("DELETE FROM peer WHERE seen < ? OR onion NOT IN (SELECT onion FROM peer ORDER BY seen DESC LIMIT ?)", time.Now().Add(-within).Unix(), newest)
 		return err
-	}}
+	}})
 }
 
 // direct tells if the peer takes direct TLS, and if that is known and not too long ago.

@@ -3,6 +3,7 @@ package database
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"modernc.org/sqlite" // and the driver of that name
 	sqlite3 "modernc.org/sqlite/lib"
@@ -14,11 +15,14 @@ var errNewer = errors.New("it was written by a newer Allium")
 // one of what is in the file.
 func (s *Schema) explain(err error) error {
 	var e *sqlite.Error
+	var file *fs.PathError
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, errNewer):
 		return fmt.Errorf("%w: use that one, or %s", err, s.Instead)
+	case errors.As(err, &file):
+		return fmt.Errorf("it, or what lies beside it, cannot be read or written: that and its folder must be Allium's, and the disk must have room (%w)", err)
 	case !errors.As(err, &e):
 		return fmt.Errorf("it is damaged: %s (%w)", s.Instead, err)
 	}

@@ -2,6 +2,7 @@ package database
 
 import (
 	"database/sql"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,7 +37,7 @@ type Committer struct {
 	// 200 ms later at most, beside what a flush takes, and nobody waits for that.
 	Soon string
 	// Unsaved, which may be nil, is called by another goroutine when that fails, once until
-	// it goes well again.
+	// it goes well again. It is tried again all the time.
 	Unsaved func(error)
 	// Journal is where notes go, of a database with Soon; nil: there are none. Fold writes to
 	// the database what of them is not done with, and Folded is called when that is committed.
@@ -58,9 +59,12 @@ type Committer struct {
 // calls all of the functions but Unsaved. The journal is folded and closed at the end.
 func (c *Committer) Run(ops <-chan Op) {
 	if c.Soon != "" {
-		c.saver = startSaver(c.Soon, c.Unsaved)
+		var flushing *atomic.Bool
+		if c.Journal != nil {
+			flushing = c.Journal.flushing
+		}
+		c.saver = startSaver(c.Soon, c.Unsaved, flushing)
 		defer c.end()
-		c.retire()
 	}
 	for {
 		op, ok := c.next(ops)
@@ -68,6 +72,7 @@ func (c *Committer) Run(ops <-chan Op) {
 			return
 		}
 		group := gather(op, ops)
+		c.makeRoom()
 		err := c.commit(group)
 		if err != nil && len(group) > 1 { // not all suffer for the one that fails
 			for i := range group {
@@ -191,6 +196,9 @@ func (c *Committer) apply(group []Op) error {
 	}
 	if err := tx.Commit(); err != nil {
 		back()
+		if len(notes) > 0 {
+			c.saver.save(c.Journal.file())
+		}
 		return err
 	}
 	if c.saver != nil {
@@ -199,32 +207,39 @@ func (c *Committer) apply(group []Op) error {
 	return nil
 }
 
-// fold folds the journal. If that fails it is tried again later, and notes go on to be
+// fold folds the journal, if it can be. Else it is tried again later, and notes go on to be
 // written there.
 func (c *Committer) fold() {
-	if c.Journal.isEmpty() || c.Journal.Fold(c.DB, c.Fold) != nil {
-		return
+	if !c.Journal.isEmpty() && c.Journal.mayFold() {
+		c.foldNow()
 	}
-	c.Folded()
-	c.retire()
 }
 
-// retire has those files of the journal emptied that have what was folded.
-func (c *Committer) retire() {
+func (c *Committer) foldNow() {
 	j := c.Journal
-	if j == nil {
-		return
+	full := j.number & 1
+	if j.Fold(c.DB, c.Fold) == nil {
+		c.Folded()
+		j.empty[full] = c.saver.retire(j.files[full])
 	}
-	for i, used := range j.used {
-		if used {
-			j.used[i], j.empty[i] = false, c.saver.retire(j.files[i])
-		}
+}
+
+// makeRoom waits, with a journal that takes no more, until it may be folded: the disk is slow.
+// If it fails, nobody waits.
+func (c *Committer) makeRoom() {
+	for c.Journal.overfull() && !c.saver.failing.Load() && !c.Journal.mayFold() {
+		time.Sleep(time.Millisecond)
+	}
+	if c.Journal.overfull() {
+		c.fold()
 	}
 }
 
 // end folds what is left, and has all flushed.
 func (c *Committer) end() {
-	c.fold()
+	if !c.Journal.isEmpty() {
+		c.foldNow() // nothing comes behind it
+	}
 	c.saver.stop()
 	c.Journal.close()
 }

@@ -10,7 +10,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/allium-xmpp/allium/component/unwatched"
@@ -32,20 +35,20 @@ const maxFolds = 16
 // in one transaction. Then the journal begins anew.
 //
 // There are two files, in turns: one is emptied when what was folded of it is on disk, and
-// meanwhile there is the other. Each begins with its number. The database, which needs the
-// table JournalTable, knows which was folded last.
+// meanwhile there is the other, which is not folded before. Each begins with its number. The
+// database, which needs the table JournalTable, knows which was folded last.
 //
 // A journal is used by one goroutine at a time.
 type Journal struct {
 	files  [2]*os.File
-	used   [2]bool          // it has what was folded
-	empty  [2]chan struct{} // closed when that is not there any more; nil: it is not
-	number int64            // of the one that is written; its file is that of the parity
-	size   int64            // of that
-	failed error            // of the last time that it was to be folded
+	empty  [2]<-chan struct{} // closed when what was folded is not there any more; nil: it is not
+	number int64              // of the one that is written; its file is that of the parity
+	size   int64              // of that
+	failed error              // of the last time that it was to be folded
 
-	watched time.Time // until when writing may take long
-	out     []byte    // to be used again
+	flushing *atomic.Bool // it is being flushed, which can make writing wait
+	watched  time.Time    // until when writing may take long
+	out      []byte       // to be used again
 }
 
 // JournalTable is a migration for a schema whose files have a journal.
@@ -65,22 +68,22 @@ func journalPath(file string, number int64) string {
 	return fmt.Sprintf("%s-recent%d", file, number&1)
 }
 
-// OpenJournal opens the journal of a database that was opened from a file, or makes it.
-// What was not folded is given to replay, as it was written and in that order, and then
-// folded. An error of replay tells that the journal is damaged.
+// OpenJournal opens the journal of a database that was opened from a file, or makes it; the
+// file is not a symbolic link. What was not folded is given to replay, as it was written and
+// in that order, and then folded. An error of replay tells that the journal is damaged.
 func OpenJournal(db *sql.DB, file string, replay func(notes []byte) error, fold func(*sql.Tx) error) (*Journal, error) {
-	last, err := replayJournal(db, file, replay)
+	last, left, err := replayJournal(db, file, replay)
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{number: last, used: [2]bool{true, true}}
-	for i := range j.files {
-		if err == nil {
-			j.files[i], err = os.OpenFile(journalPath(file, int64(i)), os.O_CREATE|os.O_RDWR, 0o600)
-		}
+	j := &Journal{number: last, flushing: new(atomic.Bool)}
+	if err = j.open(file); err == nil && left {
+		err = j.Fold(db, fold)
+	} else {
+		j.number++
 	}
 	if err == nil {
-		err = j.Fold(db, fold)
+		err = j.clear(file)
 	}
 	if err != nil {
 		j.close()
@@ -89,30 +92,70 @@ func OpenJournal(db *sql.DB, file string, replay func(notes []byte) error, fold 
 	return j, nil
 }
 
+func (j *Journal) open(file string) (err error) {
+	for i := range j.files {
+		// Not where a link leads to, which is none of ours.
+		if j.files[i], err = os.OpenFile(journalPath(file, int64(i)), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600); err != nil {
+			return err
+		}
+		if err = j.files[i].Chmod(0o600); err != nil { // it may have been there
+			return err
+		}
+	}
+	folder, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	folder.Sync() // their names; not all file systems can
+	return nil
+}
+
+// clear empties the files, when what was folded of them is on disk.
+func (j *Journal) clear(file string) error {
+	for _, f := range j.files {
+		st, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if st.Size() == 0 {
+			continue
+		}
+		if err := flushLog(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := f.Truncate(0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // CheckJournal gives to replay what OpenJournal would, and changes nothing.
 func CheckJournal(db *sql.DB, file string, replay func(notes []byte) error) error {
-	_, err := replayJournal(db, file, replay)
+	_, _, err := replayJournal(db, file, replay)
 	return err
 }
 
-// replayJournal gives the number of the last journal.
-func replayJournal(db *sql.DB, file string, replay func(notes []byte) error) (last int64, err error) {
+// replayJournal gives the number of the last journal, and tells if something was left there.
+func replayJournal(db *sql.DB, file string, replay func(notes []byte) error) (last int64, left bool, err error) {
 	if err := db.QueryRow("SELECT folded FROM journal").Scan(&last); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	parts, err := readJournal(file, last)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	for _, p := range parts {
 		last = p.number
 		for _, notes := range p.frames {
+			left = true
 			if err := replay(notes); err != nil {
-				return 0, err
+				return 0, false, err
 			}
 		}
 	}
-	return last, nil
+	return last, left, nil
 }
 
 // A part of a journal is what is in one file.
@@ -128,8 +171,11 @@ func readJournal(file string, folded int64) (parts []part, err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		if len(data) < journalHeader || string(data[:len(journalMagic)]) != journalMagic {
-			continue // nothing was written yet
+		if len(data) < journalHeader || !slices.ContainsFunc(data, func(b byte) bool { return b != 0 }) {
+			continue // nothing was written yet, or it did not get on disk
+		}
+		if string(data[:len(journalMagic)]) != journalMagic {
+			return nil, errors.New("its journal is none")
 		}
 		number := int64(binary.LittleEndian.Uint64(data[len(journalMagic):]))
 		if number > folded && number&1 == i {
@@ -165,14 +211,14 @@ func (j *Journal) file() *os.File { return j.files[j.number&1] }
 
 // append writes notes, all of them or none; back takes them back.
 func (j *Journal) append(notes []byte) (back func(), err error) {
-	if j.size > maxFolds*foldSize {
+	if j.overfull() {
+		if j.failed == nil {
+			return nil, errors.New("its journal is full, and what was folded before is not on disk yet")
+		}
 		return nil, fmt.Errorf("its journal is full, and cannot be folded: %w", j.failed)
 	}
 	out := j.out[:0]
 	if j.size == 0 {
-		if empty := j.empty[j.number&1]; empty != nil {
-			<-empty
-		}
 		out = binary.LittleEndian.AppendUint64(append(out, journalMagic...), uint64(j.number))
 	}
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(notes)))
@@ -180,7 +226,9 @@ func (j *Journal) append(notes []byte) (back func(), err error) {
 	was := j.size
 	back = func() {
 		j.size = was
-		j.file().Truncate(was)
+		if j.file().Truncate(was) != nil {
+			j.file().WriteAt(make([]byte, journalHeader+frameHeader), was) // no frame begins so
+		}
 	}
 	out = append(out, notes...)
 	if err := j.write(out, was); err != nil {
@@ -195,10 +243,10 @@ func (j *Journal) append(notes []byte) (back func(), err error) {
 }
 
 // write writes to the file. If that takes long once, the disk has too much to do, and for a
-// while others shall not have to wait for what is written.
+// while others shall not have to wait for what is written; nor while it is flushed.
 func (j *Journal) write(p []byte, at int64) error {
 	began := time.Now()
-	if began.Before(j.watched) {
+	if began.Before(j.watched) || j.flushing.Load() {
 		_, err := j.file().WriteAt(p, at)
 		return err
 	}
@@ -241,7 +289,6 @@ func (j *Journal) Fold(db *sql.DB, do func(*sql.Tx) error) (err error) {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	j.used[j.number&1] = true
 	j.number, j.size = j.number+1, 0
 	return nil
 }
@@ -251,6 +298,23 @@ func (j *Journal) isEmpty() bool { return j == nil || j.size == 0 }
 
 // full tells if it is to be folded at once. If that has failed, there is time.
 func (j *Journal) full() bool { return j != nil && j.size >= foldSize && j.failed == nil }
+
+// overfull tells if nothing more is to be written before it is folded.
+func (j *Journal) overfull() bool { return j != nil && j.size > maxFolds*foldSize }
+
+// mayFold tells if the file that would be written then is empty.
+func (j *Journal) mayFold() bool {
+	empty := j.empty[(j.number+1)&1]
+	if empty == nil {
+		return true
+	}
+	select {
+	case <-empty:
+		return true
+	default:
+		return false
+	}
+}
 
 func (j *Journal) close() {
 	if j == nil {

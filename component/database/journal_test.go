@@ -317,3 +317,58 @@ func TestJournalFoldFails(t *testing.T) {
 	assert.Equal(t, names, b.has())
 	require.NoError(t, b.put("more"))
 }
+
+// While what was folded cannot be brought on disk, the journals keep it: a power failure
+// takes nothing of it. There is only so much room; all goes on as soon as it can.
+func TestJournalNotOnDisk(t *testing.T) {
+	setFold(t, 100, time.Hour)
+	b := openBox(t, testFile(t))
+	require.NoError(t, b.put("00000"))
+	before := b.killed() // the database as it stays on disk
+	require.NoError(t, os.Rename(b.file+"-wal", b.file+"-away"))
+	first := b.c.Journal.number
+	var err error
+	for i := 1; err == nil; i++ {
+		err = b.put(fmt.Sprintf("%05d", i))
+		require.Less(t, i, 1000)
+	}
+	require.ErrorContains(t, err, "not on disk yet")
+	require.Equal(t, first+1, b.c.Journal.number, "it was folded once")
+	for i := range int64(2) {
+		data, err := os.ReadFile(journalPath(b.file, i))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(journalPath(before, i), data, 0o600))
+	}
+	want := slices.Sorted(maps.Keys(b.letters))
+	other := openBox(t, before)
+	require.Equal(t, want, other.has())
+	other.close()
+
+	require.NoError(t, os.Rename(b.file+"-away", b.file+"-wal"))
+	require.Eventually(t, func() bool { return b.put("more") == nil }, 10*time.Second, time.Millisecond)
+	b.close()
+	b = openBox(t, b.file)
+	require.Equal(t, append(want, "more"), b.has())
+}
+
+// The files are Allium's alone, whoever made them, and not behind links. What is no journal
+// is not thrown away.
+func TestJournalFiles(t *testing.T) {
+	file := testFile(t)
+	path := journalPath(file, 1)
+	require.NoError(t, os.WriteFile(path, nil, 0o666))
+	openBox(t, file).close()
+	st, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), st.Mode())
+
+	const text = "something else, that is somebody's"
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	_, err = tryBox(t, file)
+	require.ErrorContains(t, err, "its journal is none")
+	require.NoError(t, os.Rename(path, path+"-else"))
+	require.NoError(t, os.Truncate(path+"-else", 0))
+	require.NoError(t, os.Symlink(path+"-else", path))
+	_, err = tryBox(t, file)
+	require.Error(t, err)
+}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,9 @@ type saver struct {
 	quit   chan struct{} // closed at the end
 	ended  chan struct{}
 
+	flushing *atomic.Bool // it is in a flush
+	failing  atomic.Bool  // the last one has failed
+
 	mu      sync.Mutex
 	log     bool       // something is in the log that may not be on disk
 	written []*os.File // something is in these
@@ -36,8 +40,13 @@ type retired struct {
 	empty chan struct{}
 }
 
-func startSaver(file string, failed func(error)) *saver {
-	s := &saver{file: file, failed: failed, dirty: make(chan struct{}, 1), hurry: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
+// startSaver makes a saver. It tells by flushing, which may be nil, when it is in a flush.
+func startSaver(file string, failed func(error), flushing *atomic.Bool) *saver {
+	if flushing == nil {
+		flushing = new(atomic.Bool)
+	}
+	s := &saver{file: file, failed: failed, flushing: flushing,
+		dirty: make(chan struct{}, 1), hurry: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
 	go s.run()
 	return s
 }
@@ -54,10 +63,9 @@ func (s *saver) save(journal *os.File) {
 	poke(s.dirty)
 }
 
-// retire empties a journal when the log has been flushed. If that fails, it is emptied all
-// the same: the failure is told.
-func (s *saver) retire(journal *os.File) (empty chan struct{}) {
-	empty = make(chan struct{})
+// retire empties a journal when the log has been flushed, and then closes the channel.
+func (s *saver) retire(journal *os.File) <-chan struct{} {
+	empty := make(chan struct{})
 	s.mu.Lock()
 	s.log = true
 	s.written = slices.DeleteFunc(s.written, func(f *os.File) bool { return f == journal })
@@ -82,7 +90,6 @@ func (s *saver) stop() {
 
 func (s *saver) run() {
 	defer close(s.ended)
-	failing := false
 	for {
 		last := false
 		select {
@@ -92,44 +99,71 @@ func (s *saver) run() {
 			last = true
 		}
 		began := time.Now()
+		s.flushing.Store(true)
 		err := s.flush()
-		if err != nil && !failing && s.failed != nil {
-			s.failed(err)
+		s.flushing.Store(false)
+		if failing := s.failing.Swap(err != nil); err != nil {
+			if !failing && s.failed != nil {
+				s.failed(err)
+			}
+			poke(s.dirty) // what is not on disk is tried again
 		}
-		failing = err != nil
 		if last {
 			return
 		}
+		var hurry <-chan struct{}
+		if err == nil {
+			hurry = s.hurry
+		}
 		select {
 		case <-time.After(saveEvery - time.Since(began)):
-		case <-s.hurry:
+		case <-hurry:
 			poke(s.hurry)
 		case <-s.quit:
 		}
 	}
 }
 
+// flush flushes what was written, and empties the journals that are not needed then. What
+// fails is left to be done.
 func (s *saver) flush() (err error) {
 	s.mu.Lock()
 	log, written, old := s.log, s.written, s.retired
 	s.log, s.written, s.retired = false, nil, nil
 	s.mu.Unlock()
+	left := written[:0]
 	for _, f := range written {
-		err = errors.Join(err, f.Sync())
+		if e := f.Sync(); e != nil {
+			left, err = append(left, f), errors.Join(err, e)
+		}
 	}
 	if log {
-		err = errors.Join(err, s.flushLog())
+		if e := flushLog(s.file); e != nil {
+			err = errors.Join(err, e)
+		} else {
+			log = false
+		}
 	}
-	for _, r := range old {
-		err = errors.Join(err, r.file.Truncate(0))
-		close(r.empty)
+	for len(old) > 0 && !log {
+		if e := old[0].file.Truncate(0); e != nil {
+			err = errors.Join(err, e)
+			break
+		}
+		close(old[0].empty)
+		old = old[1:]
+	}
+	if err != nil {
+		s.mu.Lock()
+		s.log, s.written, s.retired = s.log || log, append(s.written, left...), append(old, s.retired...)
+		s.mu.Unlock()
 	}
 	return err
 }
 
-// flushLog flushes the log. SQLite holds no lock on that file, so it may be closed here.
-func (s *saver) flushLog() error {
-	log, err := os.Open(s.file + "-wal")
+// flushLog flushes the log of a database. SQLite holds no lock on that file, so it may be
+// closed here.
+func flushLog(file string) error {
+	log, err := os.Open(file + "-wal")
 	if err != nil {
 		return err
 	}

@@ -28,19 +28,57 @@ func TestSoon(t *testing.T) {
 	assert.Equal(t, "b <nil>", d.done[2], "it outlives the process all the same")
 }
 
-// There is a pause between two flushes, and who is told of a failure is told once.
+// There is a pause between two flushes.
 func TestSaverPauses(t *testing.T) {
 	file := testFile(t)
-	told := make(chan error, 100)
+	require.NoError(t, os.WriteFile(file+"-wal", nil, 0o600))
 	began := time.Now()
-	s := startSaver(file, func(err error) { told <- err })
+	s := startSaver(file, func(err error) { t.Error(err) }, nil)
 	for range 4 {
 		s.save(nil)
 		require.Eventually(t, func() bool { return len(s.dirty) == 0 }, 10*time.Second, time.Millisecond)
 	}
 	require.GreaterOrEqual(t, time.Since(began), 3*saveEvery)
-	require.NoError(t, os.WriteFile(file+"-wal", nil, 0o600))
-	s.save(nil)
 	s.stop()
-	require.Len(t, told, 1)
+}
+
+// What cannot be flushed is tried again until it is, and nothing is thrown away before. Who
+// is told of it is told once.
+func TestSaverFails(t *testing.T) {
+	file := testFile(t)
+	told := make(chan error, 100)
+	s := startSaver(file, func(err error) { told <- err }, nil)
+	journal, err := os.Create(file + "-recent0")
+	require.NoError(t, err)
+	defer journal.Close()
+	_, err = journal.WriteString("what was folded")
+	require.NoError(t, err)
+	empty := s.retire(journal)
+	for range 2 { // that many have failed
+		require.Eventually(t, s.failing.Load, 10*time.Second, time.Millisecond)
+		s.failing.Store(false)
+	}
+	st, err := journal.Stat()
+	require.NoError(t, err)
+	require.NotZero(t, st.Size())
+	select {
+	case <-empty:
+		t.Fatal("it is not empty")
+	default:
+	}
+	for len(told) > 0 {
+		<-told
+	}
+	s.failing.Store(true)
+	time.Sleep(2 * saveEvery)
+	assert.Empty(t, told)
+
+	require.NoError(t, os.WriteFile(file+"-wal", nil, 0o600))
+	<-empty
+	st, err = journal.Stat()
+	require.NoError(t, err)
+	require.Zero(t, st.Size())
+	s.stop()
+	assert.False(t, s.failing.Load())
+	assert.Empty(t, told)
 }

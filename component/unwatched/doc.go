@@ -6,5 +6,7 @@
 // would keep a processor from all goroutines. Sockets of package net do not, nor does, in
 // the ordinary case, a write to a file that is not waited for to be on disk.
 //
-// Only Linux has such calls. Elsewhere, the functions are those of package syscall.
+// Only Linux has such calls, and they are only used where a word has 64 bits: else an offset
+// is passed in a way of each machine's own. Elsewhere, the functions are those of package
+// syscall.
 package unwatched
