@@ -408,7 +408,9 @@ func (w *torture) checkKills() {
 	}
 	for _, what := range []string{alliumKill, hostKill} {
 		w.Logf("%s, %d times, at %d messages a second: %d lost, %d more than once", what, kills[what], len(w.flows)*int(time.Second/pace), lost[what], twice[what])
-		assert.LessOrEqual(w, lost[what], 5*len(w.flows)*kills[what])
+		// What is measured is a tenth of it; a bad moment of ejabberd's is dozens at once.
+		assert.LessOrEqual(w, lost[what], 10+2*kills[what])
+		assert.LessOrEqual(w, twice[what], 32+8*kills[what])
 	}
 }
 
