@@ -157,6 +157,9 @@ func (gd *guard) look(ctx context.Context, s *component.Stanza, checks []activeC
 				tell(gd.log, slog.LevelWarn, "an answer could not be sent", err)
 			}
 		}
+		if found.err == nil && s.IsRequest() && s.Payload() == nil { // what it asks for was taken out
+			found = unavailable()
+		}
 		if found.drop || found.err != nil {
 			return false, found.err
 		}

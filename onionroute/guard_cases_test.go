@@ -138,6 +138,11 @@ var crossings = func() []cross {
 			out: "<iq to='{B}' from='rooms.{I}' id='1' type='result'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>",
 			off: "<iq to='{B}' from='rooms.{I}' id='1' type='result'><query xmlns='http://jabber.org/protocol/disco#info'>" + contact + "</query></iq>"},
 
+		// A request without what it asks for goes no further.
+		stopped(get, "version", softForm, stanza.ServiceUnavailable),
+		stopped(get, "caps", "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://gajim.org' ver='x'/>", stanza.ServiceUnavailable),
+		stopped(get, "delay", "<delay xmlns='urn:xmpp:delay' stamp='noon'/>", stanza.ServiceUnavailable),
+
 		part(pres, "caps", "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://gajim.org' ver='x'/>", common),
 		part(pres, "caps", "<c xmlns='urn:xmpp:caps'><hash xmlns='urn:xmpp:hashes:2' algo='sha-256'>x</hash></c>", common),
 		{rule: "caps", inward: true, in: inGet("<query xmlns='http://jabber.org/protocol/disco#info'/>"),

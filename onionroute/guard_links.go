@@ -34,9 +34,6 @@ func uploadsIn(gd *guard, s *component.Stanza) finding {
 		tidied = tidy(e) || tidied
 		return isFile(e) || isLoaded(e)
 	})
-	if hit && s.IsRequest() && s.Payload() == nil {
-		return unavailable()
-	}
 	return changed(hit || tidied)
 }
 
