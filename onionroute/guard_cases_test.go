@@ -25,9 +25,11 @@ var (
 	set    = wrap("<iq to='{B}' from='{A}' id='1' type='set'", "</iq>")
 	get    = wrap("<iq to='{B}' from='{A}' id='1' type='get'", "</iq>")
 
-	inMsg = wrap("<message to='{A}' from='{B}'", "</message>")
-	inGet = wrap("<iq to='{A}' from='{B}' id='1' type='get'", "</iq>")
-	inSet = wrap("<iq to='{A}' from='{B}' id='1' type='set'", "</iq>")
+	inMsg  = wrap("<message to='{A}' from='{B}'", "</message>")
+	inPres = wrap("<presence to='{A}' from='{B}'", "</presence>")
+	inGet  = wrap("<iq to='{A}' from='{B}' id='1' type='get'", "</iq>")
+	inSet  = wrap("<iq to='{A}' from='{B}' id='1' type='set'", "</iq>")
+	inAsk  = wrap("<iq to='{ALICE}' from='{B}' id='1' type='get'", "</iq>") // her account
 
 	inAnswer = wrap("<iq to='{A}' from='{B}' id='1' type='result'", "</iq>")
 )

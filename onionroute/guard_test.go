@@ -132,10 +132,12 @@ func (c cross) run(t *testing.T, p Privacy) (*border, string, error) {
 	return b, xml, err
 }
 
+func allCrossings() []cross { return slices.Concat(crossings, peopleCrossings, strictCrossings) }
+
 // Each rule changes what it is for; switched off it lets it pass; and it counts.
 func TestGuard(t *testing.T) {
 	seen := map[string]bool{}
-	for _, c := range slices.Concat(crossings, peopleCrossings) {
+	for _, c := range allCrossings() {
 		t.Run(c.rule, func(t *testing.T) {
 			seen[c.rule] = true
 			from, to := hostSide, onionSide
@@ -318,7 +320,7 @@ func TestCapsVersion(t *testing.T) {
 // FuzzGuard: whatever a host sends, there is no panic, the texts of people are the same
 // on the other side, and nowhere else is a name of the host.
 func FuzzGuard(f *testing.F) {
-	for _, c := range slices.Concat(crossings, peopleCrossings) {
+	for _, c := range allCrossings() {
 		f.Add(hostSide.Replace(strings.TrimSpace(c.in)), false)
 		f.Add(hostSide.Replace(strings.TrimSpace(c.in)), true)
 	}
