@@ -20,6 +20,7 @@ const (
 	nsOOBQuery   = "jabber:iq:oob"
 	nsReference  = "urn:xmpp:reference:0" // XEP-0372
 	nsXHTML      = "http://www.w3.org/1999/xhtml"
+	nsMeeting    = "urn:xmpp:http:online-meetings:invite:" // XEP-0483, before version 0.2
 )
 
 const (
@@ -42,7 +43,7 @@ func calls(_ *guard, s *component.Stanza) finding {
 		return finding{}
 	}
 	invites := has(s.Nodes, func(e *component.Element) bool {
-		return isIn(e.Name.Space, callSpaces) && (e.Name.Local == "propose" || e.Name.Local == "invite")
+		return isIn(e.Name.Space, callSpaces) && (e.Name.Local == "propose" || e.Name.Local == "invite" || isIn(e.Name.Space, []string{nsMeeting}))
 	})
 	hit := strip(&s.Nodes, in(callSpaces...))
 	if invites && isHusk(s) && s.Type != "error" {
