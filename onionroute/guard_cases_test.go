@@ -31,6 +31,7 @@ var (
 	inSet  = wrap("<iq to='{A}' from='{B}' id='1' type='set'", "</iq>")
 	inAsk  = wrap("<iq to='{ALICE}' from='{B}' id='1' type='get'", "</iq>") // her account
 
+	roomSays = wrap("<iq to='{B}' from='{ROOM}' id='1' type='result'", "</iq>")
 	inAnswer = wrap("<iq to='{A}' from='{B}' id='1' type='result'", "</iq>")
 )
 

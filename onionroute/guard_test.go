@@ -90,12 +90,12 @@ func readStanza(t testing.TB, xml string) *component.Stanza {
 }
 
 // In the tables I stands for our onion name and X for a peer's; A for alice's client, on
-// the host side and on the onion side, ANA for an occupant of a room here, C for a
+// the host side and on the onion side, ROOM for a room here and ANA for somebody in it, C for a
 // stranger's client, B for bob at the peer, and RANDOM for a resource.
 var (
-	hostSide = strings.NewReplacer("{A}", "alice@example.org/laptop", "{ALICE}", "alice@example.org", "{ANA}", "r@rooms.example.org/ana",
+	hostSide = strings.NewReplacer("{A}", "alice@example.org/laptop", "{ALICE}", "alice@example.org", "{ANA}", "r@rooms.example.org/ana", "{ROOM}", "r@rooms.example.org",
 		"{C}", "carol@jabber.org/Conversations.x1", "{CAROL}", "carol@jabber.org", "{B}", `bob\40`+testX+"@onion.example.org", "{I}", testI, "{X}", testX)
-	onionSide = strings.NewReplacer("{A}", "alice@"+testI+"/RANDOM", "{ALICE}", "alice@"+testI, "{ANA}", "r@rooms."+testI+"/ana",
+	onionSide = strings.NewReplacer("{A}", "alice@"+testI+"/RANDOM", "{ALICE}", "alice@"+testI, "{ANA}", "r@rooms."+testI+"/ana", "{ROOM}", "r@rooms."+testI,
 		"{C}", `carol\40jabber.org@`+testI+"/RANDOM", "{CAROL}", `carol\40jabber.org@`+testI, "{B}", "bob@"+testX, "{I}", testI, "{X}", testX)
 	random   = regexp.MustCompile(`/[A-Z2-7]{26}\b`)
 	randomID = regexp.MustCompile(` id='[A-Z2-7]{26}'`)
@@ -132,7 +132,9 @@ func (c cross) run(t *testing.T, p Privacy) (*border, string, error) {
 	return b, xml, err
 }
 
-func allCrossings() []cross { return slices.Concat(crossings, peopleCrossings, strictCrossings) }
+func allCrossings() []cross {
+	return slices.Concat(crossings, peopleCrossings, transferCrossings, strictCrossings)
+}
 
 // Each rule changes what it is for; switched off it lets it pass; and it counts.
 func TestGuard(t *testing.T) {
