@@ -52,7 +52,7 @@ func init() { // the checks refer to the table
 		{name: "error-text", what: "names and reasons of the host in errors", where: "egress", egress: errorText},
 		{name: "room-info", what: "contact addresses, logs and web pages of rooms", where: "egress", egress: roomInfo},
 		// Whoever makes occupant ids sees to that; they pass here.
-		{name: "occupant-id", what: "one person in several rooms", where: "rooms"},
+		{name: "occupant-id", what: "one person in several rooms", where: "rooms", test: "TestOccupantID"},
 		{name: "misc-iq", what: "commands, registration, push, private data", where: "ingress", ingress: miscIQ},
 		{name: strictRule, what: "all that is not on the list of what passes", where: "both", egress: strictOut, ingress: strictIn},
 	}
