@@ -60,7 +60,7 @@ func (p *peer) overdue() {
 		case due.IsZero() || time.Now().Before(due):
 			return nil
 		case it.kept:
-			return errExpired(it.since)
+			return errExpired(it.since, p.down)
 		}
 		return errUnreachable()
 	})

@@ -109,19 +109,22 @@ func TestSaidInRoomOfVanishedServer(t *testing.T) {
 	said := func(body string) {
 		require.NoError(t, a.HandleStanza(ctx, groupchat("alice@a.example/x", room, body)))
 	}
-	assertReturned := func() {
+	assertReturned := func() (text string) {
 		t.Helper()
 		got := a.receive1(t)
 		assert.Equal(t, room, got.From.String())
 		assert.Equal(t, stanza.RemoteServerTimeout, got.StanzaError().Condition, got)
 		assert.Greater(t, time.Since(began), grace)
+		text = got.StanzaError().Text["en"]
+		assert.Contains(t, text, "was not delivered")
+		return text
 	}
 	said("1")
 	require.Eventually(t, func() bool { return a.isDown(b.m.Identity) }, 10*time.Second, time.Millisecond)
 	time.Sleep(grace / 3)
 	said("2")
-	assertReturned()
-	assertReturned()
+	assert.Contains(t, assertReturned(), "Tor does not find it")
+	assert.Contains(t, assertReturned(), "Tor does not find it")
 	a.empties(t)
 	a.silent(t)
 	began = time.Now()

@@ -89,6 +89,11 @@ func errPrivate() error {
 	return component.NewError(stanza.Auth, stanza.NotAuthorized, "This onion service is private: the administrator of this server needs a key for it.")
 }
 
+// errWrongKey is the same where it wants another one.
+func errWrongKey() error {
+	return component.NewError(stanza.Auth, stanza.NotAuthorized, "This onion service is private, and the key that the administrator of this server has for it is not the right one.")
+}
+
 // peerAllowed is the error for local users where the admin does not want an onion
 // service: no connection is made to it, and none is taken from it.
 func (g *Gateway) peerAllowed(onion string) error {

@@ -209,7 +209,7 @@ func (p *peer) fail(err error) {
 		case !it.expired(&p.g.times):
 			return nil
 		case it.kept:
-			return errExpired(it.since)
+			return errExpired(it.since, err)
 		}
 		return userError(err)
 	})

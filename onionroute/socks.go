@@ -30,11 +30,14 @@ type SOCKSError struct{ Code byte }
 
 // The reply codes that are told apart.
 const (
-	socksTimeout      = 0x06
-	socksNoDescriptor = 0xF0
-	socksNoKey        = 0xF4
-	socksBadKey       = 0xF5
-	socksBadAddress   = 0xF6
+	socksTimeout        = 0x06
+	socksNoDescriptor   = 0xF0
+	socksNoIntroduction = 0xF2
+	socksNoRendezvous   = 0xF3
+	socksNoKey          = 0xF4
+	socksBadKey         = 0xF5
+	socksBadAddress     = 0xF6
+	socksNoAnswer       = 0xF7 // to the introduction
 )
 
 var socksText = map[byte]string{

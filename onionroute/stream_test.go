@@ -106,6 +106,10 @@ func TestUnreachable(t *testing.T) {
 	assert.Equal(t, nobody, got.From.String())
 	assert.Equal(t, stanza.RemoteServerTimeout, got.StanzaError().Condition)
 	assert.Equal(t, stanza.Wait, got.StanzaError().Type)
+	expired := func(since time.Time) string {
+		return "The server could not be reached through Tor since " + since.UTC().Format("2006-01-02 15:04") + " UTC. Tor does not find it: it has been off-line for a while, or there is no such server. The message was not delivered, and is not kept any longer."
+	}
+	assert.Contains(t, []string{expired(began), expired(time.Now())}, got.StanzaError().Text["en"], "it can be the next minute")
 	assert.Greater(t, time.Since(began), hold)
 	assert.NotContains(t, got.String(), "socks")
 	iq := &component.Stanza{Kind: component.IQ, Type: "get", ID: "2", From: jid.MustParse("alice@a.example"), To: jid.MustParse(nobody)}

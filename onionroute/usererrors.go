@@ -3,6 +3,7 @@ package onionroute
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -40,14 +41,41 @@ func (g *Gateway) returned(head *component.Stanza, err error) *component.Stanza 
 	return r
 }
 
+const textUnreachable = "The server cannot be reached through Tor at the moment."
+
 // Errors for local users. Their texts do not cross to peers, nor to strangers.
-func errUnreachable() error {
-	return component.NewError(stanza.Wait, stanza.RemoteServerTimeout, "The server cannot be reached through Tor at the moment.")
+func errUnreachable() error { return unreachable(textUnreachable) }
+
+// errExpired is for what has waited in vain; err is why the last attempt failed.
+func errExpired(since time.Time, err error) error {
+	return unreachable("The server could not be reached through Tor since "+since.UTC().Format("2006-01-02 15:04")+" UTC.", torSays(err),
+		"The message was not delivered, and is not kept any longer.")
 }
 
-func errExpired(since time.Time) error {
-	return component.NewError(stanza.Wait, stanza.RemoteServerTimeout,
-		"The server could not be reached through Tor since "+since.UTC().Format("2006-01-02 15:04")+" UTC. The message was not delivered, and is not kept any longer.")
+func unreachable(sentences ...string) error {
+	said := slices.DeleteFunc(sentences, func(s string) bool { return s == "" })
+	return component.NewError(stanza.Wait, stanza.RemoteServerTimeout, strings.Join(said, " "))
+}
+
+// torSays is what Tor knows of why a server cannot be reached, if it knows anything. One
+// that is off-line for some hours is to Tor as one that does not exist: so what is for
+// either waits.
+func torSays(err error) string {
+	var socks *SOCKSError
+	if !errors.As(err, &socks) {
+		return ""
+	}
+	switch socks.Code {
+	case socksNoDescriptor:
+		return "Tor does not find it: it has been off-line for a while, or there is no such server."
+	case socksNoIntroduction:
+		return "It was there not long ago, but takes no connections now."
+	case socksNoRendezvous:
+		return "It seems to be there, but no connection to it came about."
+	case socksNoAnswer:
+		return "It was there not long ago, but does not answer in time."
+	}
+	return ""
 }
 
 func errNoSuchServer() error {
@@ -72,9 +100,11 @@ func userError(err error) error {
 		switch socks.Code {
 		case socksBadAddress:
 			return errNoSuchServer()
-		case socksNoKey, socksBadKey:
+		case socksNoKey:
 			return errPrivate()
+		case socksBadKey:
+			return errWrongKey()
 		}
 	}
-	return errUnreachable()
+	return unreachable(textUnreachable, torSays(err))
 }

@@ -35,6 +35,7 @@ type wire struct {
 	conns []net.Conn
 
 	slow time.Duration // that it takes to find that a name is nobody's
+	why  byte          // what Tor answers then
 
 	moved map[string]bool // dials wait in vain until Refresh has looked where it is now
 
@@ -42,7 +43,9 @@ type wire struct {
 	met   chan struct{} // closed when they are there
 }
 
-func newWire() *wire { return &wire{ports: map[string]string{}, tls: map[string]string{}} }
+func newWire() *wire {
+	return &wire{ports: map[string]string{}, tls: map[string]string{}, why: socksNoDescriptor}
+}
 
 func (w *wire) Dial(ctx context.Context, onion string, port int, isolation string, first []byte) (net.Conn, error) {
 	w.arrive(ctx)
@@ -67,7 +70,7 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 			}
 			w.mu.Lock()
 		}
-		return nil, &SOCKSError{socksNoDescriptor}
+		return nil, &SOCKSError{w.why}
 	}
 	if port == portServerTLS {
 		if path = w.tls[onion]; path == "" {
