@@ -103,7 +103,7 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 	w.mu.Lock()
 	delete(w.ports, x.name) // it cannot be reached any more
 	w.mu.Unlock()
-	for i := range 20_000 {
+	for i := range 6000 {
 		r.write(fmt.Sprintf("<iq type='get' id='%d' from='eve@%s' to='%s'><ping xmlns='urn:xmpp:ping'/></iq>", i, x.name, a.m.Identity))
 	}
 	r.write("<message from='eve@" + x.name + "' to='alice@" + a.m.Identity + "'><body>hi</body></message>")
@@ -117,6 +117,32 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 		defer p.mu.Unlock()
 		assert.LessOrEqual(t, p.answers, maxAnswers)
 	}
+}
+
+// Strangers who ask and do not read cost no more together than is set aside for them, and
+// nothing when they are gone. Others get their answers meanwhile.
+func TestAnswersForStrangers(t *testing.T) {
+	a := startServerWith(t, newWire(), "a.example", func(c *Config) { c.bounds = defaultBounds; c.bounds.answers = 100_000 })
+	fill := func(p *peer) (n int) {
+		for range 1000 {
+			s := readStanza(t, "<iq type='result' id='1' from='alice@a.example' to='eve@x.example'/>")
+			it := newItem(s, p.onion, pair{"a", "x"}, make([]byte, 1000))
+			it.answer = true
+			require.NoError(t, p.send(it))
+		}
+		return p.answers
+	}
+	one, two, friend := a.newPeer(onionName("one")), a.newPeer(onionName("two")), a.newPeer(onionName("friend"))
+	friend.friend.Store(true)
+	assert.InDelta(t, 100_000, fill(one), 2000)
+	assert.Zero(t, fill(two))
+	assert.InDelta(t, maxAnswers, fill(friend), 2000)
+	for _, p := range []*peer{one, friend} {
+		p.bounce(func(*item) error { return errUnreachable() })
+		assert.Zero(t, p.answers)
+	}
+	assert.Zero(t, a.quota.answers)
+	assert.InDelta(t, 100_000, fill(two), 2000)
 }
 
 // After dialback there is no STARTTLS: what was proven was proven of another stream.

@@ -20,13 +20,14 @@ import (
 type bounds struct {
 	peers     int // that somebody here has business with
 	strangers int // other peers
+	answers   int // octets of answers that wait for all of those to read them
 
 	// Octets, of addresses and what it costs to have them:
 	notes, ofPeer       int // who is on-line: in all, and at one peer
 	contacts, ofAccount int // who has business with whom: in all, and of one account here
 }
 
-var defaultBounds = bounds{peers: 2000, strangers: 1000, notes: 32 << 20, ofPeer: 2 << 20, contacts: 16 << 20, ofAccount: 256 << 10}
+var defaultBounds = bounds{peers: 2000, strangers: 1000, answers: 16 << 20, notes: 32 << 20, ofPeer: 2 << 20, contacts: 16 << 20, ofAccount: 256 << 10}
 
 const maxParties = 4 // that a peer is counted against
 
@@ -96,6 +97,11 @@ func (g *Gateway) peerFor(onion string, parties []string) (*peer, error) {
 // start makes a peer one of the peers. g.mu is held.
 func (g *Gateway) start(p *peer) {
 	g.peers[p.onion] = p
+	for o := range g.inbound {
+		if o.claimed == p.onion {
+			p.rate = o.rate.Load()
+		}
+	}
 	ctx, stop := context.WithCancel(g.ctx)
 	p.stop = stop
 	g.wg.Go(func() {
@@ -118,6 +124,7 @@ func (g *Gateway) attribute(p *peer, who string) {
 		g.discount(most)
 	}
 	p.parties = append(p.parties, who)
+	p.friend.Store(true)
 	g.counts[who]++
 	if len(p.parties) == 1 {
 		g.ours++

@@ -19,7 +19,7 @@ import (
 
 // crowded makes a server that has room for few peers.
 func crowded(t testing.TB, w *wire, change ...func(*times)) *server {
-	return startServerWith(t, w, "a.example", func(c *Config) { c.bounds = bounds{peers: 30, strangers: 10} }, change...)
+	return startServerWith(t, w, "a.example", func(c *Config) { c.bounds = bounds{peers: 30, strangers: 10, answers: 1 << 20} }, change...)
 }
 
 // A stranger is who has an onion key and no onion service.

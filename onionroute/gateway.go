@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
@@ -46,7 +47,7 @@ type Config struct {
 	UserBytes  int           // octets that wait of one user, at most; default 4 MiB
 	TotalBytes int           // octets that wait in all, at most; default 64 MiB
 
-	StanzaRate int // stanzas a second from one peer, at most; five times that for a moment; default 1000
+	StanzaRate int // stanzas a second from one peer, and from all strangers together, at most; five times that for a moment; default 1000
 
 	// Limits of what peers send, before and after they have proved who they are.
 	// Default 10,000 octets (RFC 6120 §13.12), and 256 KiB.
@@ -87,6 +88,8 @@ type Gateway struct {
 	acks     sync.WaitGroup  // of the sessions
 
 	dialing *turns // of peers that are being connected to
+
+	strangerRate *rate.Limiter // of stanzas from all strangers together
 
 	loaded chan struct{} // closed when Run has read the spool
 	order  atomic.Int64  // of the last item
@@ -146,6 +149,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 		secret: newSecret(), times: defaultTimes, passed: newPassed(), outages: newOutages(), quota: quota{users: map[string]int{}},
 		dialing: newTurns(maxDialing), loaded: make(chan struct{}), peers: map[string]*peer{}, stale: map[string]bool{}, counts: map[string]int{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
 	g.order.Store(spool.newest)
+	g.strangerRate = g.newRate()
 	g.contacts = newContacts(spool, func(j jid.JID) bool { return slices.Contains(g.c.Hosts, j.Domainpart()) }, &g.c.bounds)
 	if c.MaxAge > 0 {
 		g.times.maxAge = c.MaxAge
@@ -379,8 +383,13 @@ func (g *Gateway) toPeer(onion, who string, f func(*peer) error) error {
 	}
 }
 
+// newRate limits how fast stanzas are read.
+func (g *Gateway) newRate() *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(g.c.StanzaRate), 5*g.c.StanzaRate)
+}
+
 func (g *Gateway) newPeer(onion string) *peer {
-	return &peer{g: g, onion: onion, since: time.Now(), log: g.log.With("peer", onion), patience: g.times.dial,
+	return &peer{g: g, onion: onion, rate: g.newRate(), since: time.Now(), log: g.log.With("peer", onion), patience: g.times.dial,
 		wake: make(chan struct{}, 1), retry: make(chan struct{}, 1), presence: map[string]*item{}}
 }
 

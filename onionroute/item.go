@@ -14,15 +14,16 @@ type pair struct{ from, to string }
 
 // An item is a stanza on its way to a peer.
 type item struct {
-	head   component.Stanza // host side, without nodes but the one of a join: to answer it with an error
-	onion  string           // the peer, X.onion
-	pair   pair
-	xml    []byte // onion side
-	since  time.Time
-	answer bool // it answers the peer
-	kept   bool // it is worth to be on disk and to wait for a peer that is away
-	hasty  bool // somebody wants to enter a room at a peer that was away then
-	tries  int  // how often the peer ended the stream when it came to it
+	head       component.Stanza // host side, without nodes but the one of a join: to answer it with an error
+	onion      string           // the peer, X.onion
+	pair       pair
+	xml        []byte // onion side
+	since      time.Time
+	answer     bool // it answers the peer,
+	toStranger bool // and counts against what waits for strangers
+	kept       bool // it is worth to be on disk and to wait for a peer that is away
+	hasty      bool // somebody wants to enter a room at a peer that was away then
+	tries      int  // how often the peer ended the stream when it came to it
 
 	order   int64  // among all
 	stored  bool   // it is in the spool, or about to be

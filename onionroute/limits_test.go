@@ -182,3 +182,50 @@ func TestLongID(t *testing.T) {
 	assert.Empty(t, <-x.got, "the error for the second")
 	a.silent(t)
 }
+
+// Strangers together may send no more than one peer may, however many they are. Who is
+// somebody's contact does not wait for them.
+func TestStrangersRate(t *testing.T) {
+	w := newWire()
+	a := startServerWith(t, w, "a.example", func(c *Config) { c.StanzaRate = 50 })
+	friend := newStranger(t)
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+friend.name+"@onion.a.example", "hi")))
+	f := friend.opens(t, a)
+	began := time.Now()
+	for k := range 8 {
+		r := newStranger(t)
+		s := r.opens(t, a)
+		for i := range 50 {
+			s.write(fmt.Sprintf("<message from='eve@%s' to='alice@%s'><body>%d %d</body></message>", r.name, a.m.Identity, k, i))
+		}
+	}
+	for i := range 100 {
+		f.write(fmt.Sprintf("<message from='bob@%s' to='alice@%s'><body>friend %d</body></message>", friend.name, a.m.Identity, i))
+	}
+	last := 0
+	for n := range 500 {
+		if strings.HasPrefix(a.receive1(t).Body(), "friend") {
+			last = n
+		}
+	}
+	// 250 at once, and 150 at 50 a second.
+	assert.Greater(t, time.Since(began), 2*time.Second)
+	assert.Less(t, last, 450)
+}
+
+// A peer has one rate, also if we have opened a stream too.
+func TestOneRate(t *testing.T) {
+	w := newWire()
+	a, b := startServer(t, w, "a.example"), startServer(t, w, "b.example")
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+b.m.Identity+"@onion.a.example", "hi")))
+	b.receive1(t)
+	a.mu.Lock()
+	p := a.peers[b.m.Identity]
+	a.mu.Unlock()
+	p.mu.Lock()
+	assert.Same(t, p.rate, p.cur.rate.Load())
+	p.mu.Unlock()
+	in := a.newStream(t.Context(), newConn(nil, component.Limits{}, time.Minute))
+	a.claim(in, b.m.Identity)
+	assert.Same(t, p.rate, in.rate.Load())
+}

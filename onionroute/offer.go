@@ -127,6 +127,7 @@ func (p *peer) use(st *stream) {
 		p.storeQueue()
 		return
 	}
+	st.rate.Store(p.rate)
 	if p.offered == st {
 		p.offered = nil
 	}

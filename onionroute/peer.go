@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/time/rate"
 	"mellium.im/xmpp/stanza"
 )
 
@@ -21,12 +23,14 @@ type peer struct {
 	wake  chan struct{} // has a token when there is work
 	retry chan struct{} // has a token when there is reason to try again at once
 
-	lived lived // when it last sent or took a stanza
-	since time.Time
+	lived  lived       // when it last sent or took a stanza
+	friend atomic.Bool // somebody here has business with it
+	since  time.Time
 
 	// Guarded by Gateway.mu:
 	parties []string // here, that have business with it
 	evicted bool
+	rate    *rate.Limiter      // of the stanzas that it sends; does not change once it is one of the peers
 	stop    context.CancelFunc // ends run
 
 	// run's own:

@@ -31,10 +31,10 @@ func (p *peer) send(it *item) error {
 	switch {
 	case it.answer:
 		// A peer that asks and does not read the answers harms itself alone.
-		if p.answers += it.cost(); p.answers > maxAnswers {
-			p.answers -= it.cost()
+		if p.answers+it.cost() > maxAnswers || !p.friend.Load() && !p.g.quota.takeAnswer(it, p.g.c.bounds.answers) {
 			return nil
 		}
+		p.answers += it.cost()
 	case away && len(p.presence) >= maxPresence, p.bytes+it.cost() > p.g.c.QueueBytes, !p.g.reserve(it):
 		return errTooMuch()
 	default:
@@ -153,6 +153,7 @@ func (p *peer) release(items ...*item) {
 func (p *peer) uncount(it *item) {
 	if it.answer {
 		p.answers -= it.cost()
+		p.g.quota.giveAnswer(it)
 		return
 	}
 	p.bytes -= it.cost()

@@ -8,6 +8,30 @@ type quota struct {
 	mu    sync.Mutex
 	total int
 	users map[string]int
+
+	answers int // to strangers
+}
+
+// takeAnswer counts an answer to a stranger, if it is within the limit of them all.
+func (q *quota) takeAnswer(it *item, limit int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	it.toStranger = q.answers+it.cost() <= limit
+	if it.toStranger {
+		q.answers += it.cost()
+	}
+	return it.toStranger
+}
+
+// giveAnswer takes an answer out of the count, if it is in that.
+func (q *quota) giveAnswer(it *item) {
+	if !it.toStranger {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.answers -= it.cost()
+	it.toStranger = false
 }
 
 // take counts an item, if it is within the limits or has to be.

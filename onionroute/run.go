@@ -317,6 +317,9 @@ func (g *Gateway) claim(in *stream, base string) {
 			in.rate.Store(o.rate.Load())
 		}
 	}
+	if p := g.peers[base]; p != nil {
+		in.rate.Store(p.rate)
+	}
 	if n > maxOfPeer {
 		g.evict(g.oldest(func(o *stream) bool { return o.claimed == base }))
 	}

@@ -87,7 +87,7 @@ type stream struct {
 	unproven  int  // elements that came before anything was proven
 	allowed   int  // how many stanzas it may read before it asks rate again
 
-	rate atomic.Pointer[rate.Limiter] // of stanzas; shared by all streams that the peer has opened
+	rate atomic.Pointer[rate.Limiter] // of stanzas; shared by all streams of the peer
 
 	// Guarded by Gateway.mu:
 	known   bool   // something is proven, or being verified
@@ -100,7 +100,7 @@ func (g *Gateway) newStream(ctx context.Context, c *conn) *stream {
 	st := &stream{ctx: ctx, cancel: cancel, g: g, log: g.log, c: c, since: now, heard: now, used: now,
 		ended: make(chan struct{}), kick: make(chan struct{}, 1),
 		proven: map[string]bool{}, asking: map[pair]bool{}, pairs: map[pair]*outPair{}, asked: map[dialback]*verification{}}
-	st.rate.Store(rate.NewLimiter(rate.Limit(g.c.StanzaRate), 5*g.c.StanzaRate))
+	st.rate.Store(g.newRate())
 	return st
 }
 
@@ -257,14 +257,9 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 	if !st.g.m.Serves(s.To.Domainpart()) {
 		return component.NewStreamError(condition.HostUnknown, "stanza to a domain that is not here")
 	}
-	if st.allowed == 0 { // a peer that sends more has to wait
-		n := max(1, st.g.c.StanzaRate/20) // not for each, which would cost more than the stanza
-		if err := st.rate.Load().WaitN(ctx, n); err != nil {
-			return err
-		}
-		st.allowed = n
+	if err := st.mayRead(ctx); err != nil {
+		return err
 	}
-	st.allowed--
 	if len(s.ID) > component.MaxID {
 		st.oversized(e)
 		return nil
@@ -292,6 +287,25 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 		}
 		return err
 	}
+	return nil
+}
+
+// mayRead waits as long as a peer has to that sends too much, by whichever stream, and as
+// long as all strangers have to if it is one.
+func (st *stream) mayRead(ctx context.Context) error {
+	if st.allowed == 0 {
+		n := max(1, st.g.c.StanzaRate/20) // not for each, which would cost more than the stanza
+		if err := st.rate.Load().WaitN(ctx, n); err != nil {
+			return err
+		}
+		if st.g.stranger(st.peerName()) {
+			if err := st.g.strangerRate.WaitN(ctx, n); err != nil {
+				return err
+			}
+		}
+		st.allowed = n
+	}
+	st.allowed--
 	return nil
 }
 
