@@ -63,6 +63,7 @@ func (st *stream) converse(ctx context.Context, direct bool) error {
 
 // startTLS puts TLS under a stream that the peer opened, and looks who it says it is.
 func (st *stream) startTLS(direct bool) error {
+	st.g.guard.did("tls-names")
 	c, err := st.c.startTLS(false, func(c net.Conn) *tls.Conn { return tls.Server(c, st.g.credentials.serverTLS(direct)) })
 	if err != nil {
 		return err
@@ -120,6 +121,7 @@ func (st *stream) open() error {
 	st.mu.Unlock()
 	to, ours := st.g.ourDomain(h.to)
 	if !ours {
+		st.g.guard.did("stream-names")
 		st.c.writeHeader(header{id: id})
 		return component.NewStreamError(condition.HostUnknown, "stream to "+h.to)
 	}
@@ -129,6 +131,7 @@ func (st *stream) open() error {
 		from = j.Domainpart()
 		reply.to = from
 	}
+	st.g.guard.did("fingerprint")
 	if err := st.c.writeHeader(reply); err != nil {
 		return err
 	}

@@ -113,6 +113,7 @@ func (st *stream) negotiate(p *peer, direct bool) error {
 		}
 	}
 	for {
+		st.g.guard.did("fingerprint")
 		if st.chain == p.onion && time.Since(p.doubted) > p.g.times.abilities {
 			return st.pipeline(p)
 		}
@@ -157,6 +158,7 @@ func (st *stream) negotiate(p *peer, direct bool) error {
 }
 
 func (st *stream) clientTLS(onion string, direct bool) error {
+	st.g.guard.did("tls-names")
 	c, err := st.c.startTLS(true, func(c net.Conn) *tls.Conn {
 		return tls.Client(c, st.g.credentials.clientTLS(st.g.m.Name(onion), direct))
 	})

@@ -76,7 +76,9 @@ func newGuard(p Privacy, m *AddressMap, out component.Sender, log *slog.Logger) 
 	gd := &guard{m: m, out: out, log: log, on: map[string]bool{}, counts: map[string]*atomic.Uint64{},
 		onionLinks: p.OnionLinks, known: knownForms(m), masks: newMasks(), told: newTold(), ids: ids}
 	for _, r := range rules {
-		gd.counts[r.name] = &atomic.Uint64{}
+		if r.where != "rooms" { // which is not to be counted here
+			gd.counts[r.name] = &atomic.Uint64{}
+		}
 		gd.on[r.name] = !r.optional
 	}
 	gd.on[strictRule] = p.Strict
@@ -115,8 +117,12 @@ func PrivacyRules() (names []string) {
 	return names
 }
 
-// PrivacyCounts tells how many stanzas each rule changed or stopped. It is safe for
-// concurrent use.
+// did counts that a rule which is not one for stanzas was at work: by a stream, or by a
+// connection.
+func (gd *guard) did(rule string) { gd.counts[rule].Add(1) }
+
+// PrivacyCounts tells how many stanzas each rule changed or stopped, and how many streams or
+// connections had to do with those that are not for stanzas. It is safe for concurrent use.
 func (g *Gateway) PrivacyCounts() map[string]uint64 {
 	counts := make(map[string]uint64, len(rules))
 	for name, n := range g.guard.counts {

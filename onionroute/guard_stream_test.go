@@ -41,6 +41,23 @@ func TestRedirect(t *testing.T) {
 	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+name+"@onion.a.example", "hi")))
 	require.Eventually(t, func() bool { return len(w.dialled()) >= 3 }, 10*time.Second, 10*time.Millisecond)
 	assert.NotContains(t, w.dialled(), other.name)
+	assert.NotZero(t, a.PrivacyCounts()["redirect"])
+}
+
+// Each rule is counted, also those that are not for stanzas.
+func TestStreamRulesCount(t *testing.T) {
+	_, a, b, bob, _ := two(t)
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "hi")))
+	b.receive1(t)
+	r := dialRaw(t, b, portServer)
+	r.write("<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='x.example'>")
+	r.header()
+	r.fails("host-unknown")
+	for s, rules := range map[*server][]string{a: {"dns", "circuits", "tls-names", "fingerprint"}, b: {"tls-names", "fingerprint", "stream-names"}} {
+		for _, rule := range rules {
+			assert.NotZero(t, s.PrivacyCounts()[rule], rule)
+		}
+	}
 }
 
 // Two servers greet in the same way, but for their names and the ids of streams, which

@@ -32,6 +32,8 @@ func (p *peer) reach(ctx context.Context, port int, first []byte) (net.Conn, err
 			if anew {
 				p.lookAnew(ctx)
 			}
+			p.g.guard.did("dns")
+			p.g.guard.did("circuits")
 			conn, err := p.g.dialer.Dial(ctx, p.onion, port, isolation, first)
 			select {
 			case ways <- way{conn, err}:

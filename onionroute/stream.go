@@ -131,7 +131,11 @@ func (st *stream) alive() bool {
 func (st *stream) next() (*component.Element, error) {
 	e, err := st.c.d.Next()
 	if err == nil && e.Is(component.NSStream, "error") {
-		return nil, component.ParseStreamError(e)
+		err = component.ParseStreamError(e)
+		if errors.Is(err, condition.SeeOtherHost) {
+			st.g.guard.did("redirect")
+		}
+		return nil, err
 	}
 	return e, err
 }

@@ -108,7 +108,7 @@ func (m *metric) Collect(ch chan<- prometheus.Metric) {
 // gatewayMetrics are the metrics of the federation.
 func gatewayMetrics(g *onionroute.Gateway) []prometheus.Collector {
 	return []prometheus.Collector{
-		newMetric("allium_privacy_rule_total", "Stanzas that a rule of [privacy] changed or stopped.", "rule",
+		newMetric("allium_privacy_rule_total", "Stanzas that a rule of privacy changed or stopped, and streams and connections that others made safe.", "rule",
 			prometheus.CounterValue, g.PrivacyCounts),
 		newMetric("allium_federation", "Peers that are known, and of them those that could not be reached; streams with peers; stanzas that wait for a peer, and the octets of all that is not acknowledged.",
 			"what", prometheus.GaugeValue, g.Counts),
