@@ -51,6 +51,9 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 	w.arrive(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // as Tor.Dial: nobody is called
+	}
 	path := w.ports[onion]
 	if w.moved[onion] {
 		w.ways = append(w.ways, isolation)
