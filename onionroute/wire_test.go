@@ -31,7 +31,8 @@ type wire struct {
 	ports map[string]string // onion name → socket of port 5269
 	tls   map[string]string // the same of port 5270
 	dials []string
-	ways  []string // the isolation that was asked for with each
+	ways  []string         // the isolation that was asked for with each
+	tried map[string][]int // onion name → ports, also those that it does not have
 	conns []net.Conn
 
 	slow time.Duration // that it takes to find that a name is nobody's
@@ -44,7 +45,7 @@ type wire struct {
 }
 
 func newWire() *wire {
-	return &wire{ports: map[string]string{}, tls: map[string]string{}, why: socksNoDescriptor}
+	return &wire{ports: map[string]string{}, tls: map[string]string{}, tried: map[string][]int{}, why: socksNoDescriptor}
 }
 
 func (w *wire) Dial(ctx context.Context, onion string, port int, isolation string, first []byte) (net.Conn, error) {
@@ -54,6 +55,7 @@ func (w *wire) Dial(ctx context.Context, onion string, port int, isolation strin
 	if ctx.Err() != nil {
 		return nil, ctx.Err() // as Tor.Dial: nobody is called
 	}
+	w.tried[onion] = append(w.tried[onion], port)
 	path := w.ports[onion]
 	if w.moved[onion] {
 		w.ways = append(w.ways, isolation)
@@ -137,6 +139,13 @@ func (w *wire) cut() {
 		c.Close()
 	}
 	w.conns = nil
+}
+
+// portsOf are the ports of a name that were tried.
+func (w *wire) portsOf(onion string) []int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.tried[onion])
 }
 
 func (w *wire) dialled() []string {
