@@ -1,10 +1,12 @@
 package onionroute
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,4 +79,75 @@ func TestFlight(t *testing.T) {
 			assert.Equal(t, c.writes, count.writes)
 		})
 	}
+}
+
+// Between two Alliums nothing waits for an answer but the handshake: what proves who we are,
+// the request to open the stream and the first stanzas are there, and handed to the host,
+// before we have heard anything else from the other side.
+func TestOneFlight(t *testing.T) {
+	w, a, b, bob, alice := two(t)
+	held, release := w.holdBack(t, b)
+	for _, text := range []string{"1", "2"} {
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, text)))
+		require.Equal(t, text, b.receive1(t).Body())
+	}
+	<-held
+	assert.Equal(t, []bool{true}, b.believes())
+	assert.NotZero(t, a.waits(), "nothing is acknowledged yet")
+	release()
+	a.empties(t)
+	require.NoError(t, b.HandleStanza(context.Background(), message("bob@b.example", alice, "3")))
+	assert.Equal(t, "3", a.receive1(t).Body())
+	assert.Len(t, w.dialled(), 1)
+}
+
+// holdBack has the next stream to the server by TLS go by somebody who keeps what the server
+// says, from when the caller has answered its part of the handshake until release is called.
+// held is closed when there is something of that.
+func (w *wire) holdBack(t testing.TB, s *server) (held <-chan struct{}, release func()) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	w.mu.Lock()
+	w.tls[s.m.Identity] = l.Addr().String()
+	w.mu.Unlock()
+	holds, released := make(chan struct{}), make(chan struct{})
+	pass := func(from, to net.Conn, before func()) {
+		defer to.Close()
+		for b := make([]byte, 1<<16); ; {
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			before()
+			if _, err = to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		caller, err := l.Accept()
+		if err != nil {
+			return
+		}
+		called, err := net.Dial("unix", s.Ports()[portServerTLS])
+		if err != nil {
+			return
+		}
+		var spoke, answered atomic.Bool
+		go pass(caller, called, func() { answered.Store(spoke.Load()) })
+		pass(called, caller, func() {
+			if !answered.Load() {
+				spoke.Store(true)
+				return
+			}
+			select {
+			case <-holds:
+			default:
+				close(holds)
+			}
+			<-released
+		})
+	}()
+	return holds, func() { close(released) }
 }
