@@ -66,6 +66,7 @@ func TestTooLargeFromPeer(t *testing.T) {
 // One peer that lets verifications wait, or opens many streams, does not keep out
 // others.
 func TestPeersDoNotStarveOthers(t *testing.T) {
+	nothingLeft(t)
 	w := newWire()
 	a := startServer(t, w, "a.example")
 	evil := startRawServer(t, w, func(dialback) dialback { return dialback{name: "verify", from: "x", to: "y", typ: "invalid"} })
@@ -96,6 +97,7 @@ func TestPeersDoNotStarveOthers(t *testing.T) {
 // A peer that asks and does not read the answers costs little, and none of what local
 // users have.
 func TestAnswersThatAreNotRead(t *testing.T) {
+	nothingLeft(t)
 	w := newWire()
 	a := startServer(t, w, "a.example")
 	x := startRawServer(t, w, believe)
@@ -163,6 +165,7 @@ func TestNoTLSAfterDialback(t *testing.T) {
 
 // A peer that reads slowly is cut off, and what it has not read comes by the next stream.
 func TestSlowReader(t *testing.T) {
+	nothingLeft(t)
 	w := newWire()
 	a := startServer(t, w, "a.example", quick, func(s *times) { s.write, s.tick = 300*time.Millisecond, 20*time.Millisecond })
 	x := startRawServer(t, w, believe)
@@ -178,6 +181,7 @@ func TestSlowReader(t *testing.T) {
 
 // Nor does such a peer hold up the end of the program.
 func TestSlowReaderAtTheEnd(t *testing.T) {
+	nothingLeft(t)
 	w := newWire()
 	a := startServer(t, w, "a.example")
 	x := startRawServer(t, w, believe)
@@ -197,6 +201,7 @@ func fillFor(t *testing.T, a *server, x *rawServer) {
 // A stream that is full of declarations, or that never ends its elements, is bounded
 // too.
 func TestNeverEndingElement(t *testing.T) {
+	nothingLeft(t)
 	a := startServer(t, newWire(), "a.example")
 	c, err := net.Dial("unix", a.Ports()[portServer])
 	require.NoError(t, err)

@@ -138,6 +138,7 @@ func TestUnusedSession(t *testing.T) {
 // Servers that are named to us and cannot be reached do not keep those waiting that users
 // here have business with.
 func TestMadeUpNames(t *testing.T) {
+	nothingLeft(t)
 	w := newWire()
 	a := crowded(t, w, quick)
 	honest := startRawServer(t, w, believe)
@@ -210,6 +211,7 @@ func TestProbesOfStrangers(t *testing.T) {
 // Peers that talk are not given up for those that do not, and who is given up has nothing left
 // here; it can come again.
 func TestEvicted(t *testing.T) {
+	nothingLeft(t)
 	a := crowded(t, newWire())
 	say := func(k strangerKey, r *raw) {
 		r.write("<message from='eve@" + k.name + "' to='alice@" + a.m.Identity + "'><body>hi</body></message>")

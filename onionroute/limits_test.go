@@ -5,9 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"os"
-	"runtime"
-	"runtime/pprof"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +40,7 @@ func TestStanzaRate(t *testing.T) {
 
 // A peer that begins an element and does not finish it is cut off.
 func TestUnfinishedElement(t *testing.T) {
+	nothingLeft(t)
 	w := newWire()
 	a := startServer(t, w, "a.example", func(s *times) { s.element = 100 * time.Millisecond })
 	x := startRawServer(t, w, believe)
@@ -79,32 +77,21 @@ func TestQuotas(t *testing.T) {
 
 // After all that can happen to streams, nothing is left of them.
 func TestNothingOfStreamsLeft(t *testing.T) {
-	files := func() int { d, _ := os.ReadDir("/proc/self/fd"); return len(d) }
-	runtime.GC()
-	goroutines, descriptors := runtime.NumGoroutine(), files()
-	t.Run("streams", func(t *testing.T) {
-		w, a, b, bob, alice := two(t, quick)
-		x := startRawServer(t, w, believe)
-		for i := range 20 {
-			require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "hi")))
-			require.NoError(t, b.HandleStanza(context.Background(), message("bob@b.example", alice, "hi")))
-			require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `eve\40`+x.name+"@onion.a.example", "hi")))
-			a.receive1(t)
-			b.receive1(t)
-			x.proven(t, a)
-			c, err := net.Dial("unix", a.Ports()[portServerTLS])
-			require.NoError(t, err)
-			defer c.Close()
-			if i%3 == 0 {
-				w.cut()
-			}
-		}
-	})
-	for end := time.Now().Add(20 * time.Second); runtime.NumGoroutine() > goroutines || files() > descriptors; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
-			require.LessOrEqual(t, runtime.NumGoroutine(), goroutines)
-			require.LessOrEqual(t, files(), descriptors)
+	nothingLeft(t)
+	w, a, b, bob, alice := two(t, quick)
+	x := startRawServer(t, w, believe)
+	for i := range 20 {
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "hi")))
+		require.NoError(t, b.HandleStanza(context.Background(), message("bob@b.example", alice, "hi")))
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `eve\40`+x.name+"@onion.a.example", "hi")))
+		a.receive1(t)
+		b.receive1(t)
+		x.proven(t, a)
+		c, err := net.Dial("unix", a.Ports()[portServerTLS])
+		require.NoError(t, err)
+		defer c.Close()
+		if i%3 == 0 {
+			w.cut()
 		}
 	}
 }

@@ -1,12 +1,9 @@
 package onionroute
 
 import (
-	"runtime"
+	"context"
 	"strings"
 	"testing"
-	"time"
-
-	"context"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -85,23 +82,17 @@ func TestPayload(t *testing.T) {
 
 // When all has ended, nothing is left running.
 func TestNothingLeft(t *testing.T) {
-	before := runtime.NumGoroutine()
-	t.Run("traffic", func(t *testing.T) {
-		w, a, b, bob, alice := two(t)
-		x := startRawServer(t, w, believe)
-		for range 20 {
-			x.proven(t, a)
-			dialRaw(t, a, portServer).greet("", a.m.Identity)
-			dialRaw(t, a, portServerTLS)
-			require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "hi")))
-			require.NoError(t, b.HandleStanza(context.Background(), message("bob@b.example", alice, "hi")))
-			require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `x\40`+onionName("none")+"@onion.a.example", "hi")))
-		}
-		a.receive1(t)
-		b.receive1(t)
-	})
-	if !assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, 5*time.Second, 20*time.Millisecond) {
-		stacks := make([]byte, 1<<20)
-		t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
+	nothingLeft(t)
+	w, a, b, bob, alice := two(t)
+	x := startRawServer(t, w, believe)
+	for range 20 {
+		x.proven(t, a)
+		dialRaw(t, a, portServer).greet("", a.m.Identity)
+		dialRaw(t, a, portServerTLS)
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "hi")))
+		require.NoError(t, b.HandleStanza(context.Background(), message("bob@b.example", alice, "hi")))
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `x\40`+onionName("none")+"@onion.a.example", "hi")))
 	}
+	a.receive1(t)
+	b.receive1(t)
 }

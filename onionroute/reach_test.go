@@ -11,6 +11,7 @@ import (
 
 // Tor waits where the peer was before: another way is found beside, by other circuits.
 func TestReachBeside(t *testing.T) {
+	nothingLeft(t)
 	w, a, b, bob, _ := two(t, quick, func(s *times) { s.beside = 10 * time.Millisecond })
 	w.move(b)
 	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "hi")))

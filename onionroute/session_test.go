@@ -52,6 +52,7 @@ func TestOnceAcrossCuts(t *testing.T) {
 // Two servers that dial each other at the same moment end with one stream, and what
 // they sent arrives once and in order.
 func TestBothDial(t *testing.T) {
+	nothingLeft(t)
 	for range 20 {
 		w, a, b, bob, alice := two(t, quick, func(s *times) { s.tick = 20 * time.Millisecond })
 		for i := range 10 {

@@ -72,6 +72,7 @@ func TestDialEagerly(t *testing.T) {
 }
 
 func TestDialFails(t *testing.T) {
+	nothingLeft(t)
 	for _, code := range []byte{1, 5, socksTimeout, 0xF0, 0xF1, 0xF2, 0xF3, 0xF4, 0xF5, 0xF6, 0xF7} {
 		tor := fakeSocks(t, func(c net.Conn, _ []byte) { c.Write([]byte{5, code, 0, 1, 0, 0, 0, 0, 0, 0}) })
 		_, err := tor.Dial(t.Context(), testX, portServer, "isolation", nil)

@@ -375,11 +375,14 @@ func TestTLS(t *testing.T) {
 // Streams that never say who they are have to go: after a while, or when there are
 // too many. They do not keep out others.
 func TestHalfOpen(t *testing.T) {
+	nothingLeft(t)
 	_, a, b, bob, _ := two(t)
+	var all []net.Conn
 	for range 3 * maxInbound {
 		c, err := net.Dial("unix", b.Ports()[portServer])
 		require.NoError(t, err)
 		defer c.Close()
+		all = append(all, c)
 	}
 	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "hi")))
 	assert.Equal(t, "hi", b.receive1(t).Body())
@@ -387,10 +390,16 @@ func TestHalfOpen(t *testing.T) {
 	n := len(b.inbound)
 	b.mu.Unlock()
 	assert.LessOrEqual(t, n, maxInbound)
+	for _, c := range all[:2*maxInbound] {
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		_, err := c.Read(make([]byte, 1))
+		require.Equal(t, io.EOF, err, "it is closed")
+	}
 }
 
 // A stream that goes no further is closed.
 func TestNeverFinishes(t *testing.T) {
+	nothingLeft(t)
 	b := startServer(t, newWire(), "b.example", func(s *times) { s.header, s.auth = 100*time.Millisecond, 100*time.Millisecond })
 	for _, in := range []string{"", "<?xml version='1.0'?>", "<stream:stream"} {
 		r := dialRaw(t, b, portServer)
