@@ -63,6 +63,7 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzRoom -fuzzminimizetime 10x -fuzztime $(FUZZTIME) ./muc
 	$(GO) test -run '^$$' -fuzz FuzzDirectory -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzStream -fuzztime $(FUZZTIME) ./onionroute
+	$(GO) test -run '^$$' -fuzz FuzzAnswers -fuzzminimizetime 10x -fuzztime $(FUZZTIME) ./onionroute
 
 clean:
 	rm -f allium
