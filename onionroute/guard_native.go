@@ -73,8 +73,11 @@ func plainPart(s *component.Stanza) finding {
 				features = append(features, f)
 			}
 			return true
+		case form("http://jabber.org/protocol/muc#roominfo")(e):
+			plainForm(e)
+			return false
 		default:
-			return !form("http://jabber.org/protocol/muc#roominfo")(e)
+			return true
 		}
 	})
 	forms := slices.IndexFunc(q.Nodes, func(n component.Node) bool { return n.Element.Is(nsData, "x") })
@@ -86,6 +89,20 @@ func plainPart(s *component.Stanza) finding {
 		q.Nodes = slices.Insert(q.Nodes, forms, component.NewElement(component.NSDiscoInfo, "feature").With("var", f).Node())
 	}
 	return changed(s.String() != before)
+}
+
+// plainForm leaves the fields of XEP-0045 §15.5.4, without what the software says in its own
+// words.
+func plainForm(form *component.Element) {
+	form.Nodes = slices.DeleteFunc(form.Nodes, func(n component.Node) bool {
+		e := n.Element
+		if e == nil || !e.Is(nsData, "field") {
+			return true
+		}
+		e.RemoveAttr("label")
+		name := e.AttrValue("var")
+		return name != "FORM_TYPE" && !strings.HasPrefix(name, "muc#roominfo_") && !strings.HasPrefix(name, "muc#roomconfig_")
+	})
 }
 
 func isPartFeature(f string) bool {

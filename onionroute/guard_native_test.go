@@ -69,7 +69,8 @@ func TestGuardNativeServices(t *testing.T) {
 		"r@" + service: {
 			"<query xmlns='http://jabber.org/protocol/disco#info'><identity category='conference' type='text' name='The den'/><feature var='muc_public'/>" +
 				"<feature var='urn:xmpp:mucsub:0'/><feature var='jabber:iq:version'/><feature var='http://jabber.org/protocol/muc'/><x xmlns='jabber:x:data' type='result'>" +
-				"<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roominfo</value></field><field var='muc#roominfo_subject'><value>x</value></field></x></query>",
+				"<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roominfo</value></field><title>Room</title>" +
+				"<field var='{http://prosody.im/protocol/muc}roomconfig_allowmemberinvites'><value>0</value></field><field var='muc#roominfo_subject' label='The subject'><value>x</value></field></x></query>",
 			"<query xmlns='http://jabber.org/protocol/disco#info'><identity category='conference' type='text' name='The den'/>" +
 				"<feature var='http://jabber.org/protocol/muc'/><feature var='muc_public'/><x xmlns='jabber:x:data' type='result'>" +
 				"<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roominfo</value></field><field var='muc#roominfo_subject'><value>x</value></field></x></query>",
