@@ -101,7 +101,7 @@ func (p *peer) open(ctx context.Context, port int) (*stream, error) {
 		return nil, err
 	}
 	p.patience = p.g.times.redial
-	p.log.Debug("stream to the peer", "tls", st.c.secure, "proven", st.trusted)
+	p.log.Debug("stream to the peer", "tls", st.c.secure, "proven", st.trusted, "bidi", st.bidi)
 	return st, nil
 }
 

@@ -31,6 +31,11 @@ import (
 // module mod_onions, whose VirtualHost is the onion name itself, beside a tor; or, if one
 // is given, an ordinary domain.
 func modOnionsNode(t testing.TB, name string, domain ...string) *node {
+	return modOnionsNodeWith(t, name, nil, "", domain...)
+}
+
+// modOnionsNodeWith is the same with more of Prosody's modules, and options for them.
+func modOnionsNodeWith(t testing.TB, name string, modules []string, options string, domain ...string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -51,9 +56,9 @@ func modOnionsNode(t testing.TB, name string, domain ...string) *node {
 	socks := freePort(t)
 	onions := fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key)
 	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
-		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass}, S2S: true, Modules: []string{"tls"},
+		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass, n.third(): n.pass}, S2S: true, Modules: append(modules, "tls"),
 		HostExtra: onions + fmt.Sprintf("Component %q \"muc\"\n%s", "rooms."+n.domain, onions),
-		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\nmuc_room_locking = false\n", socks),
+		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\nmuc_room_locking = false\n%s", socks, options),
 	})
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })

@@ -92,7 +92,11 @@ func TestTorture(t *testing.T) {
 func newTorture(t *testing.T, r *rand.Rand) *torture {
 	first, second, _ := strings.Cut(*tortureHosts, ",")
 	a := alliumNode(t, map[string]string{"prosody": "alpha", "ejabberd": "gamma"}[first], first)
-	b := alliumNode(t, map[string]string{"prosody": "beta", "ejabberd": "epsilon"}[second], second)
+	return tortured(t, r, a, alliumNode(t, map[string]string{"prosody": "beta", "ejabberd": "epsilon"}[second], second))
+}
+
+// tortured are two nodes with people who are about to talk.
+func tortured(t *testing.T, r *rand.Rand, a, b *node) *torture {
 	w := &torture{T: t, r: r, nodes: []*node{a, b}}
 	ann, ben := w.person(a, a.second()), w.person(b, b.second())
 	amy, bob := w.person(a, a.third()), w.person(b, b.third())
