@@ -366,6 +366,7 @@ func (s *session) start(g *Gateway) {
 	before()
 	poke(advance)
 	g.acks.Go(func() {
+		failed := false
 		for {
 			select {
 			case <-ctx.Done():
@@ -379,10 +380,14 @@ func (s *session) start(g *Gateway) {
 			before := s.toldPeer()
 			h, err := s.tell(g)
 			if err != nil {
-				g.log.Error("the spool cannot be written; what peers send is not acknowledged to them", "error", err)
+				if !failed {
+					g.log.Error("the spool cannot be written; what peers send is not acknowledged to them", "error", err)
+				}
+				time.AfterFunc(g.times.tick, func() { poke(advance) }) // nothing more may come
 			} else if st := s.lastRead(); st != nil && h != before {
 				st.acknowledge(s)
 			}
+			failed = err != nil
 		}
 	})
 }
