@@ -64,6 +64,7 @@ func (st *stream) resume(p *peer, wants *resumption) error {
 		return st.c.send(smFailed(stanza.ItemNotFound))
 	}
 	if err := p.settle(sess, st); err != nil {
+		st.c.abort() // a closing tag would end the session
 		return err
 	}
 	st.goOn(sess)
