@@ -126,7 +126,9 @@ func (st *stream) enable(e *component.Element) error {
 		sess.id, sess.accepted = id, true // nobody else knows it yet
 		answer.With("id", id).With("resume", "true")
 		if _, err := sess.tell(st.g); err != nil {
-			return st.c.reply(smFailed(stanza.ResourceConstraint))
+			st.g.unwritten(err)
+			st.c.reply(smFailed(stanza.ResourceConstraint))
+			return err // or what was written behind would be read, and come again
 		}
 	}
 	if err := st.c.reply(answer); err != nil {
