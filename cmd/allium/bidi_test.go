@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component/hosttest"
 )
 
 // preferring is a module by which Prosody makes use of what it has. Left to itself, it offers
@@ -50,7 +52,10 @@ func bidiNode(t *testing.T) *node {
 	require.NoError(t, err)
 	atEnd(func() { os.RemoveAll(folder) })
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "mod_preferring.lua"), []byte(preferring), 0o600))
-	return modOnionsNodeWith(t, "bidi", []string{"s2s_bidi", "smacks", "preferring"}, fmt.Sprintf("smacks_s2s_resend = true\nplugin_paths = { %q }\n", folder))
+	return modOnionsNodeWith(t, "bidi", func(c *hosttest.Config) {
+		c.Modules = append(c.Modules, "s2s_bidi", "smacks", "preferring")
+		c.Extra += fmt.Sprintf("smacks_s2s_resend = true\nplugin_paths = { %q }\n", folder)
+	})
 }
 
 var ownCircuits = regexp.MustCompile(`(?m)^(?:250.circuit-status=)?(\d+) .* PURPOSE=HS_CLIENT_REND`)

@@ -31,11 +31,11 @@ import (
 // module mod_onions, whose VirtualHost is the onion name itself, beside a tor; or, if one
 // is given, an ordinary domain.
 func modOnionsNode(t testing.TB, name string, domain ...string) *node {
-	return modOnionsNodeWith(t, name, nil, "", domain...)
+	return modOnionsNodeWith(t, name, func(*hosttest.Config) {}, domain...)
 }
 
-// modOnionsNodeWith is the same with more of Prosody's modules, and options for them.
-func modOnionsNodeWith(t testing.TB, name string, modules []string, options string, domain ...string) *node {
+// modOnionsNodeWith is the same with changes to how Prosody is configured.
+func modOnionsNodeWith(t testing.TB, name string, change func(*hosttest.Config), domain ...string) *node {
 	if n := shared.nodes[name]; n != nil {
 		return n
 	}
@@ -55,11 +55,13 @@ func modOnionsNodeWith(t testing.TB, name string, modules []string, options stri
 	n.control = filepath.Join(dir, "control")
 	socks := freePort(t)
 	onions := fmt.Sprintf("    modules_enabled = { \"onions\" }\n    ssl = { certificate = %q; key = %q }\n", cert, key)
-	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), hosttest.Config{
-		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass, n.third(): n.pass}, S2S: true, Modules: append(modules, "tls"),
+	config := hosttest.Config{
+		Domains: []string{n.domain}, Users: map[string]string{n.account(): n.pass, n.second(): n.pass, n.third(): n.pass}, S2S: true, Modules: []string{"tls"},
 		HostExtra: onions + fmt.Sprintf("Component %q \"muc\"\n%s", "rooms."+n.domain, onions),
-		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\nmuc_room_locking = false\n%s", socks, options),
-	})
+		Extra:     fmt.Sprintf("onions_socks5_host = \"127.0.0.1\"\nonions_socks5_port = %s\ns2s_secure_auth = true\nmuc_room_locking = false\n", socks),
+	}
+	change(&config)
+	n.host, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "host"), config)
 	require.NoError(t, err)
 	atEnd(func() { n.host.Stop() })
 

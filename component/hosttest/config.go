@@ -41,6 +41,9 @@ type Config struct {
 	// ejabberd ignores them. Community modules of the package prosody-modules
 	// are found by name.
 	Modules []string
+	// LogStanzas writes all that goes over streams to the log. Prosody only;
+	// ejabberd ignores it.
+	LogStanzas bool
 }
 
 // debugEnv names the environment variable that turns on debug logs.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -50,6 +51,10 @@ func prosody(dir string, c Config) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	level := logLevel()
+	if c.LogStanzas {
+		c.Modules, level = append(slices.Clone(c.Modules), "stanza_debug"), "debug"
+	}
 	config := filepath.Join(dir, "prosody.cfg.lua")
 	h.argv = []string{bin, "-F", "--config", config}
 	err = render(config, prosodyTemplate, map[string]any{
@@ -60,7 +65,7 @@ func prosody(dir string, c Config) (*Host, error) {
 		"Data":      filepath.Join(dir, "data"),
 		"PidFile":   filepath.Join(dir, "prosody.pid"),
 		"LogFile":   h.logFile,
-		"LogLevel":  logLevel(),
+		"LogLevel":  level,
 	})
 	if err != nil {
 		return nil, err
