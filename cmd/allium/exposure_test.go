@@ -3,11 +3,9 @@ package main
 import (
 	"crypto/rand"
 	"crypto/sha1"
-	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -18,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -219,6 +216,17 @@ func investigate(t *testing.T, victim, spy *node) (learned []*component.Stanza) 
 		}
 		hear()
 	}
+	walked := map[string]bool{}
+	for found := discoItems(learned, victim, walked); len(found) > 0 && len(walked) < 100; found = discoItems(learned, victim, walked) {
+		for _, q := range found {
+			asked[q.ID] = q.String()
+			spy.send(t, q)
+		}
+		hear()
+	}
+	for _, to := range []string{den, occupant} { // a room of a native host can be hidden
+		assert.True(t, walked[to+" "] || victim.domain == victim.onion, "%s is found", to)
+	}
 	ask("message", "groupchat", bare+"/nowhere", "<body>x</body>")
 	ask("message", "chat", bare, "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>")
 	require.NoError(t, spy.client.SendXML("<message type='chat' to='"+nobody+"'><body>x</body></message><presence type='subscribe' to='"+nobody+"'/><presence type='probe' to='"+bare+"'/><presence to='"+full+"'/>"))
@@ -287,86 +295,4 @@ func subscribe(t *testing.T, victim, spy *node) (heard []*component.Stanza) {
 		}
 	}
 	return heard
-}
-
-// probe gives what a stranger hears at a port of the onion service.
-func probe(t *testing.T, n *node, port int) (heard []string) {
-	tor := visitorTor(t)
-	ctx := deadline(t, 3*time.Minute)
-	header := func(to string) string {
-		return "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'" +
-			" from='" + spyName(t) + "' to='" + to + "'>"
-	}
-	for _, says := range []string{
-		header(n.onion), header(n.domain), header("rooms." + n.onion), header("other." + n.onion), "GET / HTTP/1.0\r\n\r\n",
-		header(n.onion) + "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>",
-		header(n.onion) + "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHgAeA==</auth>",
-		header(n.onion) + "<db:verify from='" + n.onion + "' to='" + n.domain + "' id='1'>key</db:verify>",
-		header(n.onion) + "<db:verify from='x.example' to='" + n.onion + "' id='1'>key</db:verify>",
-		header(n.onion) + "<db:result from='x.example' to='" + n.onion + "'>key</db:result>",
-		header(n.onion) + "<db:result from='" + n.domain + "' to='" + n.onion + "'>key</db:result>",
-		header(n.onion) + "<message from='x@" + n.onion + "' to='x@" + n.onion + "'/>", header(n.onion) + "<iq/>", header(n.onion) + "<a><b></a>",
-	} {
-		conn, err := tor.Dial(ctx, n.onion, port, rand.Text(), nil)
-		require.NoError(t, err)
-		conn.SetDeadline(time.Now().Add(time.Minute))
-		if port == 5270 {
-			conn = greetTLS(t, conn, &heard)
-		}
-		_, err = io.WriteString(conn, says+"</stream:stream>")
-		require.NoError(t, err)
-		said, _ := io.ReadAll(conn)
-		conn.Close()
-		assert.NotEmpty(t, said, says)
-		// What we said ourselves comes back in the answer to a question.
-		text := string(said)
-		if strings.Contains(says, "<db:") {
-			text = strings.ReplaceAll(text, "'"+n.domain+"'", "")
-		}
-		heard = append(heard, text)
-	}
-	if port == 5269 {
-		conn, err := tor.Dial(ctx, n.onion, port, rand.Text(), nil)
-		require.NoError(t, err)
-		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(time.Minute))
-		d := component.NewDecoder(conn, component.Limits{})
-		io.WriteString(conn, header(n.onion))
-		_, err = d.Header()
-		require.NoError(t, err)
-		_, err = d.Next()
-		require.NoError(t, err)
-		io.WriteString(conn, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
-		_, err = d.Next()
-		require.NoError(t, err)
-		secured := greetTLS(t, conn, &heard)
-		io.WriteString(secured, header(n.onion)+"</stream:stream>")
-		said, _ := io.ReadAll(secured)
-		assert.Contains(t, string(said), "features")
-		heard = append(heard, string(said))
-	}
-	return heard
-}
-
-// greetTLS begins TLS as somebody who has no certificate, and keeps what the other's say.
-func greetTLS(t *testing.T, conn net.Conn, heard *[]string) net.Conn {
-	c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
-	require.NoError(t, c.Handshake())
-	for _, cert := range c.ConnectionState().PeerCertificates {
-		*heard = append(*heard, fmt.Sprint(cert.Subject, cert.Issuer, cert.DNSNames, cert.EmailAddresses, cert.URIs,
-			cert.OCSPServer, cert.IssuingCertificateURL, cert.CRLDistributionPoints))
-		for _, name := range cert.DNSNames {
-			assert.True(t, strings.HasSuffix(name, ".onion"), name)
-		}
-		assert.Empty(t, cert.IPAddresses)
-	}
-	return c
-}
-
-func spyName(t *testing.T) string {
-	name, err := onionrouteName()
-	require.NoError(t, err)
-	j, err := jid.New("", name, "")
-	require.NoError(t, err)
-	return j.String()
 }
