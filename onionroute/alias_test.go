@@ -46,6 +46,17 @@ func TestAlias(t *testing.T) {
 	assert.Contains(t, got.String(), "owner")
 	assert.NotContains(t, got.String(), ".onion")
 
+	// The id of a request, in which a server can write whom it is for, stays here. The answer
+	// has it again.
+	ask := &component.Stanza{Kind: component.IQ, Type: "get", ID: "q", From: name("talk@rooms.b.example/other"), To: name(shown)}
+	ask.Add(component.NewElement(nsVCard, "vCard"))
+	require.NoError(t, b.HandleStanza(ctx, ask))
+	got = a.receive1(t)
+	assert.False(t, b.guard.ids.Contains(got.ID), "it is the one that came from the peer")
+	require.NoError(t, a.HandleStanza(ctx, got.Result(component.NewElement(nsVCard, "vCard"))))
+	got = b.receive1(t)
+	assert.Equal(t, []string{"result", "q"}, []string{got.Type, got.ID})
+
 	// A request to a server instead of a person is not relayed, nor is what is from
 	// anywhere but the alias's domain.
 	require.NoError(t, b.HandleStanza(ctx, message("dave@b.example", carol, "spam")))

@@ -208,6 +208,9 @@ func (g *Gateway) toOnionSide(ctx context.Context, s *component.Stanza) error {
 	}
 	head := *s
 	s.To, s.From = to, from
+	if s.Kind == component.IQ && !s.IsRequest() {
+		g.guard.showID(s, onion) // of what came by an alias
+	}
 	toOnion.payload(s.Nodes)
 	pass, err := g.guard.leaving(ctx, s)
 	xml := s.AppendXML(make([]byte, 0, 1024), component.NSServer) // which is enough for most

@@ -55,6 +55,9 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	if s.To, err = g.m.ToHost(s.To); err != nil {
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	}
+	if alias != nil && s.IsRequest() { // Prosody's rooms write into it whom it is for
+		g.guard.newID(s, onion)
+	}
 	_, isService := g.c.Services[s.To.Domainpart()]
 	switch {
 	case s.To.Domainpart() == g.c.Domain, isService:

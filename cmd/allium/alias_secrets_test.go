@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"regexp"
@@ -60,6 +61,19 @@ func (n *node) heard(t *testing.T) (all []string) {
 	return all
 }
 
+var encoded = regexp.MustCompile(`[A-Za-z0-9+/]{20,}`)
+
+// decoded is what is written in base64 in it, as Prosody's rooms do in ids.
+func decoded(stanza string) (text string) {
+	for _, e := range encoded.FindAllString(stanza, -1) {
+		for start := range 4 {
+			data, _ := base64.RawStdEncoding.DecodeString(e[start : start+(len(e)-start)/4*4])
+			text += " " + string(data)
+		}
+	}
+	return text
+}
+
 // unveils asserts that the hidden server, with its room and its user, has heard of the
 // guest and the public server nothing but the guest's address at that, and the guest and
 // their server nothing of an onion service, or of the device at it.
@@ -76,8 +90,12 @@ func unveils(t *testing.T, guest, public, hidden *node) {
 		t.Logf("%s heard %d stanzas", who.domain, len(all))
 		assert.Contains(t, strings.Join(all, "\n"), c.has)
 		for _, stanza := range all {
+			stanza += decoded(stanza)
+			if who == hidden {
+				stanza = strings.ReplaceAll(stanza, guests, "")
+			}
 			for _, secret := range c.secrets {
-				assert.NotContains(t, strings.ReplaceAll(stanza, guests, ""), secret, stanza)
+				assert.NotContains(t, stanza, secret)
 			}
 		}
 	}
