@@ -52,10 +52,16 @@ func TestAlias(t *testing.T) {
 	ask.Add(component.NewElement(nsVCard, "vCard"))
 	require.NoError(t, b.HandleStanza(ctx, ask))
 	got = a.receive1(t)
-	assert.False(t, b.guard.ids.Contains(got.ID), "it is the one that came from the peer")
+	assert.False(t, b.guard.ids.open.Contains(got.ID), "it is the one that came from the peer")
 	require.NoError(t, a.HandleStanza(ctx, got.Result(component.NewElement(nsVCard, "vCard"))))
 	got = b.receive1(t)
 	assert.Equal(t, []string{"result", "q"}, []string{got.Type, got.ID})
+	// The id of a request from here is not told to who asks with the one that it went by.
+	ours := readStanza(t, "<iq type='get' id='made of the time' from='alice@a.example/x' to='talk@hidden.a.example/other'/>")
+	a.guard.ids.hide(ours, b.m.Identity)
+	theirs := readStanza(t, "<iq type='result' id='"+ours.ID+"' from='alice@a.example/x' to='talk@hidden.a.example/other'/>")
+	require.NoError(t, a.HandleStanza(ctx, theirs))
+	assert.Equal(t, ours.ID, b.receive1(t).ID)
 
 	// A request to a server instead of a person is not relayed, nor is what is from
 	// anywhere but the alias's domain.

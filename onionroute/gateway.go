@@ -209,7 +209,7 @@ func (g *Gateway) toOnionSide(ctx context.Context, s *component.Stanza) error {
 	head := *s
 	s.To, s.From = to, from
 	if s.Kind == component.IQ && !s.IsRequest() {
-		g.guard.showID(s, onion) // of what came by an alias
+		g.guard.aliasIDs.show(s, onion)
 	}
 	toOnion.payload(s.Nodes)
 	pass, err := g.guard.leaving(ctx, s)

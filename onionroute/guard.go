@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
@@ -45,7 +44,8 @@ type guard struct {
 	known      *strings.Replacer // takes away what peers know by a domain of the host
 	onionLinks bool
 	masks      *masks
-	ids        *lru.Cache[string, request]
+	ids        hiddenIDs // of requests to peers
+	aliasIDs   hiddenIDs // of peers' requests by an alias
 	told       *told
 	warned     sync.Once
 }
@@ -69,12 +69,8 @@ type finding struct {
 // newGuard makes a guard that sends its own words by out. The error names the rule in p
 // that does not exist, or cannot be switched.
 func newGuard(p Privacy, m *AddressMap, out component.Sender, log *slog.Logger) (*guard, error) {
-	ids, err := lru.New[string, request](maxRequests)
-	if err != nil {
-		return nil, fmt.Errorf("onionroute: %w", err)
-	}
 	gd := &guard{m: m, out: out, log: log, on: map[string]bool{}, counts: map[string]*atomic.Uint64{},
-		onionLinks: p.OnionLinks, known: knownForms(m), masks: newMasks(), told: newTold(), ids: ids}
+		onionLinks: p.OnionLinks, known: knownForms(m), masks: newMasks(), told: newTold(), ids: newHiddenIDs(), aliasIDs: newHiddenIDs()}
 	for _, r := range rules {
 		if r.where != "rooms" { // which is not to be counted here
 			gd.counts[r.name] = &atomic.Uint64{}

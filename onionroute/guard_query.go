@@ -1,8 +1,6 @@
 package onionroute
 
 import (
-	"crypto/rand"
-
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -24,13 +22,8 @@ func clocksIn(gd *guard, s *component.Stanza) finding {
 	if s.Kind != component.IQ || s.IsRequest() {
 		return refuses(clockSpaces...)(gd, s)
 	}
-	return changed(gd.showID(s, gd.base(s.From)))
+	return changed(gd.ids.show(s, gd.base(s.From)))
 }
-
-const maxRequests = 10_000 // that are not answered yet
-
-// A request is a question that is on its way to a peer, or from one, by another id.
-type request struct{ id, peer string }
 
 // hideID gives a request an id that says nothing: ejabberd's are made of the exact time,
 // and others' have a form that tells what software they are of.
@@ -38,27 +31,8 @@ func hideID(gd *guard, s *component.Stanza) finding {
 	if !s.IsRequest() {
 		return finding{}
 	}
-	gd.newID(s, gd.m.At(s.To.Domainpart()))
+	gd.ids.hide(s, gd.m.At(s.To.Domainpart()))
 	return changed(true)
-}
-
-// newID gives a request to a peer, or of one, another id.
-func (gd *guard) newID(s *component.Stanza, peer string) {
-	id := rand.Text()
-	gd.ids.Add(id, request{s.ID, peer})
-	s.ID = id
-}
-
-// showID gives the answer of a peer, or to one, the id of the request again, and tells if
-// there was one.
-func (gd *guard) showID(s *component.Stanza, peer string) bool {
-	asked, ok := gd.ids.Get(s.ID)
-	if !ok || asked.peer != peer {
-		return false
-	}
-	gd.ids.Remove(s.ID)
-	s.ID = asked.id
-	return true
 }
 
 // discoIn refuses questions for external services, and for what a client has to offer, and

@@ -56,7 +56,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	}
 	if alias != nil && s.IsRequest() { // Prosody's rooms write into it whom it is for
-		g.guard.newID(s, onion)
+		g.guard.aliasIDs.hide(s, onion)
 	}
 	_, isService := g.c.Services[s.To.Domainpart()]
 	switch {

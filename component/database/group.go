@@ -2,7 +2,6 @@ package database
 
 import (
 	"database/sql"
-	"sync/atomic"
 	"time"
 )
 
@@ -59,11 +58,7 @@ type Committer struct {
 // calls all of the functions but Unsaved. The journal is folded and closed at the end.
 func (c *Committer) Run(ops <-chan Op) {
 	if c.Soon != "" {
-		var flushing *atomic.Bool
-		if c.Journal != nil {
-			flushing = c.Journal.flushing
-		}
-		c.saver = startSaver(c.Soon, c.Unsaved, flushing)
+		c.saver = startSaver(c.Soon, c.Unsaved)
 		defer c.end()
 	}
 	for {
@@ -183,7 +178,7 @@ func (c *Committer) apply(group []Op) error {
 	back := func() {}
 	if len(notes) > 0 {
 		var err error
-		if back, err = c.Journal.append(notes); err != nil {
+		if back, err = c.Journal.append(notes, c.saver.flushing.Load()); err != nil {
 			return err
 		}
 		c.saver.save(c.Journal.file())

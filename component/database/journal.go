@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,9 +45,8 @@ type Journal struct {
 	size   int64              // of that
 	failed error              // of the last time that it was to be folded
 
-	flushing *atomic.Bool // it is being flushed, which can make writing wait
-	watched  time.Time    // until when writing may take long
-	out      []byte       // to be used again
+	watched time.Time // until when writing may take long
+	out     []byte    // to be used again
 }
 
 // JournalTable is a migration for a schema whose files have a journal.
@@ -58,6 +56,8 @@ const (
 	journalMagic  = "allium\x00\x01"
 	journalHeader = len(journalMagic) + 8
 	frameHeader   = 8 // length and checksum
+
+	notOnDisk = "\x00\x00\x00\x00\x00\x00\x00\x00" // the beginning, when a power failure came before it was
 )
 
 const keptBuffer = 64 << 10 // octets; one that has become larger is not used again
@@ -76,7 +76,7 @@ func OpenJournal(db *sql.DB, file string, replay func(notes []byte) error, fold 
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{number: last, flushing: new(atomic.Bool)}
+	j := &Journal{number: last}
 	if err = j.open(file); err == nil && left {
 		err = j.Fold(db, fold)
 	} else {
@@ -171,7 +171,7 @@ func readJournal(file string, folded int64) (parts []part, err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		if len(data) < journalHeader || !slices.ContainsFunc(data, func(b byte) bool { return b != 0 }) {
+		if len(data) < journalHeader || string(data[:len(journalMagic)]) == notOnDisk {
 			continue // nothing was written yet, or it did not get on disk
 		}
 		if string(data[:len(journalMagic)]) != journalMagic {
@@ -209,8 +209,9 @@ func checksum(p []byte, number int64) uint32 {
 // file is the one that is written.
 func (j *Journal) file() *os.File { return j.files[j.number&1] }
 
-// append writes notes, all of them or none; back takes them back.
-func (j *Journal) append(notes []byte) (back func(), err error) {
+// append writes notes, all of them or none; back takes them back. It may take long while the
+// files are being flushed.
+func (j *Journal) append(notes []byte, flushing bool) (back func(), err error) {
 	if j.overfull() {
 		if j.failed == nil {
 			return nil, errors.New("its journal is full, and what was folded before is not on disk yet")
@@ -231,7 +232,7 @@ func (j *Journal) append(notes []byte) (back func(), err error) {
 		}
 	}
 	out = append(out, notes...)
-	if err := j.write(out, was); err != nil {
+	if err := j.write(out, was, flushing); err != nil {
 		back()
 		return nil, err
 	}
@@ -244,9 +245,9 @@ func (j *Journal) append(notes []byte) (back func(), err error) {
 
 // write writes to the file. If that takes long once, the disk has too much to do, and for a
 // while others shall not have to wait for what is written; nor while it is flushed.
-func (j *Journal) write(p []byte, at int64) error {
+func (j *Journal) write(p []byte, at int64, flushing bool) error {
 	began := time.Now()
-	if began.Before(j.watched) || j.flushing.Load() {
+	if began.Before(j.watched) || flushing {
 		_, err := j.file().WriteAt(p, at)
 		return err
 	}

@@ -3,7 +3,6 @@ package database
 import (
 	"fmt"
 	"os"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,16 +17,16 @@ func TestJournalCannotBeCut(t *testing.T) {
 	defer f.Close()
 	_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK)
 	require.NoError(t, err)
-	j := &Journal{number: 4, files: [2]*os.File{f, f}, flushing: new(atomic.Bool)}
-	_, err = j.append([]byte("a"))
+	j := &Journal{number: 4, files: [2]*os.File{f, f}}
+	_, err = j.append([]byte("a"), false)
 	require.NoError(t, err)
-	back, err := j.append([]byte("b"))
+	back, err := j.append([]byte("b"), false)
 	require.NoError(t, err)
 	back()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", fd))
 	require.NoError(t, err)
 	require.Equal(t, [][]byte{[]byte("a")}, readFrames(data[journalHeader:], 4))
-	_, err = j.append([]byte("c"))
+	_, err = j.append([]byte("c"), false)
 	require.NoError(t, err)
 	data, err = os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", fd))
 	require.NoError(t, err)

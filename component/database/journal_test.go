@@ -248,6 +248,11 @@ func TestJournalTorn(t *testing.T) {
 		broken[at] ^= 1
 		require.Equal(t, 1, torn(broken))
 	}
+	// The first page did not get on disk, and others did.
+	lost := slices.Clone(whole)
+	clear(lost[:journalHeader])
+	require.Zero(t, torn(lost))
+
 	// An older one of the same file.
 	older := append(slices.Clone(whole[:journalHeader+frame]), whole[journalHeader+frame:]...)
 	older[len(journalMagic)] += 2

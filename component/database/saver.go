@@ -25,8 +25,8 @@ type saver struct {
 	quit   chan struct{} // closed at the end
 	ended  chan struct{}
 
-	flushing *atomic.Bool // it is in a flush
-	failing  atomic.Bool  // the last one has failed
+	flushing atomic.Bool // it is in a flush
+	failing  atomic.Bool // the last one has failed
 
 	mu      sync.Mutex
 	log     bool       // something is in the log that may not be on disk
@@ -40,12 +40,8 @@ type retired struct {
 	empty chan struct{}
 }
 
-// startSaver makes a saver. It tells by flushing, which may be nil, when it is in a flush.
-func startSaver(file string, failed func(error), flushing *atomic.Bool) *saver {
-	if flushing == nil {
-		flushing = new(atomic.Bool)
-	}
-	s := &saver{file: file, failed: failed, flushing: flushing,
+func startSaver(file string, failed func(error)) *saver {
+	s := &saver{file: file, failed: failed,
 		dirty: make(chan struct{}, 1), hurry: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{})}
 	go s.run()
 	return s

@@ -33,7 +33,7 @@ func TestSaverPauses(t *testing.T) {
 	file := testFile(t)
 	require.NoError(t, os.WriteFile(file+"-wal", nil, 0o600))
 	began := time.Now()
-	s := startSaver(file, func(err error) { t.Error(err) }, nil)
+	s := startSaver(file, func(err error) { t.Error(err) })
 	for range 4 {
 		s.save(nil)
 		require.Eventually(t, func() bool { return len(s.dirty) == 0 }, 10*time.Second, time.Millisecond)
@@ -47,7 +47,7 @@ func TestSaverPauses(t *testing.T) {
 func TestSaverFails(t *testing.T) {
 	file := testFile(t)
 	told := make(chan error, 100)
-	s := startSaver(file, func(err error) { told <- err }, nil)
+	s := startSaver(file, func(err error) { told <- err })
 	journal, err := os.Create(file + "-recent0")
 	require.NoError(t, err)
 	defer journal.Close()
