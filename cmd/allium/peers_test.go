@@ -34,6 +34,7 @@ func TestPeerLists(t *testing.T) {
 	require.NoError(t, os.WriteFile(a.config, []byte(listed), 0o600))
 	from := a.logged()
 	a.startAllium(t)
+	chill(d.watch(t)) // a tor asks no directory again within a minute, and mod_onions does not try again
 	says(t, ctx, a, c, "you")
 	says(t, ctx, c, a, "me")
 	isRefused(t, a, b, stanza.PolicyViolation)
