@@ -3,13 +3,17 @@ package onionroute
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // Each message arrives once, and in order, when either side is stopped and started
@@ -65,4 +69,91 @@ func TestOnceAcrossRestarts(t *testing.T) {
 	}
 	assert.Greater(t, min(sent[0], sent[1]), 100)
 	t.Log(sent)
+}
+
+// When either side is killed again and again, while both send, nothing is lost but what came
+// in right before its server was killed, and nothing comes twice but what was being handed to
+// a host that was killed.
+func TestOrderAcrossCrashes(t *testing.T) {
+	w, a, b, bob, alice := two(t, quick)
+	servers := []*server{a, b}
+	var mu [2]sync.RWMutex // held while a server is not there
+	var sent [2]atomic.Int64
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for i, s := range servers {
+		s.mortal = true
+		go s.carry()
+		defer func() { s.stop(); close(s.toHost) }()
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				mu[i].RLock()
+				if s.HandleStanza(context.Background(), numbered(i, alice, bob, sent[i].Load())) == nil {
+					sent[i].Add(1)
+				}
+				mu[i].RUnlock()
+				time.Sleep(300 * time.Microsecond)
+			}
+		})
+	}
+	type kill struct{ last, end int64 } // before it came last; the first one after its end
+	var kills [2][]kill
+	for round := range 24 {
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
+		i := rand.IntN(2)
+		s, other := servers[i], servers[1-i]
+		if round%3 == 0 { // so that much waits
+			w.vanish(other)
+			time.Sleep(200 * time.Millisecond)
+		}
+		last := sent[i].Load()
+		bury := s.kill(t)
+		mu[i].Lock()
+		kills[i] = append(kills[i], kill{last, sent[i].Load()})
+		bury()
+		s.start()
+		w.appear(other)
+		mu[i].Unlock()
+	}
+	cancel()
+	wg.Wait()
+	for i, s := range servers {
+		sent, kills, receiverKills := sent[1-i].Load(), kills[1-i], len(kills[i])
+		require.Greater(t, sent, int64(100))
+		require.NoError(t, servers[1-i].HandleStanza(context.Background(), numbered(1-i, alice, bob, sent)))
+		lost, twice, next, last := 0, 0, int64(0), int64(-1)
+		for last != sent {
+			n, err := strconv.ParseInt(s.receive1(t).Body(), 10, 64)
+			require.NoError(t, err)
+			if n < next { // again
+				twice++
+				assert.True(t, n == last+1 || n >= next-maxAgain, "at %d: %d comes behind %d, and %d has been here", i, n, last, next-1)
+			} else {
+				if n > next {
+					k := slices.IndexFunc(kills, func(k kill) bool { return k.end == n })
+					if assert.GreaterOrEqual(t, k, 0, "at %d: %d to %d are lost, and their server was not killed then", i, next, n-1) && next < kills[k].last {
+						lost += int(kills[k].last - next)
+					}
+				}
+				next = n + 1
+			}
+			last = n
+		}
+		assert.LessOrEqual(t, lost, maxUnread*len(kills))
+		assert.LessOrEqual(t, twice, maxAgain*receiverKills)
+		t.Logf("at %d: of %d, %d lost by %d kills of the sender, %d twice by %d of the receiver", i, sent, lost, len(kills), twice, receiverKills)
+	}
+}
+
+// Messages: that a server which is killed has not kept yet, in the middle; and that a host has
+// not confirmed.
+const maxUnread, maxAgain = 30, 300
+
+// numbered is a message by one of two to the other.
+func numbered(by int, alice, bob string, n int64) *component.Stanza {
+	body := strconv.FormatInt(n, 10)
+	if by == 0 {
+		return message("alice@a.example", bob, body)
+	}
+	return message("bob@b.example", alice, body)
 }

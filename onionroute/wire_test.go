@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,9 +161,33 @@ type server struct {
 	w           *wire
 	dir         string
 	toUs        chan *component.Stanza
-	start, stop func() // start makes another Gateway of the same files
-	detach      func() // is called when the gateway has ended, before it is closed
-	slow        bool   // the host takes a while to confirm
+	start, stop func()       // start makes another Gateway of the same files
+	detach      func()       // is called when the gateway has ended, before it is closed
+	slow        bool         // the host takes a while to confirm
+	mortal      bool         // what is on its way to the host is lost in a crash
+	lives       atomic.Int64 // odd: it is dead
+	toHost      chan underWay
+}
+
+// underWay is a stanza on its way to the host.
+type underWay struct {
+	s    *component.Stanza
+	life int64 // in which it was sent
+}
+
+// carry brings what is sent to the host there, in order, after some milliseconds.
+func (s *server) carry() {
+	for u := range s.toHost {
+		if len(s.toHost) == 0 {
+			time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond)
+		}
+		if u.life == s.lives.Load() { // or else it was in a connection that broke off
+			s.toUs <- u.s
+		}
+		if u.s.Taken != nil {
+			u.s.Taken()
+		}
+	}
 }
 
 func (s *server) Send(ctx context.Context, st *component.Stanza) error {
@@ -177,6 +202,12 @@ func (s *server) Send(ctx context.Context, st *component.Stanza) error {
 			taken()
 		}
 		return err
+	}
+	if s.mortal {
+		if life := s.lives.Load(); life&1 == 0 {
+			s.toHost <- underWay{st, life}
+		}
+		return nil
 	}
 	select {
 	case s.toUs <- st:
@@ -201,7 +232,7 @@ func startServerWith(t testing.TB, w *wire, domain string, set func(*Config), ch
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	id, err := CreateIdentity(filepath.Join(dir, "key"))
 	require.NoError(t, err)
-	s := &server{dir: dir, w: w, toUs: make(chan *component.Stanza, 10_000), stop: func() {}}
+	s := &server{dir: dir, w: w, toUs: make(chan *component.Stanza, 10_000), toHost: make(chan underWay, 10_000), stop: func() {}}
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", domain)
@@ -256,20 +287,27 @@ func (s *server) run(t testing.TB) {
 
 // crash ends the server as kill -9 does: of what it knows, nothing is left but what is
 // on disk at this moment.
-func (s *server) crash(t testing.TB) {
+func (s *server) crash(t testing.TB) { s.kill(t)() }
+
+// kill is the first half of crash: what the server does from here on nobody sees, and what it
+// is told nobody will know. The other half is bury.
+func (s *server) kill(t testing.TB) (bury func()) {
 	file := filepath.Join(s.dir, "spool.sqlite")
-	s.w.vanish(s) // what it does from here on nobody sees
-	// What is written together with the copy would not be in it, and that can be much.
-	require.NoError(t, s.spool.change(func(*sql.Tx) error { return nil }))
 	var saved map[string][]byte
+	// While it waits for the spool it cannot tell anybody more than is there.
 	require.NoError(t, s.spool.change(func(*sql.Tx) error {
 		saved = spoolFiles(t, file)
+		s.lives.Add(1)
+		s.w.vanish(s)
 		return nil
 	}))
-	s.stop()
-	os.Remove(file + "-shm")
-	for name, data := range saved {
-		require.NoError(t, os.WriteFile(file+name, data, 0o600))
+	return func() {
+		s.stop()
+		s.lives.Add(1)
+		os.Remove(file + "-shm")
+		for name, data := range saved {
+			require.NoError(t, os.WriteFile(file+name, data, 0o600))
+		}
 	}
 }
 
