@@ -264,6 +264,11 @@ func listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("onionroute: %w", err)
 	}
+	// A tor of another user has to get in. Who can reach it is a matter of the folder.
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("onionroute: %w", err)
+	}
 	return l, nil
 }
 
