@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/onionroute"
 )
@@ -111,8 +112,20 @@ func TestNamesOfRooms(t *testing.T) {
 	c, err := loadConfig(writeConfig(t, minimal+"[muc]\ndomain = \"r.example.org\"\nsecret = \"s\"\nnames = \"[a-z]+|x\"\n"))
 	require.NoError(t, err)
 	for name, may := range map[string]bool{"coven": true, "x": true, "x1": false, "1x": false, "coven.2": false} {
-		assert.Equal(t, may, c.roomsOptions().RoomNames.MatchString(name), name)
+		assert.Equal(t, may, c.roomsOptions(nil).RoomNames.MatchString(name), name)
 	}
+}
+
+// Where the host has its onion name alone, that need not be among host.domains, and its users
+// may make rooms.
+func TestRoomsOfNative(t *testing.T) {
+	id, err := onionroute.CreateIdentity(filepath.Join(t.TempDir(), "key"))
+	require.NoError(t, err)
+	c, err := loadConfig(writeConfig(t, "[host]\nsecret = \"s\"\n[federation]\nnative = true\n[muc]\ndomain = \"rooms.x.onion\"\n"))
+	require.NoError(t, err)
+	may := c.roomsOptions(id).MayCreate
+	assert.True(t, may(jid.MustParse("alice@"+id.Name())))
+	assert.False(t, may(jid.MustParse("alice@example.org")))
 }
 
 // Secrets that others can read are refused, wherever they are.

@@ -92,7 +92,7 @@ func (c *config) checkAdmins(at func(key, format string, args ...any)) {
 // roomsFile is where the rooms are kept.
 func (c *config) roomsFile() string { return filepath.Join(c.StateDir, "rooms.sqlite") }
 
-func (c *config) roomsOptions() muc.Options {
+func (c *config) roomsOptions(id *onionroute.Identity) muc.Options {
 	m := c.Muc
 	o := muc.Options{Domain: m.Domain, Name: m.Name, DefaultKind: m.DefaultKind, Limits: muc.Limits{
 		Occupants: m.MaxOccupants, RoomsPerUser: m.RoomsPerUser, Rooms: m.MaxRooms,
@@ -103,7 +103,7 @@ func (c *config) roomsOptions() muc.Options {
 	for _, a := range c.Admins {
 		o.Admins = append(o.Admins, jid.MustParse(a))
 	}
-	hosts := c.Host.Domains
+	hosts := c.domains(id)
 	switch m.Create {
 	case "", "local":
 		o.MayCreate = func(bare jid.JID) bool { return slices.Contains(hosts, bare.Domainpart()) }
@@ -120,7 +120,7 @@ func (h *house) openRooms(r *component.Router, c *config, id *onionroute.Identit
 		return err
 	}
 	h.store = st
-	o := c.roomsOptions()
+	o := c.roomsOptions(id)
 	if id != nil {
 		o.OnionOf = func(room jid.JID) (jid.JID, bool) {
 			j, err := jid.New(room.Localpart(), roomsLabel+"."+id.Name(), room.Resourcepart())
