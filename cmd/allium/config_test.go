@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"text/template"
@@ -222,6 +223,26 @@ func TestInitTemplate(t *testing.T) {
 		assert.Equal(t, native, c.Federation.Native)
 		assert.Len(t, c.Alias, 1)
 		assert.Len(t, c.Peer, 1)
+	}
+}
+
+// Each setting that there is stands there, under its section, or is named beside another.
+func TestInitTemplateWhole(t *testing.T) {
+	in, section := map[string]string{}, ""
+	for line := range strings.SplitSeq(initText(t, false, "onion.example.org"), "\n") {
+		if name := strings.TrimLeft(line, "#["); strings.HasSuffix(name, "]") && name != line && !strings.Contains(name, " ") {
+			section = strings.TrimRight(name, "]")
+		}
+		in[section] += line + "\n"
+	}
+	for _, key := range knownKeys(reflect.TypeFor[config](), "") {
+		section, name, ok := strings.Cut(key, ".")
+		if !ok {
+			section, name = "", key
+		}
+		if _, isSection := in[key]; !isSection {
+			assert.Regexp(t, `(?m)^#?`+name+` = |\bor `+name+`\b`, in[section], key)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ type initCmd struct {
 	Gateway  string   `placeholder:"DOMAIN" help:"The gateway's domain (onion. and the primary domain)."`
 	Rooms    string   `placeholder:"DOMAIN" help:"A domain for rooms, such as rooms.example.org; without it there are none."`
 	Host     string   `enum:"prosody,ejabberd," default:"" placeholder:"KIND" help:"prosody or ejabberd, to see only its lines."`
-	Server   string   `placeholder:"HOST:PORT" help:"The host's component listener (127.0.0.1:5347; for ejabberd 127.0.0.1:8888)."`
+	Server   string   `placeholder:"ADDRESS:PORT" help:"The host's component listener (127.0.0.1:5347; for ejabberd 127.0.0.1:8888)."`
 	StateDir string   `default:"/var/lib/allium" placeholder:"DIR" help:"The folder for keys and data (${default})."`
 
 	PrintModule bool `help:"Print mod_allium.lua, a module for Prosody, and do nothing else."`
