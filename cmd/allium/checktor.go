@@ -95,7 +95,9 @@ func (cmd checkCmd) tor(ctx context.Context, c *config, id *onionroute.Identity,
 		r.note("the onion service is private: only who has a key of federation.clients can tell if it is reachable")
 		return
 	}
-	r.step("reachable from outside as "+id.Name(), reach(ctx, tor, id.Name()))
+	if !r.step("reachable from outside as "+id.Name(), reach(ctx, tor, id.Name())) && settings.Control != "" {
+		r.note("can the running tor reach into " + c.socketDir() + "? With a tor of another user, set tor.sockets to a folder that both can")
+	}
 }
 
 // progress is a log of how something goes on. What goes wrong has its place in the report.
