@@ -80,11 +80,11 @@ func (st *stream) answered(items []*item) {
 	}
 	p := st.p
 	st.mu.Unlock()
-	if len(items) > 0 {
+	if len(items) > 0 { // else there may be no p, as where nothing is written by the stream
 		p.lived.now()
 		p.reached()
+		p.release(items...)
 	}
-	p.release(items...)
 	poke(st.kick)
 }
 

@@ -71,3 +71,18 @@ func TestBidiWithOthers(t *testing.T) {
 	require.NotNil(t, next().Child(component.NSStreams, "invalid-from"))
 	a.silent(t)
 }
+
+// A peer that manages a stream which is for one direction has nothing to acknowledge, and may
+// say so.
+func TestNothingAcknowledged(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, believe)
+	r := x.proven(t, a)
+	r.write("<enable xmlns='urn:xmpp:sm:3'/>")
+	require.True(t, r.next().Is(nsSM, "enabled"))
+	r.write("<a xmlns='urn:xmpp:sm:3' h='0'/><message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>hi</body></message>")
+	assert.Equal(t, "hi", a.receive1(t).Body())
+	r.write("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+	r.fails("undefined-condition")
+}

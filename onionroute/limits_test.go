@@ -110,6 +110,7 @@ func FuzzStream(f *testing.F) {
 	external := string(externalAuth("").AppendXML(nil, component.NSServer))
 	for _, s := range []string{"", open, open + external + open, open + "<bidi xmlns='urn:xmpp:bidi'/>" + external + open + "<enable xmlns='urn:xmpp:sm:3' resume='true'/>" +
 		"<message from='eve@" + me + "' to='alice@" + us + "'><body>hi</body></message><r xmlns='urn:xmpp:sm:3'/><a xmlns='urn:xmpp:sm:3' h='0'/></stream:stream>",
+		open + external + open + "<enable xmlns='urn:xmpp:sm:3' resume='true'/><a xmlns='urn:xmpp:sm:3' h='0'/>",
 		open + external + open + "<resume xmlns='urn:xmpp:sm:3' previd='x' h='4294967295'/><enable xmlns='urn:xmpp:sm:3'/><a xmlns='urn:xmpp:sm:3' h='7'/>",
 		open + "<db:result from='" + me + "' to='" + us + "'>k</db:result><db:verify from='" + me + "' to='" + us + "' id='1'>k</db:verify>",
 		open + "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"} {
