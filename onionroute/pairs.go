@@ -109,6 +109,10 @@ func (st *stream) refused(pr pair, d dialback) {
 	}
 	st.mu.Lock()
 	op, p := st.pairs[pr], st.p
+	if op == nil || op.valid { // the answer came when it was about to be late
+		st.mu.Unlock()
+		return
+	}
 	var keep, bounce []*item
 	for _, it := range op.waiting {
 		if passes && !it.expired(&st.g.times) {

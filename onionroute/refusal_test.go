@@ -2,6 +2,7 @@ package onionroute
 
 import (
 	"context"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -113,4 +114,35 @@ func TestRefusedByDialback(t *testing.T) {
 	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `eve\40`+x.name+"@onion.a.example", "hi")))
 	assertRefused(t, a.receive1(t))
 	a.empties(t)
+}
+
+// An answer to a request to take stanzas that comes at the moment when it is late: one of the
+// two counts, and the other does nothing.
+func TestRefusedWhenLate(t *testing.T) {
+	a := startServer(t, newWire(), "a.example")
+	<-a.loaded
+	c, other := net.Pipe()
+	defer other.Close()
+	pr := pair{a.m.Identity, testX}
+	for typ, returned := range map[string]bool{"error": true, "valid": false} {
+		st := a.newStream(t.Context(), newConn(c, component.Limits{}, time.Minute))
+		st.p = a.newPeer(testX)
+		s := message("alice@a.example", `bob\40`+testX+"@onion.a.example", "hi")
+		it := newItem(s, testX, pr, []byte("xml"))
+		require.True(t, a.reserve(it))
+		st.p.bytes = it.cost()
+		st.pairs[pr] = &outPair{asked: time.Now(), waiting: []*item{it}}
+		require.NoError(t, st.authorized(dialback{name: "result", from: pr.to, to: pr.from, typ: typ, condition: stanza.ItemNotFound}))
+		st.refused(pr, dialback{typ: "error", condition: stanza.RemoteServerTimeout})
+		if returned {
+			assert.Equal(t, "error", a.receive1(t).Type)
+			assert.Empty(t, st.pairs)
+		} else {
+			assert.True(t, st.pairs[pr].valid)
+			assert.Equal(t, []*item{it}, st.ready)
+			a.unreserve(it)
+		}
+		a.silent(t)
+		a.empties(t)
+	}
 }
