@@ -206,3 +206,27 @@ func (r *raw) smID() string {
 	require.NoError(r.t, err)
 	return id
 }
+
+// A peer that asks to resume its session, and for another one before the answer, gets one of
+// them at most: of the other nothing would ever end.
+func TestResumedAndEnabled(t *testing.T) {
+	a, x := startServer(t, newWire(), "a.example", quick), newStranger(t)
+	in := x.enables(t, a)
+	previd := in.smID()
+	in.write(x.says(a, "hi"))
+	require.Equal(t, "hi", a.receive1(t).Body())
+	in.Close()
+	for range 20 {
+		in = x.opens(t, a)
+		in.write("<resume xmlns='urn:xmpp:sm:3' h='0' previd='" + previd + "'/><enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+		for e, err := in.d.Next(); err == nil; e, err = in.d.Next() {
+			require.NotEqual(t, "enabled", e.Name.Local)
+		}
+	}
+	in = x.opens(t, a)
+	in.write("<resume xmlns='urn:xmpp:sm:3' h='0' previd='another'/>")
+	require.Equal(t, "failed", in.next().Name.Local)
+	in.write("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+	require.Equal(t, "enabled", in.next().Name.Local)
+	require.Eventually(t, func() bool { all, err := a.spool.settled(t).sessions(); return err == nil && len(all) == 1 }, 5*time.Second, 10*time.Millisecond)
+}

@@ -61,6 +61,9 @@ func (st *stream) resume(p *peer, wants *resumption) error {
 	sess := p.session
 	if sess == nil || !sess.is(wants.id) {
 		p.log.Debug("the peer wants to resume a session that is not here", "another", sess != nil)
+		st.mu.Lock()
+		st.wanted = false // it may ask for a new one
+		st.mu.Unlock()
 		return st.c.send(smFailed(stanza.ItemNotFound))
 	}
 	if err := p.settle(sess, st); err != nil {

@@ -67,11 +67,11 @@ func (st *stream) manage(e *component.Element) error {
 		if err != nil {
 			return err
 		}
-		if !st.isTrusted() || st.session() != nil {
+		if !st.isTrusted() || st.begins() {
 			return st.c.reply(smFailed(stanza.UnexpectedRequest))
 		}
 		st.mu.Lock()
-		st.wants = &resumption{e.AttrValue("previd"), h}
+		st.wants, st.wanted = &resumption{e.AttrValue("previd"), h}, true
 		st.mu.Unlock()
 		return st.g.toPeer(st.peerName(), "", func(p *peer) error { return p.offer(st, nil) })
 	case st.initiator:
@@ -113,7 +113,7 @@ func (st *stream) enable(e *component.Element) error {
 	switch {
 	case !st.isProven(""):
 		return st.c.reply(smFailed(stanza.UnexpectedRequest))
-	case st.session() != nil:
+	case st.begins():
 		return component.NewStreamError(condition.PolicyViolation, "stream management twice")
 	}
 	sess, trusted := newSession(st.peerName(), ""), st.isTrusted()
@@ -145,6 +145,13 @@ func (st *stream) enable(e *component.Element) error {
 	}
 	poke(st.kick) // it may be the one that is used
 	return nil
+}
+
+// begins tells if the stream has a session, or the peer has asked for one and waits.
+func (st *stream) begins() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.sess != nil || st.wanted
 }
 
 // goOn makes the stream the one that a managed session goes on.

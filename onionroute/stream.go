@@ -66,7 +66,8 @@ type stream struct {
 	managed bool     // by XEP-0198
 
 	p             *peer       // whose goroutine is in pump
-	wants         *resumption // the peer's request, not answered yet
+	wants         *resumption // the peer's request, not seen to yet
+	wanted        bool        // it is not answered yet
 	enabling      bool        // we have asked for a new session
 	resuming      bool        // we have asked to go on with sess
 	resumed       *uint32     // the answer: how many the peer has handled
