@@ -309,7 +309,7 @@ func (g *Gateway) unwritten(err error) {
 func (g *Gateway) endSession(sess *session) {
 	sess.end()
 	if sess.resumable() {
-		g.spool.endSession(sess.ids(), func(error) {})
+		g.dropSession(sess.ids())
 	}
 }
 

@@ -22,6 +22,7 @@ type session struct {
 	stop context.CancelFunc
 
 	telling sync.Mutex
+	ended   bool // nothing more of it is kept; guarded by telling
 
 	mu        sync.Mutex
 	id        string    // the SM-ID; "" if it cannot be resumed
@@ -327,7 +328,7 @@ func (s *session) tell(g *Gateway) (h uint32, err error) {
 	s.telling.Lock() // what is lower does not come after what is higher
 	defer s.telling.Unlock()
 	h, _ = s.handled()
-	if s.resumable() {
+	if s.resumable() && !s.ended {
 		s.mu.Lock()
 		stored := storedSession{id: s.id, theirs: s.theirs, peer: s.peer, h: h}
 		s.mu.Unlock()
@@ -348,12 +349,16 @@ func (s *session) toldPeer() uint32 {
 	return s.told
 }
 
-// end makes the session acknowledge nothing more.
+// end makes the session acknowledge nothing more, and waits until nothing of it is being
+// kept: what is forgotten then must not come back.
 func (s *session) end() {
 	s.mu.Lock()
 	stop := s.stop
 	s.mu.Unlock()
 	stop()
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	s.ended = true
 }
 
 // start makes the session acknowledge what it handles, until it is stopped.

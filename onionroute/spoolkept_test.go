@@ -1,6 +1,7 @@
 package onionroute
 
 import (
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -117,4 +118,39 @@ func TestSpoolNotReadable(t *testing.T) {
 		assert.ErrorContains(t, err, "cannot be read or written")
 		assert.NotContains(t, err.Error(), "move it away")
 	}
+}
+
+// A session that has ended does not come back: neither when something of it was about to be
+// kept, nor when it could not be forgotten at once. Else the peer would be told, after a kill,
+// that of its next session so much has been read as of the last one.
+func TestEndedSessionStaysGone(t *testing.T) {
+	a, x := startServer(t, newWire(), "a.example", quick, func(s *times) { s.tick = 20 * time.Millisecond }), newStranger(t)
+	kept := func(want int) func() bool {
+		return func() bool { all, err := a.spool.settled(t).sessions(); return err == nil && len(all) == want }
+	}
+	ended := newSession(x.name, "ended")
+	ended.counter().received()()
+	_, err := ended.tell(a.Gateway)
+	require.NoError(t, err)
+	require.True(t, kept(1)())
+	change := func(query string) {
+		require.NoError(t, a.spool.change(func(tx *sql.Tx) error { _, err := tx.Exec(query); return err }))
+	}
+	change("CREATE TRIGGER full BEFORE DELETE ON session BEGIN SELECT RAISE(FAIL, 'the disk is full'); END")
+	a.endSession(ended)
+	change("DROP TRIGGER full")
+	require.Eventually(t, kept(0), 5*time.Second, 5*time.Millisecond)
+	_, err = ended.tell(a.Gateway)
+	require.NoError(t, err)
+	require.True(t, kept(0)())
+
+	in := x.enables(t, a)
+	previd := in.smID()
+	a.crash(t)
+	a.start()
+	in = x.opens(t, a)
+	in.write("<resume xmlns='urn:xmpp:sm:3' h='0' previd='" + previd + "'/>")
+	e := in.next()
+	require.Equal(t, "resumed", e.Name.Local)
+	assert.Equal(t, "0", e.AttrValue("h"))
 }

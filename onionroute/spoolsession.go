@@ -2,6 +2,7 @@ package onionroute
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -63,6 +64,17 @@ func (s *spool) endSession(ids []string, done func(error)) {
 		}
 		back = nil
 	}, Done: done})
+}
+
+// dropSession takes a session out of the spool, as soon as that can be written. If it were
+// still there after a restart, the peer's next one could be taken for the same, and what was
+// read in this one for read in that.
+func (g *Gateway) dropSession(ids []string) {
+	g.spool.endSession(ids, func(err error) {
+		if err != nil && !errors.Is(err, errClosed) {
+			time.AfterFunc(g.times.tick, func() { g.dropSession(ids) })
+		}
+	})
 }
 
 func (s *spool) dropSessions(tx *sql.Tx, ids ...string) error {
