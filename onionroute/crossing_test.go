@@ -230,3 +230,37 @@ func TestResumedAndEnabled(t *testing.T) {
 	require.Equal(t, "enabled", in.next().Name.Local)
 	require.Eventually(t, func() bool { all, err := a.spool.settled(t).sessions(); return err == nil && len(all) == 1 }, 5*time.Second, 10*time.Millisecond)
 }
+
+// A session that we have opened, and that the peer has lost when it opens another one, is not
+// made one with that: the peer counts anew, in both directions.
+func TestLostByPeer(t *testing.T) {
+	for _, says := range []string{"", "1"} {
+		w := newWire()
+		a, x := startServer(t, w, "a.example", quick), newStranger(t)
+		dialled := x.listens(t, w)
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", x.bob(), "hi")))
+		out := <-dialled
+		require.Equal(t, "enable", out.next().Name.Local)
+		out.write("<enabled xmlns='urn:xmpp:sm:3' id='" + out.smID() + "' resume='true'/><a xmlns='urn:xmpp:sm:3' h='1'/>")
+		if says != "" {
+			out.write(x.says(a, says))
+			require.Equal(t, says, a.receive1(t).Body())
+		}
+		a.empties(t)
+		w.lose(x.name)
+		out.Close()
+		in := x.enables(t, a)
+		in.write(x.says(a, "2") + "<r xmlns='urn:xmpp:sm:3'/>")
+		require.Equal(t, "2", a.receive1(t).Body())
+		e := in.next()
+		for ; e.AttrValue("h") == "" || e.AttrValue("h") == "0"; e = in.next() {
+		}
+		assert.Equal(t, "1", e.AttrValue("h"), "of what it says")
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", x.bob(), "more")))
+		for e = in.next(); !isStanzaName(e.Name); e = in.next() {
+		}
+		require.Equal(t, "more", e.Child(component.NSClient, "body").Text())
+		in.write("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+		a.empties(t)
+	}
+}

@@ -36,7 +36,7 @@ func (p *peer) offer(st *stream, sess *session) error {
 		cur.c.abort()
 	}
 	if sess != nil {
-		if ours := p.session; ours != nil && st != p.cur && ours.join(sess) {
+		if ours := p.session; ours != nil && st != p.cur && ours.join(sess, st.since) {
 			st.share(ours)
 			sess = ours
 		} else {

@@ -35,6 +35,7 @@ type session struct {
 	resumed   bool      // so both know it
 	asked     bool      // we have asked to resume it, and so told how far it was read
 	in        *counter  // of what was read
+	known     time.Time // when the peer was first heard to know it, in this process
 	told      uint32    // what the peer was told of that
 	at        *stream   // that it goes on; nil when that broke off
 	lost      time.Time // when it broke off
@@ -209,8 +210,8 @@ func (s *session) settled() bool {
 // then, and not in the spool any more once this is told.
 //
 // It is false if the peer has lost this session, since it opens another one, or if theirs
-// cannot be resumed.
-func (s *session) join(theirs *session) bool {
+// cannot be resumed. If it knew ours before it connected (since), it has lost it.
+func (s *session) join(theirs *session, since time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.theirs != "" || s.accepted || s.resumed {
@@ -218,7 +219,9 @@ func (s *session) join(theirs *session) bool {
 	}
 	theirs.mu.Lock()
 	defer theirs.mu.Unlock()
-	if theirs.id == "" || !s.in.unused() && (!theirs.in.unused() || s.recovered && !theirs.recovered) {
+	used := !s.in.unused()
+	lost := since.After(s.known) && (used || !s.known.IsZero())
+	if theirs.id == "" || lost || used && !theirs.in.unused() {
 		return false
 	}
 	s.theirs, theirs.id = theirs.id, ""
@@ -283,9 +286,23 @@ func (s *session) only(st *stream) {
 func (s *session) received(st *stream) (taken func()) {
 	s.mu.Lock()
 	s.by = st
+	s.isKnownLocked()
 	c := s.in
 	s.mu.Unlock()
 	return c.received()
+}
+
+// isKnown notes that the peer knows the session.
+func (s *session) isKnown() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isKnownLocked()
+}
+
+func (s *session) isKnownLocked() {
+	if s.known.IsZero() {
+		s.known = time.Now()
+	}
 }
 
 func (s *session) lastRead() *stream {

@@ -93,6 +93,7 @@ func (st *stream) manage(e *component.Element) error {
 			if id := e.AttrValue("id"); st.sess.resumable() && !st.sess.is(id) {
 				return component.NewStreamError(condition.PolicyViolation, "another SM-ID")
 			}
+			st.sess.isKnown()
 			st.log.Debug("the peer manages the stream")
 		default:
 			return component.NewStreamError(condition.UnsupportedStanzaType, e.Name.Local)
