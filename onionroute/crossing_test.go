@@ -264,3 +264,21 @@ func TestLostByPeer(t *testing.T) {
 		a.empties(t)
 	}
 }
+
+// A kill between the peer's next session and the end of its last one, which it has lost, leaves
+// both: what was read in the last one does not count for the next one.
+func TestNextSessionAtStart(t *testing.T) {
+	for last := range uint32(2) {
+		a, x := startServer(t, newWire(), "a.example", quick), newStranger(t)
+		in := x.opens(t, a)
+		require.NoError(t, a.spool.handled(storedSession{id: "last", peer: x.name, h: last}))
+		require.NoError(t, a.spool.handled(storedSession{id: "next", peer: x.name}))
+		in.Close()
+		a.crash(t)
+		a.start()
+		in = x.opens(t, a)
+		in.write("<resume xmlns='urn:xmpp:sm:3' h='0' previd='next'/>")
+		assert.Equal(t, "0", in.next().AttrValue("h"), "%d were read in the last one", last)
+		require.Eventually(t, func() bool { all, err := a.spool.settled(t).sessions(); return err == nil && len(all) == 1 }, 5*time.Second, 10*time.Millisecond)
+	}
+}

@@ -196,7 +196,7 @@ func (g *Gateway) load(ctx context.Context) error {
 		}
 		if p.session == nil {
 			p.own(s)
-		} else if !p.session.join(s, time.Time{}) { // the peer did not know the last one any more
+		} else if !p.session.join(s, time.Now()) { // the peer did not know the last one any more
 			g.endSession(p.session)
 			p.own(s)
 		}

@@ -210,7 +210,9 @@ func (s *session) settled() bool {
 // then, and not in the spool any more once this is told.
 //
 // It is false if the peer has lost this session, since it opens another one, or if theirs
-// cannot be resumed. If it knew ours before it connected (since), it has lost it.
+// cannot be resumed. If it knew ours before it connected (since), it has lost it; and if that
+// is not known, because we have started anew, one that was read is taken for lost: what comes
+// may come twice then, but it does not get lost.
 func (s *session) join(theirs *session, since time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
