@@ -19,7 +19,7 @@ import (
 // until it ends. Who it is, its chain tells, or Dialback (XEP-0220) does.
 func (st *stream) serve(ctx context.Context, direct bool) {
 	defer st.cancel()
-	err := st.converse(st.ctx, direct)
+	err := st.g.careful(st, func() error { return st.converse(st.ctx, direct) })
 	var timeout net.Error
 	switch {
 	case ctx.Err() != nil:

@@ -84,7 +84,7 @@ func (p *peer) open(ctx context.Context, port int) (*stream, error) {
 	st.initiator, st.base, st.p, st.log = true, p.onion, p, p.log
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
-	if err := st.negotiate(p, port == portServerTLS); err != nil {
+	if err := st.g.careful(st, func() error { return st.negotiate(p, port == portServerTLS) }); err != nil {
 		st.cancel()
 		close(st.ended)
 		if raw.failed != nil {
@@ -283,12 +283,15 @@ func (st *stream) confirm() error {
 // read reads a stream that we opened until it ends.
 func (st *stream) read() {
 	defer close(st.ended)
-	if st.pipelined {
-		if st.err = st.confirm(); st.err != nil {
-			return
+	st.err = st.g.careful(st, func() error {
+		if st.pipelined {
+			if err := st.confirm(); err != nil {
+				return err
+			}
+			st.g.learnt(st.base, true)
+			st.p.reached()
 		}
-		st.g.learnt(st.base, true)
-		st.p.reached()
-	}
-	_, st.err = st.elements(st.ctx)
+		_, err := st.elements(st.ctx)
+		return err
+	})
 }

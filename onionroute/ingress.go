@@ -15,7 +15,7 @@ import (
 func (g *Gateway) receive(ctx context.Context, s *component.Stanza) error {
 	head := *s
 	head.Nodes = nil
-	err := g.deliver(ctx, s)
+	err := g.careful(nil, func() error { return g.deliver(ctx, s) })
 	switch {
 	case err == nil:
 		return nil

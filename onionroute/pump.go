@@ -27,6 +27,11 @@ func (st *stream) pump(ctx context.Context, p *peer) (err error) {
 	defer func() { st.leave(p, err) }()
 	// At the end, whatever is being written has to hurry.
 	defer context.AfterFunc(ctx, func() { st.c.hurry(time.Now().Add(closeTimeout)) })()
+	return st.g.careful(st, func() error { return st.exchange(ctx, p) })
+}
+
+// exchange does what is to be done, until the stream or ctx ends.
+func (st *stream) exchange(ctx context.Context, p *peer) (err error) {
 	tick := time.NewTicker(st.g.times.tick)
 	defer tick.Stop()
 	now := make(chan struct{})

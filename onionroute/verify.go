@@ -61,7 +61,7 @@ func (st *stream) prove(ctx context.Context, d dialback) error {
 		return st.c.reply(d.refuse(stanza.ResourceConstraint).element())
 	}
 	st.g.wg.Go(func() {
-		st.verify(ctx, d, pr)
+		st.g.careful(st, func() error { st.verify(ctx, d, pr); return nil })
 		st.mu.Lock()
 		delete(st.asking, pr)
 		known := len(st.asking)+len(st.proven) > 0

@@ -191,6 +191,9 @@ func (s *server) carry() {
 }
 
 func (s *server) Send(ctx context.Context, st *component.Stanza) error {
+	if st.Body() == "trip" {
+		panic("as the test asks")
+	}
 	taken := st.Taken
 	if taken == nil {
 		taken = func() {}
