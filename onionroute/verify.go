@@ -35,6 +35,9 @@ func (st *stream) prove(ctx context.Context, d dialback) error {
 	if ferr != nil || d.key == "" {
 		return component.NewStreamError(condition.ImproperAddressing, "dialback without domain or key")
 	}
+	if len(d.key) > maxKey { // the one that is asked could end our stream for it
+		return component.NewStreamError(condition.PolicyViolation, "too long a key")
+	}
 	pr := pair{from.Domainpart(), to}
 	switch {
 	case !ours:
