@@ -189,7 +189,7 @@ func (st *stream) external(e *component.Element) *saslFailure {
 	switch {
 	case errors.As(err, &f):
 		return &f
-	case st.chain == "" || st.isProven("") || st.g.peerAllowed(st.chain) != nil:
+	case st.chain == "" || st.asksProof || st.isProven("") || st.g.peerAllowed(st.chain) != nil:
 		return fail(notAuthorized)
 	}
 	server := sasl.NewServer(external, func(n *sasl.Negotiator) bool {

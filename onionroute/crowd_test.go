@@ -38,16 +38,22 @@ func newStranger(t testing.TB) strangerKey {
 
 // opens opens a stream, and proves who it is from.
 func (k strangerKey) opens(t testing.TB, a *server) *raw {
+	r := k.greets(t, a)
+	r.write("<bidi xmlns='urn:xmpp:bidi'/>" + string(externalAuth("").AppendXML(nil, component.NSServer)))
+	require.True(t, r.next().Is(nsSASL, "success"))
+	r.d.Restart()
+	r.greet(k.name, a.m.Identity)
+	return r
+}
+
+// greets opens a stream with its chain, and leaves it to the test to prove anything.
+func (k strangerKey) greets(t testing.TB, a *server) *raw {
 	c, err := net.Dial("unix", a.Ports()[portServerTLS])
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	c = tls.Client(c, k.clientTLS(a.m.Identity, true))
 	c.SetDeadline(time.Now().Add(time.Minute))
 	r := &raw{t, c, component.NewDecoder(c, component.Limits{})}
-	r.greet(k.name, a.m.Identity)
-	r.write("<bidi xmlns='urn:xmpp:bidi'/>" + string(externalAuth("").AppendXML(nil, component.NSServer)))
-	require.True(t, r.next().Is(nsSASL, "success"))
-	r.d.Restart()
 	r.greet(k.name, a.m.Identity)
 	return r
 }

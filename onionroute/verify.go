@@ -52,6 +52,10 @@ func (st *stream) prove(ctx context.Context, d dialback) error {
 		return st.c.reply(d.refuse(stanza.PolicyViolation).element())
 	case st.isProven(pr.from) && (st.initiator || st.isTrusted()):
 		return st.c.reply(d.answer("valid").element())
+	case st.initiator || st.isTrusted():
+		// Such a stream is with one onion service. By one that we opened the id is not ours,
+		// or none: who is asked about that can end our stream for it.
+		return st.c.reply(d.refuse(stanza.NotAllowed).element())
 	}
 	st.asksProof = true
 	st.mu.Lock()
@@ -93,9 +97,7 @@ func (st *stream) verify(ctx context.Context, d dialback, pr pair) {
 	switch a.typ {
 	case "valid":
 		st.c.d.SetLimits(st.g.c.Authenticated)
-		if !st.initiator {
-			st.patience(ctx, st.g.times.silence)
-		}
+		st.patience(ctx, st.g.times.silence)
 		st.g.claim(st, st.g.m.At(pr.from))
 		st.c.reply(d.answer("valid").element())
 	case "invalid":
