@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -86,5 +87,39 @@ func (r *raw) answer() dialback {
 		if e := r.next(); isDialback(e, "result") {
 			return parseDialback(e)
 		}
+	}
+}
+
+// Who asks for verifications and goes away leaves nothing behind, though they are never
+// answered: neither while the peer is being connected to, nor on a stream to it.
+func TestVerificationsGivenUp(t *testing.T) {
+	for _, reached := range []bool{true, false} {
+		a := startServer(t, newWire(), "a.example", quick)
+		x := startRawServer(t, a.w, func(dialback) dialback { return dialback{name: "verify", from: "x", to: "y", typ: "invalid"} })
+		if !reached {
+			a.w.slow = time.Minute
+			a.w.lose(x.name)
+		}
+		underWay := func() int { a.mu.Lock(); defer a.mu.Unlock(); return a.verifying[x.name] }
+		for range 50 {
+			r := dialRaw(t, a, portServer)
+			r.greet(x.name, a.m.Identity)
+			r.write(claims(x.name, a))
+			require.Eventually(t, func() bool { return underWay() > 0 }, 5*time.Second, time.Millisecond)
+			r.Close()
+			require.Eventually(t, func() bool { return underWay() == 0 }, 5*time.Second, time.Millisecond)
+		}
+		kept := 0
+		for _, p := range a.known() {
+			p.mu.Lock()
+			kept += len(p.verifies)
+			p.mu.Unlock()
+		}
+		if st := a.streamTo(x.name); reached {
+			st.mu.Lock()
+			kept += len(st.asked)
+			st.mu.Unlock()
+		}
+		assert.LessOrEqual(t, kept, 1)
 	}
 }

@@ -74,6 +74,16 @@ type verification struct {
 	sent   time.Time       // the stream's own
 }
 
+// givenUp tells if nobody waits for the answer any more.
+func (v *verification) givenUp() bool {
+	select {
+	case <-v.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // errGone tells that a peer must be looked up anew.
 var errGone = errors.New("onionroute: peer is gone")
 
@@ -86,7 +96,8 @@ func (p *peer) verify(ctx context.Context, ask dialback) (dialback, error) {
 		p.mu.Unlock()
 		return dialback{}, errGone
 	}
-	p.verifies = append(p.verifies, v)
+	// Who asks can go away again at once, and as often as they like.
+	p.verifies = append(slices.DeleteFunc(p.verifies, (*verification).givenUp), v)
 	p.mu.Unlock()
 	poke(p.wake)
 	// It has just been heard of, so it is worth to try at once.

@@ -3,6 +3,7 @@ package onionroute
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/allium-xmpp/allium/component"
@@ -105,6 +106,7 @@ func (st *stream) work(p *peer) error {
 	}
 	for i, v := range verifies {
 		st.mu.Lock()
+		maps.DeleteFunc(st.asked, func(_ dialback, o *verification) bool { return o.givenUp() })
 		st.asked[dialback{from: v.ask.from, to: v.ask.to, id: v.ask.id}] = v
 		v.sent = time.Now()
 		st.used = v.sent

@@ -166,9 +166,7 @@ func (p *peer) putBack(items []*item, verifies ...*verification) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, v := range verifies {
-		select {
-		case <-v.done:
-		default:
+		if !v.givenUp() {
 			p.verifies = append(p.verifies, v)
 		}
 	}
