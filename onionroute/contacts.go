@@ -28,6 +28,7 @@ type contacts struct {
 	octets map[string]int                   // X.onion → of these
 	total  int
 	lost   map[string]map[acquaintance]bool // those of a server that has vanished; bare addresses
+	away   int                              // octets of these
 	met    met
 	guests *lru.Cache[acquaintance, bool]   // as met, of those who have no account here; bare addresses
 	asking *lru.Cache[acquaintance, string] // presence that no business is known with yet → whom it is to; a.to is bare
@@ -195,14 +196,29 @@ func (c *contacts) vanish(onion string) (gone []acquaintance) {
 	for a := range c.online[onion] {
 		gone = append(gone, a)
 		if b, ok := a.bare(); ok {
-			if c.lost[onion] == nil {
-				c.lost[onion] = map[acquaintance]bool{}
-			}
-			c.lost[onion][b] = true
+			c.miss(onion, b)
 		}
 	}
 	c.remove(onion, gone)
 	return gone
+}
+
+// miss notes whom to probe when the peer is back, if there is room as in add. A server need
+// never come back, and another one can vanish then. c.mu is held.
+func (c *contacts) miss(onion string, a acquaintance) {
+	most := c.bounds.notes
+	if _, met := c.met.of[a.to][a.from]; !met {
+		most /= 2
+	}
+	n := noteOctets(a.from, a.to)
+	if c.lost[onion][a] || c.away+n > most {
+		return
+	}
+	if c.lost[onion] == nil {
+		c.lost[onion] = map[acquaintance]bool{}
+	}
+	c.lost[onion][a] = true
+	c.away += n
 }
 
 // back is whom to probe when the peer is back.
@@ -211,6 +227,7 @@ func (c *contacts) back(onion string) (probe []acquaintance) {
 	defer c.mu.Unlock()
 	for a := range c.lost[onion] {
 		probe = append(probe, a)
+		c.away -= noteOctets(a.from, a.to)
 	}
 	delete(c.lost, onion)
 	for a := range c.online[onion] {

@@ -199,3 +199,39 @@ func TestMet(t *testing.T) {
 	}
 	assert.Equal(t, newMet(), m)
 }
+
+// Servers that vanish one after the other, and never come back, are not remembered without
+// bound; and those who only visit a room here leave room for contacts.
+func TestVanishForGood(t *testing.T) {
+	a := startServerWith(t, newWire(), "a.example", func(c *Config) {
+		c.bounds = bounds{notes: 20_000, ofPeer: 20_000, contacts: 20_000, ofAccount: 20_000}
+	})
+	c := a.contacts
+	vanishes := func(onion, to string) {
+		for i := range 20 {
+			bob := fmt.Sprintf(`bob%d\40%s@onion.a.example`, i, onion)
+			c.told(onion, presence(to, bob, ""))
+			c.note(onion, presence(bob+"/x", to, ""))
+		}
+		assert.NotEmpty(t, c.vanish(onion))
+	}
+	octets := func() (n int) {
+		for _, of := range c.lost {
+			for a := range of {
+				n += noteOctets(a.from, a.to)
+			}
+		}
+		return n
+	}
+	for i := range 20 {
+		vanishes(onionName(fmt.Sprint(i)), "room@rooms.a.example")
+	}
+	assert.InDelta(t, 10_000, octets(), 300)
+	vanishes(testX, "alice@a.example")
+	assert.Len(t, c.lost[testX], 20)
+	assert.Len(t, c.back(testX), 20)
+	for i := range 20 {
+		c.back(onionName(fmt.Sprint(i)))
+	}
+	assert.Zero(t, octets()+c.away)
+}
