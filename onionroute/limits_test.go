@@ -217,3 +217,25 @@ func TestOneRate(t *testing.T) {
 	a.claim(in, b.m.Identity)
 	assert.Same(t, p.rate, in.rate.Load())
 }
+
+// A user here who writes to ever more names at one peer, which takes them all, does not fill
+// the memory by them.
+func TestManyPairs(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, believe)
+	x.got = make(chan string, 2*maxPairs)
+	for i := range maxPairs + 100 {
+		bob := fmt.Sprintf(`bob\40a%d.%s@onion.a.example`, i, x.name)
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", bob, "hi")))
+		if i%100 == 0 {
+			require.Eventually(t, func() bool { return len(x.got) == i+1 }, 10*time.Second, time.Millisecond)
+		}
+	}
+	a.empties(t)
+	assert.Len(t, x.got, maxPairs+100)
+	st := a.streamTo(x.name)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	assert.LessOrEqual(t, len(st.pairs), maxPairs)
+}

@@ -1,6 +1,7 @@
 package onionroute
 
 import (
+	"maps"
 	"time"
 
 	"mellium.im/xmpp/stanza"
@@ -27,6 +28,9 @@ func (st *stream) line(it *item) (ask bool) {
 	}
 	op := st.pairs[it.pair]
 	if op == nil {
+		if len(st.pairs) >= maxPairs { // what the peer takes can be asked for again
+			maps.DeleteFunc(st.pairs, func(_ pair, op *outPair) bool { return op.valid })
+		}
 		op = &outPair{}
 		st.pairs[it.pair] = op
 	}

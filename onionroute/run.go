@@ -105,6 +105,7 @@ const (
 	maxAsking    = 4         // verifications under way on one stream
 	maxOfBase    = 8         // verifications under way of one peer
 	maxProven    = 32        // domains on one stream
+	maxPairs     = 1000      // pairs of domains on one stream, beside those that something waits for
 	maxKey       = 512       // octets of a key of dialback; those of servers have some tens
 	maxVerifying = 256       // peers that verifications are under way of
 	maxUnproven  = 100       // elements on a stream before anything is proven
