@@ -3,6 +3,7 @@ package onionroute
 import (
 	"context"
 	"crypto/tls"
+	"database/sql"
 	"io"
 	"net"
 	"path/filepath"
@@ -281,4 +282,31 @@ func TestNextSessionAtStart(t *testing.T) {
 		assert.Equal(t, "0", in.next().AttrValue("h"), "%d were read in the last one", last)
 		require.Eventually(t, func() bool { all, err := a.spool.settled(t).sessions(); return err == nil && len(all) == 1 }, 5*time.Second, 10*time.Millisecond)
 	}
+}
+
+// A peer that acknowledges what is about to be written, and is not yet, breaks the rules: if
+// it went to the spool after that, it would stay there.
+func TestAcknowledgedBeforeWritten(t *testing.T) {
+	a, x := startServer(t, newWire(), "a.example", quick), newStranger(t)
+	in := x.enables(t, a)
+	in.write(x.says(a, "hi"))
+	require.Equal(t, "hi", a.receive1(t).Body())
+	st := a.streamTo(x.name)
+	require.NoError(t, a.spool.change(func(*sql.Tx) error { // nothing is kept meanwhile
+		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", x.bob(), "early")))
+		numbered := func() uint32 { _, last := st.session().open(); return last }
+		require.Eventually(t, func() bool { return numbered() == 1 }, 5*time.Second, time.Millisecond)
+		in.write("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+		require.Eventually(t, func() bool { return !st.alive() || st.openNow() == 0 }, 5*time.Second, time.Millisecond)
+		return nil
+	}))
+	in.fails("undefined-condition")
+	in = x.enables(t, a)
+	e := in.next()
+	for ; !isStanzaName(e.Name); e = in.next() {
+	}
+	assert.Equal(t, "early", e.Child(component.NSClient, "body").Text())
+	in.write("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+	a.empties(t)
+	require.Eventually(t, func() bool { left, err := a.spool.settled(t).items(); return err == nil && len(left) == 0 }, 5*time.Second, 10*time.Millisecond)
 }

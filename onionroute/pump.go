@@ -155,6 +155,7 @@ func (st *stream) write(p *peer) error {
 	sess.number(batch)
 	st.mu.Unlock()
 	p.keep(batch, sess)
+	sess.wrote() // and not before: what is acknowledged must not go to the spool after that
 	out := make([]byte, 0, size+300)
 	for _, it := range batch {
 		out = it.appendXML(out, st.g.m.Identity, &st.g.times)

@@ -27,7 +27,8 @@ type session struct {
 	mu        sync.Mutex
 	id        string    // the SM-ID; "" if it cannot be resumed
 	theirs    string    // another SM-ID of it, which the peer knows for sure; or ""
-	out       uint32    // number of the last stanza that was written
+	out       uint32    // number of the last stanza that was written, or is about to be
+	written   uint32    // of those that may have reached the peer
 	acked     uint32    // number of the last one that the peer has handled
 	unacked   []*item   // written and not acknowledged, in order
 	recovered bool      // after a crash: more may have been written than we know
@@ -106,7 +107,7 @@ func (s *session) settle(within time.Duration, giveUp func() bool) bool {
 	}
 }
 
-// number counts items as written, which gives them their numbers.
+// number counts items that are about to be written, which gives them their numbers.
 func (s *session) number(items []*item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,16 +118,23 @@ func (s *session) number(items []*item) {
 	s.unacked = append(s.unacked, items...)
 }
 
+// wrote notes that all that has a number may reach the peer from now on.
+func (s *session) wrote() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.written = s.out
+}
+
 // acknowledged takes out of what is not acknowledged what the peer has handled. It is not
 // ok if that is more than it was sent, or less than it had handled before.
 func (s *session) acknowledged(h uint32) (items []*item, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.recovered && (after(h, s.out) || after(s.acked, h)) {
+	if !s.recovered && (after(h, s.written) || after(s.acked, h)) {
 		return nil, false
 	}
 	if after(h, s.out) {
-		s.out = h
+		s.out, s.written = h, h
 	}
 	if after(h, s.acked) {
 		s.acked = h
@@ -149,7 +157,7 @@ func (s *session) resume(h uint32) (handled, again []*item, ok bool) {
 	again = s.takeBack()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.out, s.acked, s.recovered, s.resumed, s.asked = h, h, false, true, false
+	s.out, s.written, s.acked, s.recovered, s.resumed, s.asked = h, h, h, false, true, false
 	return handled, again, true
 }
 

@@ -193,10 +193,13 @@ func TestSession(t *testing.T) {
 
 	s := newSession("x", "id")
 	s.acked = 1<<32 - 2
-	s.out = 1<<32 - 2
+	s.out, s.written = 1<<32-2, 1<<32-2
 	items := []*item{{}, {}, {}, {}}
 	s.number(items)
 	assert.Equal(t, uint32(0), items[1].seq)
+	_, ok := s.acknowledged(1<<32 - 1)
+	assert.False(t, ok, "what is not written yet")
+	s.wrote()
 	got, ok := s.acknowledged(1<<32 - 1)
 	assert.Equal(t, items[:1], got)
 	assert.True(t, ok)
