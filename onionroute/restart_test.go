@@ -121,13 +121,15 @@ func TestOrderAcrossCrashes(t *testing.T) {
 		sent, kills, receiverKills := sent[1-i].Load(), kills[1-i], len(kills[i])
 		require.Greater(t, sent, int64(100))
 		require.NoError(t, servers[1-i].HandleStanza(context.Background(), numbered(1-i, alice, bob, sent)))
-		lost, twice, next, last := 0, 0, int64(0), int64(-1)
+		lost, twice, returns, next, last := 0, 0, 0, int64(0), int64(-1)
 		for last != sent {
 			n, err := strconv.ParseInt(s.receive1(t).Body(), 10, 64)
 			require.NoError(t, err)
 			if n < next { // again
 				twice++
-				assert.True(t, n == last+1 || n >= next-maxAgain, "at %d: %d comes behind %d, and %d has been here", i, n, last, next-1)
+				if n != last+1 {
+					returns++
+				}
 			} else {
 				if n > next {
 					k := slices.IndexFunc(kills, func(k kill) bool { return k.end == n })
@@ -141,6 +143,7 @@ func TestOrderAcrossCrashes(t *testing.T) {
 		}
 		assert.LessOrEqual(t, lost, maxUnread*len(kills))
 		assert.LessOrEqual(t, twice, maxAgain*receiverKills)
+		assert.LessOrEqual(t, returns, receiverKills, "at %d: it begins again without a kill of the receiver", i)
 		t.Logf("at %d: of %d, %d lost by %d kills of the sender, %d twice by %d of the receiver", i, sent, lost, len(kills), twice, receiverKills)
 	}
 }

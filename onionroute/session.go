@@ -295,11 +295,10 @@ func (s *session) only(st *stream) {
 // received counts a stanza that is read by a stream.
 func (s *session) received(st *stream) (taken func()) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.by = st
 	s.isKnownLocked()
-	c := s.in
-	s.mu.Unlock()
-	return c.received()
+	return s.in.received()
 }
 
 // isKnown notes that the peer knows the session.

@@ -133,6 +133,7 @@ func (st *stream) enable(e *component.Element) error {
 		}
 	}
 	if err := st.c.reply(answer); err != nil {
+		st.g.endSession(sess)
 		return err
 	}
 	if !trusted || !st.isBidi() {
