@@ -108,7 +108,7 @@ func (d *Decoder) skip() error {
 
 // attrs is how many attributes the next start tag may have.
 func (d *Decoder) attrs() int {
-	if d.count >= d.lim.Elements || len(d.scope) > maxDeclared {
+	if d.count >= d.lim.Elements || len(d.scope) > d.lim.declared {
 		return 0
 	}
 	return d.lim.Attrs
@@ -123,7 +123,7 @@ func (d *Decoder) start() (*Element, error) {
 		d.over = "too many elements"
 	case t.many:
 		d.over = "too many attributes"
-	case len(d.scope) > maxDeclared:
+	case len(d.scope) > d.lim.declared:
 		d.over = "too many namespace declarations"
 	}
 	e := &Element{Prefix: t.name.prefix()}

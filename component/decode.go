@@ -14,6 +14,8 @@ type Limits struct {
 	Depth    int // elements within elements; default 64
 	Elements int // elements in all; default 10,000
 	Attrs    int // attributes of one element; default 128
+
+	declared int // namespace declarations in scope; default maxDeclared
 }
 
 // maxDeclared bounds the namespace declarations in scope.
@@ -29,6 +31,7 @@ func (l Limits) orDefault() Limits {
 	def(&l.Depth, 64)
 	def(&l.Elements, 10_000)
 	def(&l.Attrs, 128)
+	def(&l.declared, maxDeclared)
 	return l
 }
 

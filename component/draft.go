@@ -110,9 +110,11 @@ func (d *Draft) Head(to jid.JID) (*Stanza, error) {
 	return parseOwn(append(bytes.TrimSuffix(bytes.Clone(tag), []byte("/")), "/>"...), to)
 }
 
-// parseOwn reads a stanza that was written here, which has as much in it as it has.
+// parseOwn reads a stanza that was written here, which has as much in it as it has: it may be
+// deeper than what came, and have declarations that were on its root before.
 func parseOwn(xml []byte, to jid.JID) (*Stanza, error) {
-	e, err := NewContentDecoder(bytes.NewReader(xml), NSAccept, Limits{Bytes: len(xml) + 1, Elements: len(xml)}).Next()
+	n := len(xml) + 1
+	e, err := NewContentDecoder(bytes.NewReader(xml), NSAccept, Limits{Bytes: n, Depth: n, Elements: n, Attrs: n, declared: n}).Next()
 	if err != nil {
 		return nil, err
 	}

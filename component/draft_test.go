@@ -1,6 +1,7 @@
 package component
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -30,4 +31,32 @@ func TestHeadOfDraft(t *testing.T) {
 	s, err := many.Stanza(to, true)
 	require.NoError(t, err)
 	require.Len(t, s.Payload().Nodes, 20_000)
+}
+
+// A copy can be read whatever it is of: what is read from a stream with declarations on the root
+// of the stanza has them further down then, and what comes from an archive is in something else.
+func TestCopyOfWhatIsAtTheLimits(t *testing.T) {
+	const deep = 61 // in message, x and y
+	outer, inner, used := "", "", ""
+	for i := range 127 {
+		n := strconv.Itoa(i)
+		inner += " xmlns:q" + n + "='urn:q:" + n + "'"
+		if i < 126 { // as many as there can be in all
+			outer, used = outer+" xmlns:p"+n+"='urn:p:"+n+"'", used+" p"+n+":a='1'"
+		}
+	}
+	in := "<message" + outer + "><q0:x" + inner + "><y" + used + ">" + strings.Repeat("<i>", deep) + strings.Repeat("</i>", deep) + "</y></q0:x></message>"
+	e, err := NewContentDecoder(strings.NewReader(in), NSAccept, Limits{}).Next()
+	require.NoError(t, err)
+	s, err := ParseStanza(e)
+	require.NoError(t, err)
+	s.From = jid.MustParse("chat.shakespeare.lit")
+	d := NewDraft(s, nil, nil, nil)
+	archived := NewDraft(&Stanza{Kind: Message, From: s.From}, append(append([]byte("<forwarded>"), d.XML()...), "</forwarded>"...), nil, nil)
+	for _, d := range []*Draft{d, archived} {
+		read, err := d.Stanza(jid.MustParse("shakespeare.lit"), true)
+		require.NoError(t, err)
+		require.Equal(t, deep, strings.Count(read.String(), "</i>")+1)
+		require.Contains(t, read.String(), used)
+	}
 }

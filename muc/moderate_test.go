@@ -141,3 +141,18 @@ func TestRetract(t *testing.T) {
 		})
 	}
 }
+
+// XEP-0425 §4: nothing is left of a message whose declarations are more attributes where it is
+// written again than an element of a stranger may have.
+func TestModerateWhatIsWide(t *testing.T) {
+	w := newWorld(t)
+	w.coven()
+	declared, used := "", ""
+	for i := range 100 {
+		declared, used = declared+fmt.Sprintf(" xmlns:p%d='urn:x:%d'", i, i), used+fmt.Sprintf(" p%d:a='1'", i)
+	}
+	got := w.send("<message type='groupchat' id='m' from='" + hag + "' to='coven@" + domain + "'" + declared + "><body>eye of newt</body><x xmlns='urn:x'" + used + "/></message>")
+	id := stanzaID(w.only(got, crone2))
+	w.did(w.set(crone1, "coven", moderation(id)), crone1)
+	require.Equal(t, []string{"", ""}, w.query(crone1, "coven", "").bodies())
+}
