@@ -1,12 +1,15 @@
 package component
 
 import (
+	"errors"
 	"strings"
 
 	"mellium.im/xmpp/jid"
 )
 
-// ParseJID is jid.Parse, in a tenth of the time for most addresses.
+// ParseJID is jid.Parse, in a tenth of the time for most addresses. It also refuses what could
+// not be read again: package idna takes a domain with a symbol such as U+2135 in it for one with
+// the letter, in a place where it does not take the letter itself.
 func ParseJID(s string) (jid.JID, error) {
 	rest, resource, hasResource := strings.Cut(s, "/")
 	local, domain, hasLocal := strings.Cut(rest, "@")
@@ -15,18 +18,34 @@ func ParseJID(s string) (jid.JID, error) {
 	}
 	// That an empty part has no separator is for jid.Parse to say.
 	if hasLocal != (local != "") || hasResource != (resource != "") || !prepared(local, domain, resource) {
-		return jid.Parse(s)
+		return again(jid.Parse(s))
 	}
 	return jid.NewUnsafe(local, domain, resource).JID, nil
 }
 
-// NewJID is jid.New, in a tenth of the time for most addresses.
+// NewJID is jid.New as ParseJID is jid.Parse.
 func NewJID(local, domain, resource string) (jid.JID, error) {
 	if !prepared(local, domain, resource) {
-		return jid.New(local, domain, resource)
+		return again(jid.New(local, domain, resource))
 	}
 	return jid.NewUnsafe(local, domain, resource).JID, nil
 }
+
+// again gives an address if it can be read as it is written.
+func again(j jid.JID, err error) (jid.JID, error) {
+	if err != nil {
+		return j, err
+	}
+	switch same, err := jid.Parse(j.String()); {
+	case err != nil:
+		return jid.JID{}, err
+	case !same.Equal(j):
+		return jid.JID{}, errOtherAddress
+	}
+	return j, nil
+}
+
+var errOtherAddress = errors.New("component: an address that reads as another one")
 
 const maxPart = 1023 // octets, RFC 7622 §3.2 to §3.4
 

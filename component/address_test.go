@@ -12,7 +12,7 @@ import (
 // requireSameJID compares with package jid.
 func requireSameJID(t *testing.T, s string) {
 	t.Helper()
-	want, wantErr := jid.Parse(s)
+	want, wantErr := readable(jid.Parse(s))
 	got, err := ParseJID(s)
 	require.Equal(t, wantErr, err, "%q", s)
 	require.Equal(t, want, got, "%q", s)
@@ -20,10 +20,41 @@ func requireSameJID(t *testing.T, s string) {
 	if err != nil {
 		return
 	}
-	want, wantErr = jid.New(local, domain, resource)
+	want, wantErr = readable(jid.New(local, domain, resource))
 	got, err = NewJID(local, domain, resource)
 	require.Equal(t, wantErr, err, "%q", s)
 	require.Equal(t, want, got, "%q", s)
+}
+
+// readable is an address that can be read as it is written.
+func readable(j jid.JID, err error) (jid.JID, error) {
+	if err != nil {
+		return j, err
+	}
+	switch same, err := jid.Parse(j.String()); {
+	case err != nil:
+		return jid.JID{}, err
+	case !same.Equal(j):
+		return jid.JID{}, errOtherAddress
+	}
+	return j, nil
+}
+
+// What cannot be read as it is written is no address: who has one would not be found again.
+func TestAddressThatCannotBeReadAgain(t *testing.T) {
+	for _, s := range []string{"a@j\u2135.c", "x\u2138.b/r"} {
+		j, err := jid.Parse(s)
+		require.NoError(t, err)
+		_, err = jid.Parse(j.String())
+		require.Error(t, err, "package jid could do without")
+		_, err = ParseJID(s)
+		require.Error(t, err)
+	}
+	_, err := NewJID("a", "j\u2135.c", "")
+	require.Error(t, err)
+	_, err = ParseJID("a@b..")
+	require.Equal(t, errOtherAddress, err)
+	requireSameJID(t, "a@\u2135.c") // which is a whole label
 }
 
 // An address is the one that package jid makes of it, and an error is its error.

@@ -64,7 +64,7 @@ func table(formType, title string, columns []component.Field, rows [][]string) (
 
 // userOf is the bare JID of a user in a form.
 func userOf(f *component.Form, field string) (jid.JID, error) {
-	j, err := jid.Parse(strings.TrimSpace(f.Value(field)))
+	j, err := component.ParseJID(strings.TrimSpace(f.Value(field)))
 	if err != nil || j.Localpart() == "" {
 		return jid.JID{}, component.BadPayload("That is not the address of a user.")
 	}

@@ -346,7 +346,7 @@ func addresses(f *component.Form, name string) (bare []string, ok bool, err erro
 		if text == "" {
 			continue
 		}
-		j, err := jid.Parse(text)
+		j, err := component.ParseJID(text)
 		if err != nil {
 			return nil, ok, errNotAcceptable
 		}

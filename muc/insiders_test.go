@@ -137,3 +137,17 @@ func TestOverloadedIsToldToInsiders(t *testing.T) {
 		release()
 	}
 }
+
+// An address that reads as one, and not any more as it is written then, is none: who has rights
+// in a room is found by what is written.
+func TestAddressesThatCannotBeReadAgain(t *testing.T) {
+	const odd = "a@j\u2135.c"
+	w := newWorld(t)
+	w.coven()
+	for _, item := range []string{affiliationItem(odd, "owner", ""), affiliationItem("j\u2135.c", "member", "")} {
+		w.refused(w.admin(crone1, "coven", item), crone1, "modify/jid-malformed")
+	}
+	w.refused(w.configure(crone1, "coven", "muc#roomconfig_roomadmins", odd), crone1, "modify/not-acceptable")
+	w.refused(w.message(crone1, "coven@"+domain, "", "<x xmlns='"+NSUser+"'><invite to='"+odd+"'/></x>"), crone1, "modify/jid-malformed")
+	w.did(w.configure(crone1, "coven"), crone1)
+}

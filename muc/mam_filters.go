@@ -84,7 +84,7 @@ func (q *query) setTime(name, v string) error {
 // setWith asks for who wrote messages: by occupant JID, or by real JID where that is no
 // secret (XEP-0313 §4.1.1).
 func (r *room) setWith(q *query, ses *session, from jid.JID, own, v string) error {
-	j, err := jid.Parse(v)
+	j, err := component.ParseJID(v)
 	switch {
 	case err != nil:
 		return errMalformed

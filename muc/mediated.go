@@ -58,7 +58,7 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 	}
 	to := make([]jid.JID, len(invites))
 	for i, e := range invites {
-		j, err := jid.Parse(e.AttrValue("to"))
+		j, err := component.ParseJID(e.AttrValue("to"))
 		switch {
 		case err != nil || j.Localpart() == "": // a domain would make members of all its users
 			return errMalformed
@@ -118,7 +118,7 @@ func (r *room) nameOf(ses *session) jid.JID {
 // decline tells who invited somebody that it was in vain. Nobody else can be told
 // anything in this way, nor found out about.
 func (r *room) decline(s *component.Stanza, d *component.Element) error {
-	j, err := jid.Parse(d.AttrValue("to"))
+	j, err := component.ParseJID(d.AttrValue("to"))
 	if err != nil || d.AttrValue("to") == "" {
 		return errMalformed
 	}
@@ -163,7 +163,7 @@ func (r *room) voice(ses *session, f *component.Form) error {
 			return errNotFound
 		}
 		// Somebody else may have the nickname by now.
-		if j, err := jid.Parse(f.Value("muc#jid")); err == nil && !j.Bare().Equal(o.bare()) {
+		if j, err := component.ParseJID(f.Value("muc#jid")); err == nil && !j.Bare().Equal(o.bare()) {
 			return errNotFound
 		}
 		if is, _ := component.Bool(first(allow)); is && o.role == Visitor {

@@ -104,7 +104,7 @@ func (r *room) checkAffiliation(bare jid.JID, item *component.Element, a *action
 	}
 	nick, hasNick := item.LookupAttr("nick")
 	if text := item.AttrValue("jid"); text != "" {
-		j, err := jid.Parse(text)
+		j, err := component.ParseJID(text)
 		if err != nil {
 			return errMalformed
 		}

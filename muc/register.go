@@ -164,7 +164,7 @@ func (r *room) approveRegistration(s *component.Stanza, f *component.Form) error
 	if allow, _ := component.Bool(f.Value("muc#register_allow")); !allow {
 		return nil
 	}
-	j, err := jid.Parse(f.Value("muc#register_jid"))
+	j, err := component.ParseJID(f.Value("muc#register_jid"))
 	if err != nil {
 		return errMalformed
 	}

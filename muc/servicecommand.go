@@ -87,7 +87,7 @@ func (sv *Service) inRoom(c *component.Call, do func(r *room)) (*component.Reply
 	if !strings.Contains(v, "@") {
 		v += "@" + sv.o.Domain
 	}
-	addr, err := jid.Parse(v)
+	addr, err := component.ParseJID(v)
 	if err != nil || addr.Localpart() == "" {
 		return nil, component.BadPayload("That is not the address of a room.")
 	}
@@ -122,7 +122,7 @@ func (sv *Service) destroyRoom(c *component.Call) (*component.Reply, error) {
 	}
 	how := component.NewElement(NSUser, "destroy")
 	if v := strings.TrimSpace(f.Value("alternate")); v != "" {
-		j, err := jid.Parse(v)
+		j, err := component.ParseJID(v)
 		if err != nil {
 			return nil, component.BadPayload("The room to go to has no such address.")
 		}
