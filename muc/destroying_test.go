@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,18 @@ func TestDestroyWithoutWords(t *testing.T) {
 	require.Equal(t, "<destroy xmlns='http://jabber.org/protocol/muc#user'/>", out[0].Child(NSUser, "x").Child(NSUser, "destroy").String())
 	w.did(out, crone1)
 	w.refused(w.set(crone1, "coven", destroy), crone1, "cancel/item-not-found")
+}
+
+// Issue point 6: as everybody gets what the owner says at the end, each in a stanza of its own, that
+// cannot be of any length.
+func TestDestroyWithManyWords(t *testing.T) {
+	w := newWorld(t)
+	w.coven()
+	long := strings.Repeat("Macbeth doth come. ", 1000)
+	for _, how := range []string{"<destroy><reason>" + long + "</reason></destroy>", "<destroy><password>" + long + "</password></destroy>", "<destroy jid='" + long + "'/>"} {
+		w.refused(w.set(crone1, "coven", "<query xmlns='"+NSOwner+"'>"+how+"</query>"), crone1, "modify/policy-violation")
+	}
+	w.did(w.set(crone1, "coven", "<query xmlns='"+NSOwner+"'><destroy><reason>"+long[:4000]+"</reason></destroy></query>"), crone1)
 }
 
 // XEP-0045 §10.9, §7.2.8: all sessions of all nicknames are told.

@@ -21,7 +21,11 @@ func (r *room) ownerSet(_ *session, s *component.Stanza) error {
 		return errForbidden
 	}
 	if d := s.Payload().Child(NSOwner, "destroy"); d != nil {
-		r.destroy(forOccupants(d))
+		how := forOccupants(d)
+		if len(component.AppendNodes(nil, []component.Node{how.Node()})) > r.limits.Subject+maxText {
+			return fail(stanza.Modify, stanza.PolicyViolation, "The reason is too long.")
+		}
+		r.destroy(how)
 		r.result(s)
 		return nil
 	}
