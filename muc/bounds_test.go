@@ -118,6 +118,12 @@ func TestNumberOfOccupants(t *testing.T) {
 	w.enter("a@example.org/a", "coven", "a")
 	require.Equal(t, "wait/service-unavailable", condition(w.only(w.enter(hag, "coven", "thirdwitch"), hag)))
 	require.Equal(t, "owner/moderator", seen(w.enter(crone2, "coven", "secondwitch"), crone1, "secondwitch"))
+	w.grant("example.org", "owner")
+	for i := range 2 * forOwners {
+		who := fmt.Sprintf("b%d@example.org/b", i)
+		w.enter(who, "coven", bare(who))
+	}
+	require.Len(t, w.sv.awake("coven").room.list, 2+forOwners, "but not all of a domain that is")
 }
 
 // until sends again and again, and returns how often that went well before it was refused.

@@ -246,10 +246,18 @@ func (r *room) forgetComings() {
 // maxSessions are those of one user with one nickname.
 const maxSessions = 20
 
-// full tells if the room can take no more occupants with that affiliation (XEP-0045 §7.2.9).
+// full tells if the room can take no more occupants with that affiliation (XEP-0045 §7.2.9). As
+// a whole domain can be its owner, owners are not without number either.
 func (r *room) full(aff Affiliation) bool {
-	return r.cfg.MaxUsers > 0 && len(r.list) >= r.cfg.MaxUsers && aff < Admin || len(r.list) >= r.limits.Occupants && aff < Owner
+	n, most := len(r.list), r.limits.Occupants
+	if aff == Owner {
+		most += forOwners
+	}
+	return r.cfg.MaxUsers > 0 && n >= r.cfg.MaxUsers && aff < Admin || n >= most
 }
+
+// forOwners is how many owners get in where it is full for others.
+const forOwners = 20
 
 var (
 	errFull     = fail(stanza.Wait, stanza.ServiceUnavailable, "The room is full.")
