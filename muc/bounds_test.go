@@ -266,6 +266,7 @@ func TestSizes(t *testing.T) {
 	w.refused(w.send("<message type='groupchat' from='"+hag+"' to='coven@"+domain+"'><subject>"+long[:51]+"</subject></message>"), hag, "modify/policy-violation")
 	w.refused(w.send("<presence from='"+hag+"' to='coven@"+domain+"/thirdwitch'><status>"+long[:100]+"</status></presence>"), hag, "modify/policy-violation")
 	w.refused(w.send("<presence from='"+macbeth+"' to='coven@"+domain+"/king'><x xmlns='"+NSMUC+"'/><status>"+long[:100]+"</status></presence>"), macbeth, "modify/policy-violation")
+	w.refused(w.send("<presence xml:lang='"+long+"' from='"+hag+"' to='coven@"+domain+"/thirdwitch'/>"), hag, "modify/policy-violation")
 	w.refused(w.set(crone1, "coven", "<vCard xmlns='vcard-temp'><FN>"+long[:200]+"</FN></vCard>"), crone1, "modify/policy-violation")
 	w.refused(w.configure(crone1, "coven", "muc#roomconfig_roomdesc", strings.Repeat(long, 3)), crone1, "modify/not-acceptable")
 }

@@ -150,7 +150,7 @@ func (r *room) presencePayload(s *component.Stanza) (string, error) {
 		nodes = append(nodes, n)
 	}
 	xml := component.AppendNodes(nil, nodes)
-	if len(xml) > r.limits.Presence {
+	if len(xml)+len(s.Lang) > r.limits.Presence {
 		return "", fail(stanza.Modify, stanza.PolicyViolation, "The presence is too long.")
 	}
 	return string(xml), nil
