@@ -63,6 +63,9 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 		case err != nil || j.Localpart() == "": // a domain would make members of all its users
 			return errMalformed
 		}
+		if max(len(e.Child(NSUser, "reason").Text()), len(e.Child(NSUser, "continue").AttrValue("thread")), len(s.Lang)) > r.limits.Subject {
+			return errReason
+		}
 		to[i] = j
 	}
 	for i, e := range invites {
@@ -73,17 +76,33 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 		if r.cfg.MembersOnly && r.listed(bare) == None {
 			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick).now()
 		}
+		// What waits for the room to be opened keeps no more of the stanza than it has to.
+		id, lang, reason, goesOn := s.ID, s.Lang, e.Child(NSUser, "reason").Text(), continued(e)
 		r.whenOpen(func() {
 			r.remember(bare.String(), ses.occ.bare().String())
-			m := r.invitation(r.nameOf(ses), to[i], e.Child(NSUser, "reason").Text())
-			m.ID, m.Lang = s.ID, s.Lang
-			if c := e.Child(NSUser, "continue"); c != nil { // §7.9
-				m.Child(NSUser, "x").Child(NSUser, "invite").Add(c)
+			m := r.invitation(r.nameOf(ses), to[i], reason)
+			m.ID, m.Lang = id, lang
+			if goesOn != nil {
+				m.Child(NSUser, "x").Child(NSUser, "invite").Add(goesOn)
 			}
 			r.send(m)
 		})
 	}
 	return nil
+}
+
+// continued tells that an invitation is to go on with a chat of two (XEP-0045 §7.9); nil if it
+// is not.
+func continued(invite *component.Element) *component.Element {
+	c := invite.Child(NSUser, "continue")
+	if c == nil {
+		return nil
+	}
+	e := component.NewElement(NSUser, "continue")
+	if thread, ok := c.LookupAttr("thread"); ok {
+		e.SetAttr("thread", thread)
+	}
+	return e
 }
 
 // whenOpen tells somebody outside of the room at once, or when the room is unlocked: until
@@ -119,8 +138,11 @@ func (r *room) nameOf(ses *session) jid.JID {
 // anything in this way, nor found out about.
 func (r *room) decline(s *component.Stanza, d *component.Element) error {
 	j, err := component.ParseJID(d.AttrValue("to"))
-	if err != nil || d.AttrValue("to") == "" {
+	switch {
+	case err != nil || d.AttrValue("to") == "":
 		return errMalformed
+	case len(d.Child(NSUser, "reason").Text()) > r.limits.Subject:
+		return errReason
 	}
 	var to []*occupant
 	if j.Bare().Equal(r.addr) {

@@ -102,6 +102,22 @@ func TestInviteRefused(t *testing.T) {
 	require.Empty(t, w.invite(crone2, invite), "who is banned is no matter of those who may not see the list")
 }
 
+// Issue point 6: what goes out of a room with an invitation is bounded, and so is what waits for the
+// room to be opened.
+func TestSizeOfInvitations(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	long := strings.Repeat("x", 5000)
+	for _, what := range []string{"<reason>" + long + "</reason>", "<continue thread='" + long + "'/>"} {
+		w.refused(w.invite(hag, "<invite to='hecate@shakespeare.lit'>"+what+"</invite>"), hag, "modify/policy-violation")
+	}
+	w.refused(w.send("<message xml:lang='"+long+"' from='"+hag+"' to='"+witches+"'><x xmlns='"+NSUser+"'><invite to='hecate@shakespeare.lit'/></x></message>"), hag, "modify/policy-violation")
+	w.invite(hag, "<invite to='hecate@shakespeare.lit'/>")
+	w.refused(w.invite(hecate, "<decline to='"+bare(hag)+"'><reason>"+long+"</reason></decline>"), hecate, "modify/policy-violation")
+	got := w.only(w.invite(hag, "<invite to='macbeth@shakespeare.lit'><continue thread='t'><x xmlns='urn:x'>"+long+"</x></continue></invite>"), "macbeth@shakespeare.lit")
+	require.Equal(t, "<continue xmlns='"+NSUser+"' thread='t'/>", got.Child(NSUser, "x").Child(NSUser, "invite").Child(NSUser, "continue").String())
+}
+
 // Issue point 6: many invitations in one stanza are many messages, also for the limit.
 func TestInviteRate(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Limits.MessageRate = 1 })

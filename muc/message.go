@@ -107,7 +107,10 @@ func (r *room) fromOccupant(o *occupant, s *component.Stanza, after []byte) *com
 	return component.NewDraftFrom(o.from, &out, nil, nil, after)
 }
 
-var errTooLong = fail(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
+var (
+	errTooLong = fail(stanza.Modify, stanza.PolicyViolation, "The message is too long.")
+	errReason  = fail(stanza.Modify, stanza.PolicyViolation, "The reason is too long.")
+)
 
 // isMe tells if an address, as somebody wrote it, is the room's: as it is here, or as those
 // on the onion side know it.

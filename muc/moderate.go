@@ -53,7 +53,7 @@ func (r *room) moderate(ses *session, s *component.Stanza) error {
 	}
 	reason := e.Child(e.Name.Space, "reason").Text()
 	if len(reason) > r.limits.Subject {
-		return fail(stanza.Modify, stanza.PolicyViolation, "The reason is too long.")
+		return errReason
 	}
 	id, ok := r.parseID(text)
 	if !ok {

@@ -23,7 +23,7 @@ func (r *room) ownerSet(_ *session, s *component.Stanza) error {
 	if d := s.Payload().Child(NSOwner, "destroy"); d != nil {
 		how := forOccupants(d)
 		if len(component.AppendNodes(nil, []component.Node{how.Node()})) > r.limits.Subject+maxText {
-			return fail(stanza.Modify, stanza.PolicyViolation, "The reason is too long.")
+			return errReason
 		}
 		r.destroy(how)
 		r.result(s)

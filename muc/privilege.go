@@ -2,7 +2,6 @@ package muc
 
 import (
 	"mellium.im/xmpp/jid"
-	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -25,7 +24,7 @@ type action struct {
 func (r *room) checkItem(bare jid.JID, item *component.Element) (a action, err error) {
 	a.reason = item.Child(NSAdmin, "reason").Text()
 	if len(a.reason) > r.limits.Subject {
-		return a, fail(stanza.Modify, stanza.PolicyViolation, "The reason is too long.")
+		return a, errReason
 	}
 	affiliation, isAffiliation := item.LookupAttr("affiliation")
 	role, isRole := item.LookupAttr("role")
