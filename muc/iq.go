@@ -91,8 +91,12 @@ func (r *room) relayIQ(ses *session, s *component.Stanza) error {
 	case !ses.messages.allow(r.limits.MessageRate, r.now):
 		return errRate
 	}
+	id := relayID(ses, to.shown) + s.ID
+	if len(id) > component.MaxID { // an answer could not come back
+		return fail(stanza.Modify, stanza.PolicyViolation, "The id is too long.")
+	}
 	r.relays.add(relay{id: s.ID, at: s.To, asker: ses.serial, asked: to.shown.serial})
-	s.ID = relayID(ses, to.shown) + s.ID
+	s.ID = id
 	s.From, s.To = r.nickJID(ses.occ.nick), to.shown.to.JID
 	if s.Type == "get" && payload.Is(NSVCard, "vCard") {
 		s.To = to.bare() // its server answers for the user

@@ -44,6 +44,19 @@ func TestRelay(t *testing.T) {
 	require.Equal(t, "iq error secondwitch modify/bad-request", summary(w.iq(crone1, second, "get", "i", version+version), crone1))
 }
 
+// RFC 6120 §8.2.3: who asks an occupant what cannot go on to it is told that.
+func TestRelayThatCannotGoOn(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	require.Equal(t, "iq error secondwitch modify/policy-violation", summary(w.iq(hag, second, "get", strings.Repeat("i", component.MaxID), version), hag))
+	w.longest = 1000
+	out := w.iq(hag, second, "set", "v1", "<query xmlns='jabber:iq:version'>"+strings.Repeat("x", 1000)+"</query>")
+	require.Equal(t, "iq error secondwitch modify/policy-violation", summary(out, hag))
+	require.Equal(t, "v1", w.only(out, hag).ID)
+	require.Len(t, out, 1)
+	require.Empty(t, w.sv.awake("coven").room.relays)
+}
+
 // RFC 6120 §8.2.3, XEP-0045 §17.4: who asks an occupant gets one answer, also if the client that
 // was asked leaves, or is thrown out, meanwhile; if it comes back, what it says then is none.
 func TestRelayToWhoLeaves(t *testing.T) {

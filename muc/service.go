@@ -286,18 +286,23 @@ func (sv *Service) answer(s *component.Stanza, err error) {
 
 // refused takes a copy that could not be sent: its recipient cannot be reached, as if its
 // server had said so. While the host is away nothing is concluded; when it is back,
-// occupants are asked (see Recheck). Who asked for what is too long to be sent is told that.
+// occupants are asked (see Recheck). Who asked for what is too long to be sent is told that, and
+// so is who asked an occupant what cannot be sent on.
 func (sv *Service) refused(c component.Copy, err error) {
 	var se stanza.Error
 	known := errors.As(err, &se)
-	if se.Condition == stanza.RemoteServerTimeout {
-		return
-	}
 	s, perr := c.Draft.Head(c.To.JID)
 	if perr != nil {
 		return
 	}
-	if s.Kind == component.IQ && s.Type == string(stanza.ResultIQ) {
+	relayed := s.IsRequest() && s.From.Resourcepart() != ""
+	switch {
+	case relayed: // who asked waits for an answer
+		sv.returned(s.Error(err))
+		return
+	case se.Condition == stanza.RemoteServerTimeout:
+		return
+	case s.Kind == component.IQ && s.Type == string(stanza.ResultIQ):
 		sv.answer(&component.Stanza{Kind: component.IQ, Type: string(stanza.GetIQ), ID: s.ID, From: s.To, To: s.From}, errAnswer)
 		return
 	}
@@ -305,9 +310,14 @@ func (sv *Service) refused(c component.Copy, err error) {
 		return
 	}
 	if e := s.Error(err); e != nil && e.Kind != component.IQ {
-		if a := sv.awake(e.To.Localpart()); a != nil {
-			a.post(event{s: e})
-		}
+		sv.returned(e)
+	}
+}
+
+// returned gives an error to the room that it is for.
+func (sv *Service) returned(e *component.Stanza) {
+	if a := sv.awake(e.To.Localpart()); a != nil {
+		a.post(event{s: e})
 	}
 }
 
