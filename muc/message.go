@@ -194,8 +194,7 @@ func (r *room) handlePrivate(ses *session, s *component.Stanza) error {
 	switch {
 	case s.Type == string(stanza.ErrorMessage):
 		if ses != nil && !r.bounced(ses, s) && to != nil {
-			r.veil(s)
-			r.toOccupant(to, r.fromOccupant(ses.occ, s, nil)) // what could not be delivered was private
+			r.returnPrivate(ses, to, s)
 		}
 		return nil
 	case ses == nil:
@@ -216,4 +215,15 @@ func (r *room) handlePrivate(ses *session, s *component.Stanza) error {
 	}
 	r.toOccupant(to, d)
 	return nil
+}
+
+// returnPrivate tells who wrote a private message that it could not be delivered, and no more: an
+// error is no way around what is not allowed.
+func (r *room) returnPrivate(ses *session, to *occupant, s *component.Stanza) {
+	s.Nodes = slices.DeleteFunc(s.Nodes, func(n component.Node) bool { return n.Element == nil || !n.Element.Is(component.NSClient, "error") })
+	r.veil(s)
+	d := r.fromOccupant(ses.occ, s, nil)
+	if !r.cfg.NoPrivate && d.Size() <= r.limits.Message && ses.messages.allow(r.limits.MessageRate, r.now) {
+		r.toOccupant(to, d)
+	}
 }

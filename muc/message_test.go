@@ -145,6 +145,29 @@ func TestPrivateMessage(t *testing.T) {
 	require.NotContains(t, summary(w.enter(hecate, "coven", "fourth"), hecate), "wind")
 }
 
+// XEP-0045 §7.5, §14.6: an error to a private message tells that it could not be delivered, and is
+// no way around the limits of messages.
+func TestErrorsToPrivateMessages(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.MessageRate, o.Limits.Message = 1, 2000 })
+	w.gather("muc#roomconfig_whois", "anyone")
+	fails := func(text string) []*component.Stanza {
+		return w.message(hag, first1, "error", "<body>spam</body><error type='modify'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>"+text+"</text></error>")
+	}
+	got := w.only(fails("why"), crone1)
+	require.Equal(t, "modify/policy-violation", condition(got))
+	require.Equal(t, "why", got.StanzaError().Text["en"])
+	require.Empty(t, got.Body())
+	require.Empty(t, fails(strings.Repeat("x", 2000)))
+	w.configure(crone1, "coven", "muc#roomconfig_allowpm", "none")
+	require.Empty(t, fails("why"))
+	w.configure(crone1, "coven", "muc#roomconfig_allowpm", "anyone")
+	n := 0
+	for range 5 * burstSeconds {
+		n += len(fails("why"))
+	}
+	require.Less(t, n, 2*burstSeconds)
+}
+
 // XEP-0045 §7.5: who may send private messages is configured (muc#roomconfig_allowpm).
 func TestWhoMaySendPrivately(t *testing.T) {
 	w := newWorld(t)
