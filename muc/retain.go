@@ -92,8 +92,11 @@ func smallest(a, b int) int {
 	return a
 }
 
-// daysBefore is the id of a message of that time.
-func daysBefore(now time.Time, days int) int64 { return now.AddDate(0, 0, -days).UnixMicro() }
+// daysBefore is the id of a message of that time. No message is older than mostDays, and with
+// more days than there can be, the time would be one to come.
+func daysBefore(now time.Time, days int) int64 { return now.AddDate(0, 0, -min(days, mostDays)).UnixMicro() }
+
+const mostDays = 100_000
 
 // surplus is how many messages are to be deleted at least.
 func (k keeping) surplus(a extent) int {

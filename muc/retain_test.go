@@ -248,3 +248,14 @@ func TestFailureOfOne(t *testing.T) {
 	require.NoError(t, jobs[2].err)
 	require.Equal(t, 3, w.messages())
 }
+
+// A room that keeps its archive for more days than there were keeps all of it.
+func TestKeepForVeryLong(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.KeepDays = -1 })
+	w.coven("{urn:xmpp:allium:0}keep_days", "1000000000")
+	w.say(hag, "coven", "1", "Double, double toil and trouble")
+	require.Len(t, w.query(hag, "coven", "").ids, 1)
+	w.sv.tick(time.Now())
+	w.st.sweeping.Wait()
+	require.Equal(t, 1, w.messages())
+}
