@@ -34,13 +34,14 @@ func call(told []func()) {
 	}
 }
 
-// confirm takes the answer to a ping, and so to all before it.
-func (o *outbox) confirm(id string) {
+// confirm takes the answer to a ping, and so to all before it. It is false if the id is of none that
+// is under way, such as one of an earlier connection, or one that somebody else made up.
+func (o *outbox) confirm(id string) bool {
 	o.mu.Lock()
 	i := slices.IndexFunc(o.asked, func(m mark) bool { return m.id == id })
 	if i < 0 {
 		o.mu.Unlock()
-		return // of an earlier connection
+		return false
 	}
 	told := o.settle(o.asked[i].entries)
 	o.asked, o.heardAt = slices.Delete(o.asked, 0, i+1), time.Now()
@@ -50,6 +51,7 @@ func (o *outbox) confirm(id string) {
 	if poke {
 		o.poke()
 	}
+	return true
 }
 
 // requeue prepares for the next connection, when the last one ended and nobody calls

@@ -2,6 +2,7 @@ package component_test
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,23 @@ func TestHostThatNamesSomebody(t *testing.T) {
 			assert.NotContains(t, log.String(), "elsewhere")
 		})
 	}
+}
+
+// What somebody sends with the id of a ping that was none does not have the admin believe that the
+// host lacks a domain.
+func TestForgedAnswerToAPing(t *testing.T) {
+	h := startRawHost(t)
+	log, got := &logBuffer{}, make(chan *component.Stanza, 1)
+	l, err := component.NewLink(component.LinkConfig{Server: h.ln.Addr().String(), Domain: "one.example.org", Secret: "first", PingTo: "example.org",
+		Log: slog.New(slog.NewTextHandler(log, nil))}, component.HandlerFunc(func(_ context.Context, s *component.Stanza) error { got <- s; return nil }))
+	require.NoError(t, err)
+	go l.Run(t.Context())
+	c := h.accept()
+	c.write("<iq type='error' id='allium-link-ping-1' from='mallory@elsewhere.example/x' to='one.example.org'>" +
+		"<error type='cancel'><remote-server-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>" +
+		"<message from='alice@example.org' to='one.example.org'/>")
+	<-got
+	assert.NotContains(t, log.String(), "host.domains")
 }
 
 // Of a stream error that was received, the text is for those who ask for it, and a

@@ -136,8 +136,9 @@ func (l *Link) take(ctx context.Context, e *Element) {
 	} else if s.To.Equal(jid.JID{}) || s.From.Equal(jid.JID{}) {
 		err = NewError(stanza.Modify, stanza.BadRequest, "")
 	} else if s.Kind == IQ && !s.IsRequest() && strings.HasPrefix(s.ID, pingID) {
-		l.out.confirm(s.ID)
-		l.notePing(s)
+		if l.out.confirm(s.ID) {
+			l.notePing(s)
+		}
 		return
 	} else if len(s.ID) > MaxID {
 		err = NewError(stanza.Modify, stanza.PolicyViolation, "The id is too long.")
