@@ -27,6 +27,10 @@ func (f *find) item(space string) *component.Element {
 	return e
 }
 
+// maxItemID is the number of octets that the id of an item may have, which is kept too. Those of
+// clients and servers are words, numbers, or random and short.
+const maxItemID = 128
+
 // read reads the items of a node that are in e. Where a node has one bundle for each
 // device, what is wrong is left out if there is something right; bad is the first fault.
 // So the others can be reached of somebody with one broken device. Of several items in a
@@ -72,6 +76,9 @@ func (n *node) read(e *component.Element, owner jid.JID) (found []find, bad erro
 
 func (n *node) one(it *component.Element, owner jid.JID) (find, error) {
 	f := find{format: n.format, device: n.device, id: it.AttrValue("id")}
+	if len(f.id) > maxItemID {
+		return f, refuse("an item whose id is too long")
+	}
 	if by := it.AttrValue("publisher"); by != "" {
 		if j, err := jid.Parse(by); err != nil || !j.Bare().Equal(owner) {
 			return f, refuse("published by somebody else than its owner")

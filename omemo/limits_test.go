@@ -59,6 +59,20 @@ func TestManyUsers(t *testing.T) {
 	assert.Equal(t, 3, w.has("SELECT COUNT(*) FROM owner"))
 }
 
+// The id of an item is kept, and is not of any length.
+func TestLongItemID(t *testing.T) {
+	w := newWorld(t)
+	id := strings.Repeat("x", maxItemID)
+	require.NoError(t, w.says(peerSide, event(bob, alice, "items", NodeLegacyDevices, item(id, list(Legacy, 1)))))
+	w.gets(hostSide)
+	assert.Equal(t, maxItemID, w.has("SELECT LENGTH(item) FROM item"))
+	require.NoError(t, w.says(peerSide, event(bob, alice, "items", NodeLegacyDevices, item(id+"x", list(Legacy, 2)))))
+	w.nothing()
+	require.NoError(t, w.says(peerSide, event(bob, alice, "items", Legacy.nodeFor(1), item(id+"x", newBundle(t, Legacy, newSigner(t, Legacy), 1).Element()))))
+	w.nothing()
+	assert.Equal(t, maxItemID, w.has("SELECT SUM(LENGTH(item)) FROM item"))
+}
+
 // Nobody can fill the disk: not one user, and not many.
 func TestMuchOfOne(t *testing.T) {
 	const max = 3 << 20
