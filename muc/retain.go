@@ -94,7 +94,9 @@ func smallest(a, b int) int {
 
 // daysBefore is the id of a message of that time. No message is older than mostDays, and with
 // more days than there can be, the time would be one to come.
-func daysBefore(now time.Time, days int) int64 { return now.AddDate(0, 0, -min(days, mostDays)).UnixMicro() }
+func daysBefore(now time.Time, days int) int64 {
+	return now.AddDate(0, 0, -min(days, mostDays)).UnixMicro()
+}
 
 const mostDays = 100_000
 
