@@ -31,7 +31,7 @@ func hideID(gd *guard, s *component.Stanza) finding {
 	if !s.IsRequest() {
 		return finding{}
 	}
-	gd.ids.hide(s, gd.m.At(s.To.Domainpart()))
+	gd.ids.hide(s, gd.m.At(s.To.Domainpart()), s.From.Bare().String())
 	return changed(true)
 }
 

@@ -56,12 +56,12 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	}
 	if alias != nil && s.IsRequest() { // Prosody's rooms write into it whom it is for
-		g.guard.aliasIDs.hide(s, onion)
+		g.guard.aliasIDs.hide(s, onion, onion)
 	}
 	_, isService := g.c.Services[s.To.Domainpart()]
 	switch {
 	case s.To.Domainpart() == g.c.Domain, isService:
-	case !slices.Contains(g.c.Hosts, s.To.Domainpart()) && !alias.relays(s) && !g.passes(s):
+	case !slices.Contains(g.c.Hosts, s.To.Domainpart()) && !alias.relays(s) && !g.passes(s, onion):
 		// A stranger's address: it is not relayed into the open network.
 		return component.NewError(stanza.Cancel, stanza.ItemNotFound, "")
 	case s.To.Localpart() == "" && !g.m.own(s.To.Domainpart()):
