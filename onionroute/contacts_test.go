@@ -65,6 +65,25 @@ func TestContactsOfVanishedServer(t *testing.T) {
 	b.empties(t)
 }
 
+// Who was taken for off-line as there are too many peers is probed when theirs is there again.
+func TestContactsOfEvicted(t *testing.T) {
+	_, a, b, bob, alice := two(t, quick)
+	ctx := context.Background()
+	befriend(t, a, b, bob)
+	require.NoError(t, b.HandleStanza(ctx, presence("bob@b.example/phone", alice, "")))
+	a.receive1(t)
+	a.mu.Lock()
+	require.True(t, a.evictPeer(0, func(*peer) int { return 0 }))
+	a.mu.Unlock()
+	assert.Equal(t, "unavailable", a.receive1(t).Type)
+	require.NoError(t, a.HandleStanza(ctx, message("alice@a.example", bob, "are you there?")))
+	types := map[string]int{}
+	for range 2 {
+		types[b.receive1(t).Type]++
+	}
+	assert.Equal(t, map[string]int{"chat": 1, "probe": 1}, types)
+}
+
 // Also after a crash it is known who was on-line.
 func TestContactsAfterCrash(t *testing.T) {
 	_, a, b, bob, alice := two(t, quick, func(s *times) { s.grace = 300 * time.Millisecond })

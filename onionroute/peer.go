@@ -180,7 +180,7 @@ func (p *peer) pause(ctx context.Context, d time.Duration) {
 
 // returned does what has to be done when the peer is there again.
 func (p *peer) returned() {
-	if p.missing {
+	if p.missing || p.g.contacts.missed(p.onion) {
 		p.missing, p.missed = false, time.Time{}
 		p.g.probe(p.onion)
 	}
