@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,8 +82,15 @@ func (p *keyholder) openKeys(t testing.TB) {
 // keys it gets.
 func (p *keyholder) encrypts(t testing.TB, to ...*keyholder) {
 	t.Helper()
-	p.types(t, "/omemo start")
-	p.shows(t, "[OMEMO]")
+	// In a room, Profanity refuses that until it has heard how the room is configured.
+	on := func() bool { return strings.Contains(p.screen(t), "[OMEMO]") }
+	for end := time.Now().Add(time.Minute); !on(); {
+		require.True(t, time.Now().Before(end), "%s:\n%s", p.nick, p.screen(t))
+		p.types(t, "/omemo start")
+		for soon := time.Now().Add(2 * time.Second); !on() && time.Now().Before(soon); {
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
 	for _, other := range to {
 		address := regexp.QuoteMeta(p.address(other.guest))
 		list, session := regexp.MustCompile(`Setting device list for `+address), regexp.MustCompile(`session with `+address+` device `+other.device)
