@@ -221,6 +221,39 @@ func TestMostAffiliates(t *testing.T) {
 	require.Empty(t, condition(w.enterWith(macbeth, "coven", "king", token)), "there is room again")
 }
 
+// Nor can they have what takes as much memory, by long addresses and reasons. Who has to go can
+// still be sent away, and what makes it less is done.
+func TestOctetsOfAffiliates(t *testing.T) {
+	w := newWorld(t)
+	w.coven()
+	r := w.sv.awake("coven").room
+	reason := strings.Repeat("r", 4096)
+	for r.affiliateOctets() < mostAffiliateOctets-10_000 {
+		r.affiliates.put(affiliate{jid: fmt.Sprint(len(r.affiliates), "@example.org"), level: Outcast, reason: reason})
+	}
+	ban := func(why string, who ...string) []*component.Stanza {
+		items := make([]string, len(who))
+		for i, j := range who {
+			items[i] = affiliationItem(j, "outcast", why)
+		}
+		return w.admin(crone1, "coven", items...)
+	}
+	w.did(ban(reason, bare(macbeth)), crone1)
+	w.refused(ban(reason, "a@example.org", "b@example.org", "c@example.org"), crone1, "wait/resource-constraint")
+	w.did(ban(reason, "a@example.org"), crone1)
+	w.refused(ban(reason, "b@example.org"), crone1, "wait/resource-constraint")
+	w.refused(ban(reason+"r", "1@example.org"), crone1, "modify/policy-violation")
+	w.did(ban("no", "b@example.org"), crone1)
+	w.did(ban("no", "1@example.org"), crone1)
+	w.did(ban(reason, "1@example.org"), crone1)
+	w.refused(ban(reason, "b@example.org"), crone1, "wait/resource-constraint")
+	for len(r.affiliates) < mostAffiliates && r.affiliateOctets() < mostAffiliateOctets {
+		r.affiliates.put(affiliate{jid: fmt.Sprint(len(r.affiliates), "@example.org"), level: Outcast, reason: reason})
+	}
+	require.Equal(t, "wait/resource-constraint", condition(w.only(w.register(hag, "coven", "thirdwitch"), hag)))
+	w.did(w.admin(crone1, "coven", affiliationItem("1@example.org", "none", "")), crone1)
+}
+
 // XEP-0045 §14.6: what waits for a room that is busy is bounded in number and in memory, also
 // where a stanza is short as text; who is refused may try again, and nothing is lost.
 func TestWhatWaitsIsBounded(t *testing.T) {

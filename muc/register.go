@@ -32,9 +32,23 @@ func (r *room) registerGet(_ *session, s *component.Stanza) error {
 const (
 	maxAffiliates  = 10_000 // by what those do who are no admins
 	mostAffiliates = 20_000 // by what anybody does
+
+	// Octets of their addresses, nicknames and reasons. A room that is awake has these in memory.
+	mostAffiliateOctets = 4 << 20
 )
 
 var errTooManyMembers = fail(stanza.Wait, stanza.ResourceConstraint, "The room has as many members as it can have.")
+
+// octets is what it takes to remember an affiliation.
+func (a affiliate) octets() int { return len(a.jid) + len(a.nick) + len(a.reason) }
+
+// affiliateOctets is what it takes to remember all affiliations.
+func (r *room) affiliateOctets() (n int) {
+	for _, a := range r.affiliates {
+		n += a.octets()
+	}
+	return n
+}
 
 // roomFor tells if n more can have an affiliation by what somebody does who has own.
 func (r *room) roomFor(n int, own Affiliation) bool {
@@ -42,18 +56,30 @@ func (r *room) roomFor(n int, own Affiliation) bool {
 	if own >= Admin {
 		limit = mostAffiliates
 	}
-	return len(r.affiliates)+n <= limit
+	return len(r.affiliates)+n <= limit && r.affiliateOctets() < mostAffiliateOctets
 }
 
-// checkNumber tells if a request would give affiliations to more than can have one.
+// checkNumber tells if a request would give affiliations to more than can have one, or with
+// more about them than there is room for.
 func (r *room) checkNumber(todo []action) error {
-	more := map[string]bool{}
+	now := map[string]affiliate{}
 	for _, a := range todo {
-		if _, found := r.affiliates.find(a.jid.String()); !a.isRole && !found && a.level != None {
-			more[a.jid.String()] = true
+		if key := a.jid.String(); !a.isRole {
+			now[key] = affiliate{jid: key, level: a.level, nick: a.nick, reason: a.reason}
 		}
 	}
-	if len(more) > 0 && !r.roomFor(len(more), Admin) {
+	more, octets := 0, 0
+	for key, a := range now {
+		octets -= r.affiliates.get(key).octets()
+		if a.level == None {
+			continue
+		}
+		octets += a.octets()
+		if _, found := r.affiliates.find(key); !found {
+			more++
+		}
+	}
+	if more > 0 && !r.roomFor(more, Admin) || octets > 0 && r.affiliateOctets()+octets > mostAffiliateOctets {
 		return errTooManyMembers
 	}
 	return nil
