@@ -2,7 +2,6 @@ package onionroute
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 )
@@ -85,82 +84,6 @@ func (s *session) ids() []string {
 	return []string{s.id, s.theirs}
 }
 
-// counter is what counts what is read.
-func (s *session) counter() *counter {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.in
-}
-
-func (s *session) handled() (h uint32, all bool) { return s.counter().handled() }
-
-// settle waits until all that was read has been handled, and tells if that is so in time
-// and before the wait is given up.
-func (s *session) settle(within time.Duration, giveUp func() bool) bool {
-	for end := time.Now().Add(within); ; time.Sleep(5 * time.Millisecond) {
-		if _, all := s.handled(); all {
-			return true
-		}
-		if time.Now().After(end) || giveUp() {
-			return false
-		}
-	}
-}
-
-// number counts items that are about to be written, which gives them their numbers.
-func (s *session) number(items []*item) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, it := range items {
-		s.out++
-		it.seq = s.out
-	}
-	s.unacked = append(s.unacked, items...)
-}
-
-// wrote notes that all that has a number may reach the peer from now on.
-func (s *session) wrote() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.written = s.out
-}
-
-// acknowledged takes out of what is not acknowledged what the peer has handled. It is not
-// ok if that is more than it was sent, or less than it had handled before.
-func (s *session) acknowledged(h uint32) (items []*item, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.recovered && (after(h, s.written) || after(s.acked, h)) {
-		return nil, false
-	}
-	if after(h, s.out) {
-		s.out, s.written = h, h
-	}
-	if after(h, s.acked) {
-		s.acked = h
-	}
-	k := 0
-	for k < len(s.unacked) && !after(s.unacked[k].seq, h) {
-		k++
-	}
-	items = s.unacked[:k:k]
-	s.unacked = append([]*item(nil), s.unacked[k:]...)
-	return items, true
-}
-
-// resume makes the session go on by a new stream, where the peer has handled h. What it
-// has not is to be written again. It is ok as in acknowledged.
-func (s *session) resume(h uint32) (handled, again []*item, ok bool) {
-	if handled, ok = s.acknowledged(h); !ok {
-		return nil, nil, false
-	}
-	again = s.takeBack()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.out, s.written, s.acked, s.recovered, s.resumed, s.asked = h, h, h, false, true, false
-	return handled, again, true
-}
-
 // asks notes that the peer is about to be asked to resume the session.
 func (s *session) asks() {
 	s.mu.Lock()
@@ -172,43 +95,6 @@ func (s *session) isAsked() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.asked
-}
-
-// takeBack gives up all items that are not acknowledged.
-func (s *session) takeBack() []*item {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	items := s.unacked
-	s.unacked = nil
-	return items
-}
-
-// takeExpired gives up what has waited for too long for a stream to go on by.
-func (s *session) takeExpired(t *times) (items []*item) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unacked = slices.DeleteFunc(s.unacked, func(it *item) bool {
-		if it.expired(t) {
-			items = append(items, it)
-			return true
-		}
-		return false
-	})
-	return items
-}
-
-// open is how many items are not acknowledged, and the number of the last one written.
-func (s *session) open() (n int, last uint32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.unacked), s.out
-}
-
-// settled tells if all that was written is known to have arrived.
-func (s *session) settled() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.unacked) == 0 && !s.recovered
 }
 
 // join makes a session that the peer has just opened one with this, if we have opened this
@@ -251,19 +137,6 @@ func (s *session) goOn(st *stream) {
 	}
 }
 
-// readAlso notes that the session is read by a stream, whichever it goes on.
-func (s *session) readAlso(st *stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.readAlsoLocked(st)
-}
-
-func (s *session) readAlsoLocked(st *stream) {
-	if !slices.Contains(s.readers, st) {
-		s.readers = append(slices.DeleteFunc(s.readers, func(r *stream) bool { return !r.alive() }), st)
-	}
-}
-
 // broke notes that the stream has ended that the session went on by, and tells if nobody
 // else knows of the session yet.
 func (s *session) broke(st *stream) (orphan bool) {
@@ -274,50 +147,6 @@ func (s *session) broke(st *stream) (orphan bool) {
 	}
 	s.at, s.lost = nil, time.Now()
 	return !s.owned
-}
-
-// only ends all other streams that the session is read by, and waits until nothing more
-// is read by them: what they have not read yet comes again by st.
-func (s *session) only(st *stream) {
-	s.mu.Lock()
-	others := s.readers
-	s.readers = nil
-	s.mu.Unlock()
-	for _, r := range others {
-		if r != st {
-			r.cancel()
-			r.c.abort()
-			<-r.ended
-		}
-	}
-}
-
-// received counts a stanza that is read by a stream.
-func (s *session) received(st *stream) (taken func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.by = st
-	s.isKnownLocked()
-	return s.in.received()
-}
-
-// isKnown notes that the peer knows the session.
-func (s *session) isKnown() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.isKnownLocked()
-}
-
-func (s *session) isKnownLocked() {
-	if s.known.IsZero() {
-		s.known = time.Now()
-	}
-}
-
-func (s *session) lastRead() *stream {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.by
 }
 
 func (s *session) on() *stream {
@@ -346,79 +175,4 @@ func (s *session) tooOld(t *times) bool {
 		return s.lostFor() >= t.unusedAge
 	}
 	return s.lostFor() >= t.sessionAge
-}
-
-// tell keeps in the spool how many stanzas were handled. What is not there is not told
-// to the peer: after a crash it goes on with what it was told.
-func (s *session) tell(g *Gateway) (h uint32, err error) {
-	s.telling.Lock() // what is lower does not come after what is higher
-	defer s.telling.Unlock()
-	h, _ = s.handled()
-	if s.resumable() && !s.ended {
-		s.mu.Lock()
-		stored := storedSession{id: s.id, theirs: s.theirs, peer: s.peer, h: h}
-		s.mu.Unlock()
-		if err := g.spool.handled(stored); err != nil {
-			return 0, err
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.told = h
-	return h, nil
-}
-
-// toldPeer is how many stanzas were handled, as we may tell.
-func (s *session) toldPeer() uint32 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.told
-}
-
-// end makes the session acknowledge nothing more, and waits until nothing of it is being
-// kept: what is forgotten then must not come back.
-func (s *session) end() {
-	s.mu.Lock()
-	stop := s.stop
-	s.mu.Unlock()
-	stop()
-	s.telling.Lock()
-	defer s.telling.Unlock()
-	s.ended = true
-}
-
-// start makes the session acknowledge what it handles, until it is stopped.
-func (s *session) start(g *Gateway) {
-	ctx, stop := context.WithCancel(g.sessions)
-	s.mu.Lock()
-	before, advance := s.stop, s.in.advance
-	s.stop = stop
-	s.mu.Unlock()
-	before()
-	poke(advance)
-	g.acks.Go(func() {
-		failed := false
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-advance:
-			}
-			if ctx.Err() != nil { // it is for the next one
-				poke(advance)
-				return
-			}
-			before := s.toldPeer()
-			h, err := s.tell(g)
-			if err != nil {
-				if !failed {
-					g.log.Error("the spool cannot be written; what peers send is not acknowledged to them", "error", err)
-				}
-				time.AfterFunc(g.times.tick, func() { poke(advance) }) // nothing more may come
-			} else if st := s.lastRead(); st != nil && h != before {
-				st.acknowledge(s)
-			}
-			failed = err != nil
-		}
-	})
 }
