@@ -291,7 +291,7 @@ func TestAcknowledgedBeforeWritten(t *testing.T) {
 	in := x.enables(t, a)
 	in.write(x.says(a, "hi"))
 	require.Equal(t, "hi", a.receive1(t).Body())
-	st := a.streamTo(x.name)
+	st := a.streamTo(t, x.name)
 	require.NoError(t, a.spool.change(func(*sql.Tx) error { // nothing is kept meanwhile
 		require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", x.bob(), "early")))
 		numbered := func() uint32 { _, last := st.session().open(); return last }

@@ -13,30 +13,32 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
-// streamTo is the stream that items for a peer go by.
-func (s *server) streamTo(onion string) *stream {
-	for _, p := range s.known() {
-		p.mu.Lock()
-		st := p.cur
-		p.mu.Unlock()
-		if p.onion == onion {
-			return st
+// streamTo is the stream that items for a peer go by, once there is one.
+func (s *server) streamTo(t testing.TB, onion string) (st *stream) {
+	require.Eventually(t, func() bool {
+		for _, p := range s.known() {
+			if p.onion == onion {
+				p.mu.Lock()
+				st = p.cur
+				p.mu.Unlock()
+			}
 		}
-	}
-	return nil
+		return st != nil
+	}, 5*time.Second, time.Millisecond)
+	return st
 }
 
 // What a peer is asked to verify for somebody else is not so long that it ends our stream.
 func TestLongKey(t *testing.T) {
 	w, a, b, bob, alice := two(t)
 	talk(t, a, b, bob, alice, "hi")
-	before := a.streamTo(b.m.Identity)
+	before := a.streamTo(t, b.m.Identity)
 	x := startRawServer(t, w, believe)
 	r := x.proven(t, a)
 	r.write("<db:result from='" + b.m.Identity + "' to='" + a.m.Identity + "'><![CDATA[" + strings.Repeat("<", 200_000) + "]]></db:result>")
 	r.fails("policy-violation")
 	talk(t, a, b, bob, alice, "more")
-	assert.True(t, before == a.streamTo(b.m.Identity), "our stream has ended")
+	assert.True(t, before == a.streamTo(t, b.m.Identity), "our stream has ended")
 }
 
 // On a stream that we have opened to one onion service, nobody else is asked if it comes from
@@ -44,7 +46,7 @@ func TestLongKey(t *testing.T) {
 func TestDialbackOnOurStream(t *testing.T) {
 	w, a, b, bob, alice := two(t)
 	talk(t, a, b, bob, alice, "hi")
-	before := a.streamTo(b.m.Identity)
+	before := a.streamTo(t, b.m.Identity)
 	x := newStranger(t)
 	dialled := x.listens(t, w)
 	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", x.bob(), "hi")))
@@ -53,7 +55,7 @@ func TestDialbackOnOurStream(t *testing.T) {
 	out.write("<enabled xmlns='urn:xmpp:sm:3' id='" + out.smID() + "' resume='true'/>" + claims(b.m.Identity, a))
 	assert.Equal(t, stanza.NotAllowed, out.answer().condition)
 	talk(t, a, b, bob, alice, "more")
-	assert.True(t, before == a.streamTo(b.m.Identity), "our stream has ended")
+	assert.True(t, before == a.streamTo(t, b.m.Identity), "our stream has ended")
 	out.write(claims("rooms."+x.name, a))
 	assert.Equal(t, "valid", out.answer().typ)
 }
@@ -115,7 +117,8 @@ func TestVerificationsGivenUp(t *testing.T) {
 			kept += len(p.verifies)
 			p.mu.Unlock()
 		}
-		if st := a.streamTo(x.name); reached {
+		if reached {
+			st := a.streamTo(t, x.name)
 			st.mu.Lock()
 			kept += len(st.asked)
 			st.mu.Unlock()

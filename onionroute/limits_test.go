@@ -234,7 +234,7 @@ func TestManyPairs(t *testing.T) {
 	}
 	a.empties(t)
 	assert.Len(t, x.got, maxPairs+100)
-	st := a.streamTo(x.name)
+	st := a.streamTo(t, x.name)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	assert.LessOrEqual(t, len(st.pairs), maxPairs)
