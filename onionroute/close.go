@@ -27,7 +27,8 @@ func (st *stream) finish(p *peer) error {
 
 // close ends the stream in order: what we have read is handled and acknowledged, what
 // we have written is acknowledged, and so there is nothing left of the session. Where
-// that cannot be had, the session stays, to be resumed.
+// that cannot be had, the session stays, to be resumed; and so it does at the end of the
+// program, as it tells after the next start who may have something for us (see comeBack).
 func (st *stream) close(p *peer, why error) error {
 	timeout := time.After(closeTimeout)
 	sess := st.session()
@@ -46,6 +47,9 @@ func (st *stream) close(p *peer, why error) error {
 				return why
 			case <-time.After(5 * time.Millisecond):
 			}
+		}
+		if sess.resumable() && st.g.ending() {
+			return why
 		}
 	}
 	if err := st.c.finish(nil); err != nil {
@@ -77,9 +81,9 @@ func (st *stream) isOver(sess *session) bool {
 // that is to be resumed there is none.
 func (st *stream) end(err error) {
 	st.mu.Lock()
-	resumed := st.managed && st.sess.resumable() && !st.over
+	resumable, over := st.managed && st.sess.resumable(), st.over
 	st.mu.Unlock()
-	if resumed && !errors.Is(err, io.EOF) && !isFault(err) {
+	if resumable && (st.g.ending() || !over && !errors.Is(err, io.EOF) && !isFault(err)) {
 		st.c.abort()
 		return
 	}

@@ -120,8 +120,11 @@ func (p *peer) run(ctx context.Context) {
 	p.watch(p.queue...)
 	p.mu.Unlock()
 	for p.hasWork(ctx) {
+		returns := p.comesBack(false)
 		err := p.stream(ctx)
-		p.cameBack(err)
+		if returns && errors.Is(err, ErrTorDown) {
+			p.comesBack(true) // there was nothing to do it by
+		}
 		if errors.Is(err, errUnused) || errors.Is(err, errSwitched) || errors.Is(err, errOffered) {
 			continue
 		}
@@ -354,11 +357,12 @@ func (p *peer) comeBack() {
 	p.returns = p.session != nil && !p.session.tooOld(&p.g.times) && p.g.peerAllowed(p.onion) == nil
 }
 
-// cameBack notes that it has been tried, unless there was no Tor to do it by.
-func (p *peer) cameBack(err error) {
+// comesBack tells if that is to be done, and notes if it is from now on.
+func (p *peer) comesBack(next bool) (now bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.returns = p.returns && errors.Is(err, ErrTorDown)
+	now, p.returns = p.returns, next
+	return now
 }
 
 func (p *peer) setDown(err error) {
