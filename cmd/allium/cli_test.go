@@ -126,7 +126,6 @@ func TestHangup(t *testing.T) {
 		require.Eventually(t, func() bool { return strings.Contains(out.String(), what) }, 10*time.Second, 10*time.Millisecond, "%s", out)
 	}
 	says("allium starts")
-	says("connection refused") // it has come so far as to hear signals
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 	says("log.level is taken up")
 	require.NoError(t, os.WriteFile(file, []byte("nonsense"), 0o600))
@@ -134,4 +133,24 @@ func TestHangup(t *testing.T) {
 	says("the configuration is not taken up")
 	stop()
 	require.NoError(t, <-done)
+}
+
+// Allium goes on when nobody reads its log any more: that the journal is restarted is no reason
+// to end, and systemd does not start again what ends by SIGPIPE.
+func TestNobodyReadsLog(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	cmd := exec.Command(self, "run", "--config", writeConfig(t, strings.Replace(minimal, "[federation]", "[muc]", 1)))
+	cmd.Stderr = w
+	require.NoError(t, cmd.Start())
+	defer cmd.Process.Kill()
+	w.Close()
+	_, err = r.Read(make([]byte, 1000)) // it hears signals
+	require.NoError(t, err)
+	r.Close()
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP)) // it has something to say
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait())
 }

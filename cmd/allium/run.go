@@ -31,6 +31,7 @@ func (cmd runCmd) Run(ctx context.Context, out output) error {
 	level := new(slog.LevelVar)
 	log := newLogger(out.stderr, c.Log, level)
 	slog.SetDefault(log)
+	defer onHangup(func() { cmd.reload(level) })()
 	unlock, err := c.lock()
 	if err != nil {
 		return configError{err}
@@ -49,7 +50,6 @@ func (cmd runCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	defer onHangup(func() { cmd.reload(level) })()
 	return h.run(ctx)
 }
 
