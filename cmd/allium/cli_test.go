@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // run runs the real program, and gives what it wrote and its exit code.
@@ -105,6 +106,14 @@ func TestInitRefuses(t *testing.T) {
 	require.ErrorContains(t, err, `"localhost:5347" is not an address and a port`)
 	require.NoFileExists(t, file)
 	require.NoDirExists(t, state)
+	full := filepath.Join(dir, "full")
+	require.NoError(t, os.Mkdir(full, 0o700))
+	require.NoError(t, unix.Mount("full", full, "tmpfs", 0, "size=4k")) // less than it needs
+	defer unix.Unmount(full, 0)
+	_, err = runAllium(context.Background(), "init", "--config", filepath.Join(full, "allium.toml"), "--state-dir", state, "--domain", "example.org")
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.NoFileExists(t, filepath.Join(full, "allium.toml"), "half of it")
+	require.NoError(t, os.RemoveAll(state))
 	first, err := runAllium(context.Background(), "init", "--config", file, "--state-dir", state, "--domain", "example.org")
 	require.NoError(t, err)
 	require.Contains(t, first, "a new key in ")

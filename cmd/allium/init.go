@@ -181,5 +181,8 @@ func (cmd initCmd) write(state, secret string) error {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
+	if err != nil { // half of it would be taken for all of it the next time
+		os.Remove(cmd.Config)
+	}
 	return err
 }
