@@ -27,6 +27,9 @@ var keyFileHead = []byte("== ed25519v1-secret: type0 ==\x00\x00\x00")
 // ErrNoIdentity tells that there is no key file yet.
 var ErrNoIdentity = errors.New("onionroute: no key file")
 
+// ErrDamaged tells that a key file has something else in it.
+var ErrDamaged = errors.New("onionroute: not an hs_ed25519_secret_key file")
+
 // Name is the onion name, I.onion.
 func (id *Identity) Name() string { return id.name }
 
@@ -49,7 +52,7 @@ func LoadIdentity(file string) (*Identity, error) {
 	}
 	secret, ok := bytes.CutPrefix(raw, keyFileHead)
 	if !ok || len(secret) != ed25519.PrivateKeySize {
-		return nil, fmt.Errorf("onionroute: %s is not an hs_ed25519_secret_key file (%d octets)", file, len(raw))
+		return nil, fmt.Errorf("%w: %s (%d octets)", ErrDamaged, file, len(raw))
 	}
 	return newIdentity(secret), nil
 }

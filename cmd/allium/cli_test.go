@@ -163,3 +163,23 @@ func TestNobodyReadsLog(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait())
 }
+
+// A key that is lost, one that is damaged and one that others can read want different things
+// done: who moves away one that is good has lost the address.
+func TestKeyTrouble(t *testing.T) {
+	c, err := loadConfig(writeConfig(t, minimal))
+	require.NoError(t, err)
+	_, err = c.identity()
+	assert.ErrorContains(t, err, "(is state_dir right?): restore it from your backup")
+	assert.NotContains(t, err.Error(), "move it away")
+	_, _, err = c.makeIdentity()
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(c.identityFile(), 0o640))
+	_, err = c.identity()
+	assert.ErrorContains(t, err, "chmod 600 it")
+	assert.NotContains(t, err.Error(), "move it away")
+	require.NoError(t, os.Chmod(c.identityFile(), 0o600))
+	require.NoError(t, os.Truncate(c.identityFile(), 50))
+	_, err = c.identity()
+	assert.ErrorContains(t, err, "(50 octets): restore it from your backup; where there is none, move it away")
+}

@@ -91,8 +91,10 @@ func (c *config) identity() (*onionroute.Identity, error) {
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		err = explainOwner(c.identityFile(), err)
-	case err != nil:
-		err = fmt.Errorf("%w: restore it from your backup; where there was none, move it away, and allium init makes a new address", err)
+	case errors.Is(err, onionroute.ErrNoIdentity):
+		err = fmt.Errorf("%w (is state_dir right?): restore it from your backup; where there was none, allium init makes a new address", err)
+	case errors.Is(err, onionroute.ErrDamaged):
+		err = fmt.Errorf("%w: restore it from your backup; where there is none, move it away, and allium init makes a new address", err)
 	}
 	return id, err
 }
