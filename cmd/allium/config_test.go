@@ -299,10 +299,18 @@ func TestInitTemplateSections(t *testing.T) {
 func TestExitCode(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	err = exec.Command(self, "run", "--config", writeConfig(t, "x = 1")).Run()
-	exit := new(exec.ExitError)
-	require.ErrorAs(t, err, &exit)
-	assert.Equal(t, exitConfig, exit.ExitCode())
+	// What depends on the onion name is no other mistake.
+	taken := writeConfig(t, minimal+"[[alias]]\ndomain = \"example.org\"\n"+goodOnion+"\n")
+	c, err := loadConfig(taken)
+	require.NoError(t, err)
+	_, _, err = c.makeIdentity()
+	require.NoError(t, err)
+	for _, file := range []string{writeConfig(t, "x = 1"), taken} {
+		err = exec.Command(self, "run", "--config", file).Run()
+		exit := new(exec.ExitError)
+		require.ErrorAs(t, err, &exit)
+		assert.Equal(t, exitConfig, exit.ExitCode())
+	}
 }
 
 // Each rule that can be switched is explained there.

@@ -42,6 +42,9 @@ func (cmd runCmd) Run(ctx context.Context, out output) error {
 		if id, err = c.identity(); err != nil {
 			return configError{err}
 		}
+		if _, err := onionroute.NewAddressMap(c.gatewaySettings(id)); err != nil {
+			return configError{fmt.Errorf("%s: %w", c.file, err)}
+		}
 		log.Info("allium starts", "version", version(), "onion", id.Name())
 	} else {
 		log.Info("allium starts", "version", version())
