@@ -3,8 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
-
-	"mellium.im/xmpp/jid"
+	"strings"
 
 	"github.com/allium-xmpp/allium/onionroute"
 )
@@ -33,11 +32,7 @@ func entry(name string, n int) string { return fmt.Sprintf("%s[%d]", name, n+1) 
 // on our own onion name, onionroute tells.
 func (c *config) checkAddresses(at func(key, format string, args ...any)) {
 	f := c.Federation
-	domain := func(key, d string) {
-		if j, err := jid.New("", d, ""); err != nil || j.Domainpart() != d {
-			at(key, "%q is not a domain name in lower case", d)
-		}
-	}
+	domain := func(key, d string) { checkDomain(at, key, d) }
 	switch f.Peers {
 	case "", "all", "listed":
 	default:
@@ -55,7 +50,9 @@ func (c *config) checkAddresses(at func(key, format string, args ...any)) {
 		} else {
 			domain(section+".domain", a.Domain)
 		}
-		if onionroute.MistypedOnion(a.Onion) {
+		if strings.ToLower(a.Onion) != a.Onion {
+			at(section+".onion", errUpper, a.Onion)
+		} else if onionroute.MistypedOnion(a.Onion) {
 			at(section+".onion", errMistyped, a.Onion)
 		} else if !onionroute.IsOnion(a.Onion) {
 			at(section+".onion", "%q is not a domain at an onion service: 56 letters and digits and .onion, or below that", a.Onion)
@@ -68,7 +65,9 @@ func (c *config) checkAddresses(at func(key, format string, args ...any)) {
 	}
 	for i, p := range c.Peer {
 		section := entry("peer", i)
-		if onionroute.MistypedOnion(p.Onion) {
+		if strings.ToLower(p.Onion) != p.Onion {
+			at(section+".onion", errUpper, p.Onion)
+		} else if onionroute.MistypedOnion(p.Onion) {
 			at(section+".onion", errMistyped, p.Onion)
 		} else if onionroute.Base(p.Onion) != p.Onion || p.Onion == "" {
 			at(section+".onion", "%q is not the name of an onion service: 56 letters and digits and .onion", p.Onion)
@@ -86,7 +85,7 @@ func (c *config) checkAddresses(at func(key, format string, args ...any)) {
 }
 
 // readAuthKeys reads the keys that stand in files of their own.
-func (c *config) readAuthKeys() error {
+func (c *config) readAuthKeys(at atKey) error {
 	for i := range c.Peer {
 		p := &c.Peer[i]
 		if p.AuthKey != "" {
@@ -97,16 +96,17 @@ func (c *config) readAuthKeys() error {
 		if p.AuthKeyFile == "" {
 			continue
 		}
+		key := entry("peer", i) + ".auth_key_file"
 		if err := private(p.AuthKeyFile, "it is a secret"); err != nil {
-			return err
+			return at(key, "%w", err)
 		}
 		text, err := os.ReadFile(p.AuthKeyFile)
 		if err != nil {
-			return fmt.Errorf("%s: %s.auth_key_file: %w", c.file, entry("peer", i), err)
+			return at(key, "%w", explainOwner(p.AuthKeyFile, err))
 		}
 		p.AuthKey = string(text)
 		if _, err := onionroute.ParseAuthKey(p.AuthKey); err != nil {
-			return fmt.Errorf("%s: %w", p.AuthKeyFile, err)
+			return at(key, "%s: %w", p.AuthKeyFile, err)
 		}
 	}
 	return nil
@@ -139,5 +139,7 @@ func (c *config) addresses(g *onionroute.Config, id *onionroute.Identity) {
 		g.Peers = append(g.Peers, onionroute.Peer{Onion: p.Onion, Domain: p.Domain, Deny: p.Allow != nil && !*p.Allow})
 	}
 }
+
+const errUpper = "%q has to be written in lower case"
 
 const errMistyped = "%q looks like the name of an onion service, but a letter must be wrong: its checksum does not fit"

@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,7 +105,7 @@ func (d *duration) UnmarshalText(text []byte) error {
 		v, err = time.ParseDuration(days + "h")
 		v *= 24
 	}
-	if err != nil || v < 0 {
+	if err != nil || v <= 0 {
 		return fmt.Errorf("%q is not a time such as \"36h\" or \"7d\"", s)
 	}
 	*d = duration(v)
@@ -136,7 +136,7 @@ func loadConfig(file string) (*config, error) {
 	if err := c.readSecrets(at); err != nil {
 		return nil, err
 	}
-	return c, c.readAuthKeys()
+	return c, c.readAuthKeys(at)
 }
 
 // An atKey makes an error of a key, "host.server", which names the file and the line.
@@ -172,7 +172,7 @@ func parseConfig(file, text string) (*config, atKey, error) {
 		c.Peer[i].AuthKeyFile = c.absolute(c.Peer[i].AuthKeyFile)
 	}
 	at := func(key, format string, args ...any) error {
-		return fmt.Errorf("%s:%d: %s: %s", file, findLine(text, strings.Split(key, ".")), key, fmt.Sprintf(format, args...))
+		return fmt.Errorf("%s:%d: %s: %w", file, findLine(text, strings.Split(key, ".")), key, fmt.Errorf(format, args...))
 	}
 	var errs []error
 	c.check(func(key, format string, args ...any) { errs = append(errs, at(key, format, args...)) })
@@ -193,20 +193,15 @@ func (c *config) absolute(path string) string {
 
 // check tells of every value that cannot be right by at.
 func (c *config) check(at func(key, format string, args ...any)) {
-	domain := func(key, d string) {
-		if j, err := jid.New("", d, ""); err != nil || j.Domainpart() != d {
-			at(key, "%q is not a domain name in lower case", d)
-		}
+	domain := func(key, d string) { checkDomain(at, key, d) }
+	if c.StateDir == "" {
+		at("state_dir", "say which folder is for keys and data, such as \"/var/lib/allium\"")
 	}
-	address := func(key, a string) {
-		host, _, err := net.SplitHostPort(a)
-		if err != nil || net.ParseIP(host) == nil {
-			at(key, "%q is not an address and a port, such as 127.0.0.1:5347; Allium looks up no names", a)
-		}
+	if _, ok := addressAndPort(c.Host.Server); !ok {
+		at("host.server", "%q is not an address and a port, such as 127.0.0.1:5347; Allium looks up no names", c.Host.Server)
 	}
-	address("host.server", c.Host.Server)
-	if c.Tor.Control != "" && !strings.HasPrefix(c.Tor.Control, "unix:") {
-		address("tor.control", c.Tor.Control)
+	if _, ok := addressAndPort(c.Tor.Control); !ok && c.Tor.Control != "" && !strings.HasPrefix(c.Tor.Control, "unix:/") {
+		at("tor.control", "%q is not an address of a socket, such as unix:/run/tor/control or 127.0.0.1:9051; Allium looks up no names", c.Tor.Control)
 	}
 	native := c.Federation != nil && c.Federation.Native
 	if len(c.Host.Domains) == 0 && !native {
@@ -264,6 +259,23 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	case "", "debug", "info", "warn", "error":
 	default:
 		at("log.level", "%q is not one of debug, info, warn, error", c.Log.Level)
+	}
+}
+
+// addressAndPort reads an address and a port, for neither of which a name will do.
+func addressAndPort(s string) (ip netip.Addr, ok bool) {
+	a, err := netip.ParseAddrPort(s)
+	return a.Addr(), err == nil && a.Port() > 0
+}
+
+// checkDomain tells if a text is no domain name, or one that is written in another way in
+// addresses.
+func checkDomain(at func(key, format string, args ...any), key, domain string) {
+	switch j, err := jid.New("", domain, ""); {
+	case err != nil:
+		at(key, "%q is not a domain name in lower case", domain)
+	case j.Domainpart() != domain:
+		at(key, "%q is not a domain name in lower case: write %q", domain, j.Domainpart())
 	}
 }
 

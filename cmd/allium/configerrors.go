@@ -48,13 +48,14 @@ func explainTOML(file string, err error) error {
 			message = "this is a list: [\"...\"]"
 		case wanted == "string":
 			message = "this is a text, in quotes: \"...\""
-		case wanted == "bool":
+		case wanted == "boolean":
 			message = "this is true or false, without quotes"
 		case wanted == "integer" || strings.HasPrefix(wanted, "int"):
 			message = "this is a number, without quotes"
-		case wanted == "struct" || wanted == "table":
-			message = fmt.Sprintf("this is a section: [%s]", key)
 		}
+	}
+	if strings.Contains(message, "expected table") {
+		message = fmt.Sprintf("this is a section: [%s]", key)
 	}
 	return fmt.Errorf("%s:%s: %s: %s", file, line, key, message)
 }

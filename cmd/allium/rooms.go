@@ -44,10 +44,10 @@ type mucConfig struct {
 // checkRooms tells of what cannot be right in [muc].
 func (c *config) checkRooms(at func(key, format string, args ...any)) {
 	m := c.Muc
-	if j, err := jid.New("", m.Domain, ""); m.Domain == "" {
+	if m.Domain == "" {
 		at("muc.domain", "say which component domain the rooms have, such as domain = \"rooms.example.org\"")
-	} else if err != nil || j.Domainpart() != m.Domain {
-		at("muc.domain", "%q is not a domain name in lower case", m.Domain)
+	} else {
+		checkDomain(at, "muc.domain", m.Domain)
 	}
 	if slices.Contains(c.Host.Domains, m.Domain) || c.Federation != nil && c.Federation.Domain == m.Domain {
 		at("muc.domain", "%s is taken; rooms need a domain of their own", m.Domain)

@@ -23,8 +23,7 @@ type webConfig struct {
 
 // check refuses addresses that others than this machine reach: nobody has to log in.
 func (c *webConfig) check(at func(key, format string, args ...any)) {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+	if ip, ok := addressAndPort(c.Listen); !ok || !ip.IsLoopback() {
 		at("web.listen", "%q is not a loopback address and a port, such as 127.0.0.1:5380", c.Listen)
 	}
 }
