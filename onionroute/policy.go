@@ -3,6 +3,7 @@ package onionroute
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"mellium.im/xmpp/jid"
@@ -33,6 +34,11 @@ func newMap(c *Config) (m *AddressMap, allowed map[string]bool, err error) {
 	for _, d := range c.Hosts {
 		if isOnionName(d) && !(c.Native && m.own(d)) {
 			return nil, nil, fmt.Errorf("onionroute: %s is a domain of the host, but only with native can it have onion names, and only %s and those below it", d, m.Identity)
+		}
+	}
+	for _, d := range append(slices.Sorted(maps.Keys(c.Services)), c.Domain) {
+		if slices.Contains(c.Hosts, d) || d == c.Domain && c.Services[d] != "" || isOnionName(d) && !(c.Native && m.own(d)) {
+			return nil, nil, fmt.Errorf("onionroute: the gateway, or a service, cannot have %s: it is a domain of the host or of another one, or an onion name, which only with native can be one below %s", d, m.Identity)
 		}
 	}
 	allowed = map[string]bool{}

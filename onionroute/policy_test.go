@@ -98,8 +98,13 @@ func TestOrdinaryName(t *testing.T) {
 func TestMapErrors(t *testing.T) {
 	id := startServer(t, newWire(), "a.example").c.Identity
 	for want, set := range map[string]func(*Config){
-		"no domain of the host":                 func(c *Config) { c.Hosts = nil },
-		"only with native":                      func(c *Config) { c.Hosts = []string{id.Name()} },
+		"no domain of the host":          func(c *Config) { c.Hosts = nil },
+		"only with native":               func(c *Config) { c.Hosts = []string{id.Name()} },
+		"cannot have " + id.Name():       func(c *Config) { c.Domain, c.Native, c.Hosts = id.Name(), true, nil },
+		"cannot have rooms." + id.Name(): func(c *Config) { c.Services = map[string]string{"rooms." + id.Name(): "rooms"} },
+		"cannot have onion.a.example": func(c *Config) {
+			c.Domain, c.Services = "onion.a.example", map[string]string{"onion.a.example": "rooms"}
+		},
 		"those below it":                        func(c *Config) { c.Native, c.Hosts = true, []string{testX} },
 		"not the name of another onion":         func(c *Config) { c.Peers = []Peer{{Onion: "rooms." + testX}} },
 		"both allowed and denied":               func(c *Config) { c.Peers = []Peer{{Onion: testX}, {Onion: testX, Domain: "x.example", Deny: true}} },
