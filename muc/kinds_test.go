@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -131,4 +132,20 @@ func TestHiddenRoomAnswersAsNone(t *testing.T) {
 		require.Equal(t, none.String(), strings.ReplaceAll(there.String(), "coven@", "heath@"))
 	}
 	require.Empty(t, itemsListed(w))
+}
+
+// Of a file whose first page alone is whole, an admin is told what to do.
+func TestDamagedRooms(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.st.Close())
+	whole, err := os.ReadFile(w.file)
+	require.NoError(t, err)
+	for i := 4096; i < len(whole); i++ {
+		whole[i] ^= 0x55
+	}
+	require.NoError(t, os.WriteFile(w.file, whole, 0o600))
+	w.st, err = OpenStore(w.file)
+	require.NoError(t, err)
+	_, err = NewService(w.o, w.st, w)
+	require.ErrorContains(t, err, "it is damaged: put a backup of it back, or move it away")
 }

@@ -92,7 +92,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	}
 	key, err := st.secret("occupant id")
 	if err != nil {
-		return nil, fmt.Errorf("muc: %w", err)
+		return nil, fmt.Errorf("muc: %w", storeSchema.Explain(err))
 	}
 	sv := &Service{o: o, addr: addr, out: out, store: st, actors: map[string]*actor{}, index: map[string]listing{}, made: map[string]int{},
 		crew: newCrew(), preset: new(KindConfig(o.DefaultKind))}
@@ -104,7 +104,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 		admin:   func(bare jid.JID) bool { return len(admins) > 0 && admins[bare.String()] },
 		creator: func(bare jid.JID) bool { return o.MayCreate == nil || o.MayCreate(bare) || admins[bare.String()] }}
 	if err := errors.Join(st.rooms(sv.list), st.loadMOTD(sv.motd)); err != nil {
-		return nil, fmt.Errorf("muc: %w", err)
+		return nil, fmt.Errorf("muc: %w", storeSchema.Explain(err))
 	}
 	sv.front = component.NewService(out, component.Identity{Category: "conference", Type: "text", Name: o.Name})
 	sv.face()

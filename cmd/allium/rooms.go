@@ -128,7 +128,7 @@ func (h *house) openRooms(r *component.Router, c *config, id *onionroute.Identit
 		}
 	}
 	if h.rooms, err = muc.NewService(o, st, r); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", c.roomsFile(), err)
 	}
 	h.related = h.rooms.Related
 	link, err := component.NewLink(component.LinkConfig{Server: c.Host.Server, Domain: c.Muc.Domain, Secret: c.Muc.Secret, PingTo: ping,

@@ -39,7 +39,7 @@ func (s *Schema) Open(file string, ready func(*sql.DB) error) (*sql.DB, error) {
 	// gets the file's mode.
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, s.Explain(err)
 	}
 	f.Close()
 	synchronous := "synchronous(FULL)"
@@ -58,7 +58,7 @@ func (s *Schema) Open(file string, ready func(*sql.DB) error) (*sql.DB, error) {
 	}
 	if err != nil {
 		db.Close()
-		return nil, s.explain(err)
+		return nil, s.Explain(err)
 	}
 	return db, nil
 }
@@ -72,7 +72,7 @@ func (s *Schema) OpenReadOnly(file string) (*sql.DB, error) {
 	}
 	if _, err := s.version(db); err != nil {
 		db.Close()
-		return nil, s.explain(err)
+		return nil, s.Explain(err)
 	}
 	return db, nil
 }
@@ -91,15 +91,15 @@ func (s *Schema) Check(file string, also func(*sql.DB) error) error {
 	defer db.Close()
 	var result string
 	if err := db.QueryRow("PRAGMA quick_check(1)").Scan(&result); err != nil {
-		return s.explain(err)
+		return s.Explain(err)
 	}
 	if result != "ok" {
-		return s.explain(errors.New(result))
+		return s.Explain(errors.New(result))
 	}
 	if version, err := s.version(db); err != nil || version < len(s.Migrations) || also == nil {
-		return s.explain(err)
+		return s.Explain(err)
 	}
-	return s.explain(also(db))
+	return s.Explain(also(db))
 }
 
 const busyFor = 5 * time.Second // as long who writes waits for others

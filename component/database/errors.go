@@ -11,9 +11,9 @@ import (
 
 var errNewer = errors.New("it was written by a newer Allium")
 
-// explain adds to an error what an admin can do about it. What is not an error of SQLite is
+// Explain adds to an error what an admin can do about it. What is not an error of SQLite is
 // one of what is in the file.
-func (s *Schema) explain(err error) error {
+func (s *Schema) Explain(err error) error {
 	var e *sqlite.Error
 	var file *fs.PathError
 	switch {

@@ -40,6 +40,9 @@ func TestReadOnlyFolder(t *testing.T) {
 	require.ErrorContains(t, err, "its folder must be Allium's")
 	_, err = letters(3).Open(filepath.Join(dir, "more.sqlite"), nil)
 	require.ErrorIs(t, err, os.ErrPermission)
+	_, err = letters(3).Open(closed, nil)
+	require.ErrorIs(t, err, os.ErrPermission)
+	require.ErrorContains(t, err, "its folder must be Allium's")
 	require.ErrorContains(t, letters(3).Check(file, nil), "its folder must be Allium's")
 	require.ErrorContains(t, letters(3).Check(closed, nil), "its folder must be Allium's")
 }
