@@ -46,14 +46,17 @@ func (t *Tor) control(ctx context.Context, network, addr string) (*controlConn, 
 			}
 			raw.Close()
 			if t.c.Control != "" {
-				return nil, fmt.Errorf("onionroute: authenticate to tor at %s: %w (tor.control: may this user read tor's cookie file?)", addr, err)
+				return nil, fmt.Errorf("onionroute: authenticate to tor at %s: %w (tor.control: is tor.password right, or may this user read tor's cookie file?)", addr, err)
 			}
 		} else if t.c.Control != "" {
 			return nil, fmt.Errorf("onionroute: connect to tor: %w (tor.control: is tor running, with this control socket?)", err)
 		}
 		select {
 		case <-wait.Done():
-			return nil, context.Cause(wait)
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			return nil, fmt.Errorf("onionroute: %s runs, and does not answer at %s for %v: is it tor? (%w)", t.c.Binary, addr, torStartTimeout, err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
