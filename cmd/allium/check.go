@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"mellium.im/xmpp/stanza"
@@ -31,6 +33,8 @@ const (
 
 // Run tests each part. A part that stands on one that failed is not tested.
 func (cmd checkCmd) Run(ctx context.Context, out output) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal is closed
+	defer stop()
 	r := &report{w: out.stdout}
 	c, err := loadConfig(cmd.Config)
 	if !r.step("configuration "+cmd.Config, err) {

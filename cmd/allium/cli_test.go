@@ -183,3 +183,21 @@ func TestKeyTrouble(t *testing.T) {
 	_, err = c.identity()
 	assert.ErrorContains(t, err, "(50 octets): restore it from your backup; where there is none, move it away")
 }
+
+// Who closes the terminal leaves nothing running, and nothing behind.
+func TestTerminalCloses(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self, "demo")
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	out := &lockedBuffer{}
+	cmd.Stdout = out
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "alice is logged in") }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
+	require.Error(t, cmd.Wait())
+	assert.Contains(t, out.String(), "stopping")
+	left, err := os.ReadDir(strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], "TMPDIR="))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}

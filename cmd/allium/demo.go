@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -48,6 +49,8 @@ type side struct {
 
 // Run shows the main job on real parts: Tor, Prosody, Allium, clients.
 func (cmd demoCmd) Run(ctx context.Context, out output) (err error) {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // the terminal is closed
+	defer stop()
 	d := &demo{out: out.stdout, began: time.Now(), dir: cmd.Dir}
 	if d.dir == "" {
 		if d.dir, err = os.MkdirTemp("", "allium"); err != nil {
