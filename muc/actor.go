@@ -41,6 +41,7 @@ type actor struct {
 // doing is what is known of an event while it is handled.
 type doing struct {
 	s      *component.Stanza
+	before int  // copies that waited already when it began
 	handed bool // a portion of what follows from it was sent
 	void   bool // that could not be stored
 }
@@ -131,15 +132,11 @@ func (a *actor) handle(e *event, out *output) {
 	}
 	now := time.Now()
 	a.busy.Store(now.Unix())
-	before := len(out.copies)
-	a.doing = doing{s: e.s}
+	a.doing = doing{s: e.s, before: len(out.copies)}
 	defer func() {
 		if p := recover(); p != nil {
 			slog.Error("muc: a room failed, please report this", "panic", p, "stack", string(debug.Stack()))
-			if a.doing.handed {
-				before = 0
-			}
-			out.copies = out.copies[:min(before, len(out.copies))]
+			out.copies = out.copies[:min(a.doing.before, len(out.copies))]
 			a.failed(out)
 		}
 	}()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"mellium.im/xmpp/stanza"
 
@@ -23,8 +24,14 @@ func (a *actor) flush(out *output) {
 	out.copies = out.copies[:0]
 }
 
-// store has the changes stored, and only then what follows from them sent.
+// store has the changes stored, and only then what follows from them sent. What was said before
+// does not follow from them.
 func (a *actor) store(out *output, s *component.Stanza) {
+	if n := a.doing.before; n > 0 {
+		a.sv.out.SendCopies(context.Background(), out.copies[:n], a.sv.refused)
+		out.copies = slices.Delete(out.copies, 0, n)
+		a.doing.before = 0
+	}
 	a.sv.note(out.changes)
 	a.learn(out.changes)
 	copies := append([]component.Copy(nil), out.copies...)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/allium-xmpp/allium/component"
 )
 
 // What cannot be stored has not happened: who asked gets an error, and all come again to a
@@ -43,6 +45,65 @@ func TestWhatCannotBeStored(t *testing.T) {
 	_, err = w.st.db.Exec("DROP TRIGGER broken")
 	require.NoError(t, err)
 	require.Equal(t, "owner", item(to(w.enter(crone1, "coven", "firstwitch"), crone1)[0]).AttrValue("affiliation"))
+}
+
+// together has a room do several things at once: nothing in between is sent or stored before the
+// last of them is there. It returns all that was sent.
+func (w *world) together(name string, events ...event) []*component.Stanza {
+	w.t.Helper()
+	busy, goOn := make(chan struct{}), make(chan struct{})
+	a := w.sv.awake(name)
+	require.NoError(w.t, a.post(event{do: func(*room) { close(busy); <-goOn }}))
+	<-busy
+	for _, e := range events {
+		require.NoError(w.t, a.post(e))
+	}
+	close(goOn)
+	w.settle()
+	return w.send("")
+}
+
+// breaks has the store fail to do something to a table, until mend is called.
+func (w *world) breaks(what, table string) (mend func()) {
+	w.t.Helper()
+	_, err := w.st.db.Exec("CREATE TRIGGER broken BEFORE " + what + " ON " + table + " BEGIN SELECT RAISE(FAIL, 'broken'); END")
+	require.NoError(w.t, err)
+	return func() {
+		w.t.Helper()
+		_, err := w.st.db.Exec("DROP TRIGGER broken")
+		require.NoError(w.t, err)
+	}
+}
+
+// What a room said before something that cannot be stored is sent, and answered, though it
+// waited with that; also where that is told by portions.
+func TestWhatWasSaidBeforeWhatCannotBeStored(t *testing.T) {
+	w := gathering(t)
+	ping := "<iq type='get' id='ping' from='" + oneOf(1) + "' to='coven@" + domain + "'><ping xmlns='urn:xmpp:ping'/></iq>"
+	away := "<presence from='" + oneOf(2) + "' to='coven@" + domain + "/2'><show>away</show></presence>"
+	ban := "<iq type='set' id='set' from='" + crone1 + "' to='coven@" + domain + "'><query xmlns='" + NSAdmin + "'>" + affiliationItem(bare(oneOf(3)), "outcast", "") + "</query></iq>"
+	mend := w.breaks("INSERT", "affiliate")
+	out := w.together("coven", event{s: parseOne(t, ping)}, event{s: parseOne(t, away)}, event{s: parseOne(t, ban)})
+	mend()
+	require.Equal(t, "result", answerTo(out, oneOf(1)).Type)
+	require.Equal(t, "away", to(out, oneOf(4))[0].Child(component.NSClient, "show").Text())
+	require.Equal(t, "wait/resource-constraint", condition(answerTo(out, crone1)))
+	require.Empty(t, w.only(out, oneOf(3)).Type, "no 301: there is no ban")
+
+	w = gathering(t)
+	mend = w.breaks("UPDATE", "room")
+	form := "<iq type='set' id='set' from='" + crone1 + "' to='coven@" + domain + "'><query xmlns='" + NSOwner + "'><x xmlns='jabber:x:data' type='submit'>" +
+		"<field var='muc#roomconfig_whois'><value>anyone</value></field></x></query></iq>"
+	out = w.together("coven", event{s: parseOne(t, ping)}, event{s: parseOne(t, form)})
+	mend()
+	require.Equal(t, "result", answerTo(out, oneOf(1)).Type)
+	require.Equal(t, "wait/resource-constraint", condition(answerTo(out, crone1)))
+	for i := range crowd {
+		mine := to(out, oneOf(i))
+		require.Equal(t, []string{"110", "332"}, codes(mine[len(mine)-1]))
+		require.Equal(t, 1, presences(mine, oneOf(i), "unavailable"))
+		require.Zero(t, presences(mine, oneOf(i), ""), "of what was to be told nothing is")
+	}
 }
 
 // A room that panics goes on as it is stored: nothing that it did by halves has happened, all
