@@ -114,6 +114,7 @@ func (a *actor) run() {
 		for i := range events {
 			a.handle(&events[i], out)
 			if a.over() {
+				a.flush(out) // before another one of that name says something
 				a.end(events[i+1:])
 				break
 			}

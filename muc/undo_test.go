@@ -59,6 +59,7 @@ func (w *world) together(name string, events ...event) []*component.Stanza {
 		require.NoError(w.t, a.post(e))
 	}
 	close(goOn)
+	require.Eventually(w.t, a.idle, time.Minute, time.Millisecond) // also if it is off the list by then
 	w.settle()
 	return w.send("")
 }
@@ -104,6 +105,19 @@ func TestWhatWasSaidBeforeWhatCannotBeStored(t *testing.T) {
 		require.Equal(t, 1, presences(mine, oneOf(i), "unavailable"))
 		require.Zero(t, presences(mine, oneOf(i), ""), "of what was to be told nothing is")
 	}
+}
+
+// Who comes back at once to a room that has to be read again hears of that first.
+func TestComingBackToWhatCannotBeStored(t *testing.T) {
+	w := newWorld(t)
+	w.coven("muc#roomconfig_persistentroom", "1")
+	events := []event{{do: func(r *room) { r.gone = true; r.shutDown() }},
+		{s: parseOne(t, "<presence from='"+crone2+"' to='coven@"+domain+"/secondwitch'><x xmlns='"+NSMUC+"'/></presence>")}}
+	for range 4000 { // which takes the one room as long as the other needs to begin
+		events = append(events, event{s: parseOne(t, "<message type='error' from='"+crone1+"' to='coven@"+domain+"'/>")})
+	}
+	out := w.together("coven", events...)
+	require.Equal(t, "gone none/none 110 332, then none/participant 110 170", seen(out, crone2, "secondwitch"))
 }
 
 // A room that panics goes on as it is stored: nothing that it did by halves has happened, all
