@@ -35,7 +35,8 @@ type actor struct {
 	occupants atomic.Int32
 	pending   atomic.Int32 // jobs that the store has not done yet
 	reading   atomic.Int32 // what is being looked up for it
-	undone    atomic.Bool  // it is to be read again
+	undone    atomic.Bool  // it is to be read again: something that it wanted could not be stored
+	unsaid    atomic.Bool  // so is its history: a message could not be stored
 }
 
 // doing is what is known of an event while it is handled.
@@ -112,10 +113,16 @@ func (a *actor) run() {
 		}
 		a.mu.Unlock()
 		for i := range events {
-			a.handle(&events[i], out)
+			rest := events[i+1:]
+			if a.undone.Load() { // what comes is for the room as it is stored
+				a.handle(&event{do: a.reload}, out)
+				rest = events[i:]
+			} else {
+				a.handle(&events[i], out)
+			}
 			if a.over() {
 				a.flush(out) // before another one of that name says something
-				a.end(events[i+1:])
+				a.end(rest)
 				break
 			}
 		}
@@ -153,10 +160,8 @@ func (a *actor) handle(e *event, out *output) {
 		a.room = r
 		a.know(r.affiliates)
 	}
-	if e.s != nil && a.room.wantsHistory(e.s) {
-		if err := a.readHistory(); err != nil {
-			slog.Error("the history of a room cannot be read", "error", err)
-		}
+	if e.s != nil && joins(e.s) {
+		a.readHistory(e.s)
 	}
 	if a.room.hand == nil {
 		a.room.hand = a.hand
@@ -175,18 +180,30 @@ func (a *actor) handle(e *event, out *output) {
 	a.occupants.Store(int32(len(a.room.list)))
 	a.meet(a.room)
 	a.look(out)
-	if len(out.changes) > 0 || a.pending.Load() > 0 {
+	if a.waits(out) {
 		a.store(out, a.doing.s)
 	} else if len(out.copies) > flushAt {
 		a.flush(out)
 	}
 }
 
-// readHistory reads the history of the room from its archive, when all that it has said
-// is in there.
-func (a *actor) readHistory() error {
-	a.settle()
-	return a.sv.store.history(a.room)
+// readHistory has the history in memory for who enters by s, where that is from the archive:
+// when all that the room has said is in there, or could not be stored.
+func (a *actor) readHistory(s *component.Stanza) {
+	r := a.room
+	if r.archives() {
+		a.settle()
+	}
+	if a.unsaid.Swap(false) {
+		r.warm, r.history = false, history{}
+	}
+	if !r.wantsHistory(s) {
+		return
+	}
+	if err := a.sv.store.history(r); err != nil {
+		r.warm, r.history = false, history{} // the next one may get it
+		slog.Error("the history of a room cannot be read", "error", err)
+	}
 }
 
 // look starts what the room wants to know.

@@ -1,7 +1,9 @@
 package muc
 
 import (
+	"errors"
 	"log/slog"
+	"sync/atomic"
 )
 
 const maxJobs = 1000 // that wait to be committed
@@ -9,6 +11,7 @@ const maxJobs = 1000 // that wait to be committed
 // A job is what a room wants stored, and what is to be done then, with the error of the
 // transaction. Jobs are done in the order in which they were given to the store.
 type job struct {
+	undone  *atomic.Bool // of the room: what it wants behind what could not be stored is not stored either; nil: of none
 	changes []change
 	done    func(err error)
 	err     error
@@ -67,6 +70,9 @@ func (st *Store) batch(first *job) []*job {
 func (st *Store) commit(jobs []*job) {
 	n := 0
 	for _, j := range jobs {
+		if j.undone != nil && j.undone.Load() {
+			j.err, j.changes = errUndone, nil
+		}
 		n += len(j.changes)
 	}
 	if n == 0 {
@@ -78,6 +84,9 @@ func (st *Store) commit(jobs []*job) {
 			st.commit(jobs[i : i+1])
 		}
 		return
+	}
+	if j := jobs[0]; err != nil && j.undone != nil && !onlyMessages(j.changes) {
+		j.undone.Store(true)
 	}
 	if err != nil && st.failed == nil {
 		slog.Error("rooms cannot be stored; messages in rooms with an archive are refused until this is mended", "error", err)
@@ -125,6 +134,8 @@ func (t *transaction) apply(jobs []*job) error {
 	}
 	return t.flush()
 }
+
+var errUndone = errors.New("muc: what came before could not be stored")
 
 // submit gives a job to the store.
 func (st *Store) submit(changes []change, done func(err error)) {

@@ -49,7 +49,7 @@ func (r *room) addPast(d *component.Draft, by *voice, id int64, dated bool) {
 
 // wantsHistory tells if the history has to be in memory before s is handled, and is not.
 func (r *room) wantsHistory(s *component.Stanza) bool {
-	if r.warm || r.lastID == 0 || !r.archives() || !joins(s) {
+	if r.warm || r.lastID == 0 || !r.archives() {
 		return false
 	}
 	asked := s.Child(NSMUC, "x").Child(NSMUC, "history")

@@ -24,6 +24,12 @@ func (a *actor) flush(out *output) {
 	out.copies = out.copies[:0]
 }
 
+// waits tells if what is in out is not to be sent at once: it follows from something that is
+// not stored yet, or cannot be.
+func (a *actor) waits(out *output) bool {
+	return len(out.changes) > 0 || a.pending.Load() > 0 || a.undone.Load() && !a.room.gone
+}
+
 // store has the changes stored, and only then what follows from them sent. What was said before
 // does not follow from them.
 func (a *actor) store(out *output, s *component.Stanza) {
@@ -31,6 +37,9 @@ func (a *actor) store(out *output, s *component.Stanza) {
 		a.sv.out.SendCopies(context.Background(), out.copies[:n], a.sv.refused)
 		out.copies = slices.Delete(out.copies, 0, n)
 		a.doing.before = 0
+	}
+	if len(out.copies)+len(out.changes) == 0 {
+		return
 	}
 	a.sv.note(out.changes)
 	a.learn(out.changes)
@@ -40,7 +49,7 @@ func (a *actor) store(out *output, s *component.Stanza) {
 	changes := out.changes
 	out.changes = nil
 	a.pending.Add(1)
-	a.sv.store.submit(changes, func(err error) {
+	a.sv.store.work <- &job{undone: &a.undone, changes: changes, done: func(err error) {
 		defer a.pending.Add(-1)
 		if err != nil {
 			if s != nil {
@@ -50,7 +59,7 @@ func (a *actor) store(out *output, s *component.Stanza) {
 			return
 		}
 		a.sv.out.SendCopies(context.Background(), copies, a.sv.refused)
-	})
+	}}
 }
 
 // hand has what the room has said so far stored and sent, while it goes on. It waits for
@@ -62,7 +71,7 @@ func (a *actor) hand() {
 	case a.doing.void:
 		clear(out.copies)
 		out.copies, out.changes = out.copies[:0], nil
-	case len(out.changes) > 0 || a.pending.Load() > 0:
+	case a.waits(out):
 		a.store(out, a.doing.s)
 		a.settle()
 	default:
@@ -84,17 +93,18 @@ func (a *actor) settle() {
 // what the room has in memory did not come to be. Who was about to be thrown out is not
 // told, and finds out as after a crash (XEP-0410).
 func (a *actor) undo(changes []change) {
-	for _, c := range changes {
-		if _, ok := c.(saveMessage); ok {
-			continue
-		}
-		a.undone.Store(true)
-		if a.post(event{do: a.reload}) != nil {
-			a.sv.relist(a.addr.Localpart()) // the room had ended, and has not after all
-		}
-		return
+	if onlyMessages(changes) && !a.undone.Load() {
+		a.unsaid.Store(true)
+	} else if a.post(event{do: a.reload}) != nil {
+		a.sv.relist(a.addr.Localpart()) // the room had ended, and has not after all
 	}
-	a.post(event{do: func(r *room) { r.warm, r.history = false, history{} }})
+}
+
+func onlyMessages(changes []change) bool {
+	return !slices.ContainsFunc(changes, func(c change) bool {
+		_, ok := c.(saveMessage)
+		return !ok
+	})
 }
 
 // reload forgets what is in memory of the room; it is read again when it is needed, with all

@@ -107,6 +107,70 @@ func TestWhatWasSaidBeforeWhatCannotBeStored(t *testing.T) {
 	}
 }
 
+// What follows in a room from what cannot be stored has not happened either, and nobody hears of
+// it; what comes when that is known is for the room as it is stored.
+func TestWhatFollowsFromWhatCannotBeStored(t *testing.T) {
+	w := newWorld(t)
+	w.coven("muc#roomconfig_persistentroom", "1", "muc#roomconfig_roomname", "A Dark Cave")
+	mend := w.breaks("INSERT", "affiliate")
+	change := func(id, field, value string) event {
+		return event{s: parseOne(t, "<iq type='set' id='"+id+"' from='"+crone1+"' to='coven@"+domain+"'><query xmlns='"+NSOwner+"'><x xmlns='jabber:x:data' type='submit'>"+
+			"<field var='"+field+"'><value>"+value+"</value></field></x></query></iq>")}
+	}
+	enter := func(who, nick string) event {
+		return event{s: parseOne(t, "<presence from='"+who+"' to='coven@"+domain+"/"+nick+"'><x xmlns='"+NSMUC+"'/></presence>")}
+	}
+	out := w.together("coven",
+		event{s: parseOne(t, "<iq type='set' id='both' from='"+crone1+"' to='coven@"+domain+"'><query xmlns='"+NSOwner+"'><x xmlns='jabber:x:data' type='submit'>"+
+			"<field var='muc#roomconfig_whois'><value>anyone</value></field><field var='muc#roomconfig_roomadmins'><value>"+bare(macbeth)+"</value></field></x></query></iq>")},
+		change("name", "muc#roomconfig_roomname", "A Heath"),
+		enter(hecate, "hecate"),
+		event{do: func(r *room) { r.hand() }}, // that is known then
+		enter(crone2, "secondwitch"))
+	mend()
+	for _, s := range to(out, crone1) {
+		if s.Kind == component.IQ {
+			require.Equal(t, "wait/resource-constraint", condition(s), "%v", s)
+		}
+	}
+	require.Equal(t, "wait/resource-constraint", condition(to(out, hecate)[0]))
+	require.Equal(t, "gone none/none 110 332, then none/participant 110 170", seen(out, crone2, "secondwitch"))
+	require.Equal(t, "A Dark Cave", w.form(crone1, "coven").Value("muc#roomconfig_roomname"))
+	require.Equal(t, "moderators", w.form(crone1, "coven").Value("muc#roomconfig_whois"))
+}
+
+// Who enters gets no message of before that could not be stored; and the history that could not be
+// read by one is there for the next.
+func TestHistoryOfAStoreThatFails(t *testing.T) {
+	w := newWorld(t)
+	w.coven()
+	w.say(crone1, "coven", "1", "kept")
+	w.enter(macbeth, "coven", "thane")
+	said := parseOne(t, "<message type='groupchat' id='2' from='"+crone1+"' to='coven@"+domain+"'><body>lost</body></message>")
+	enter := parseOne(t, "<presence from='"+hecate+"' to='coven@"+domain+"/hecate'><x xmlns='"+NSMUC+"'/></presence>")
+	heard := func(out []*component.Stanza, who string) (bodies []string) {
+		for _, s := range to(out, who) {
+			if s.Body() != "" && s.Type == "groupchat" {
+				bodies = append(bodies, s.Body())
+			}
+		}
+		return bodies
+	}
+	mend := w.breaks("INSERT", "message")
+	out := w.together("coven", event{s: said}, event{s: enter})
+	mend()
+	require.Equal(t, "wait/resource-constraint", condition(to(out, crone1)[0]))
+	require.Equal(t, []string{"kept"}, heard(out, hecate))
+
+	require.NoError(t, w.sv.awake("coven").post(event{do: func(r *room) { r.warm, r.history = false, history{} }}))
+	_, err := w.st.db.Exec("ALTER TABLE message RENAME TO away")
+	require.NoError(t, err)
+	require.Empty(t, heard(w.enter(macbeth, "coven", "thane"), macbeth))
+	_, err = w.st.db.Exec("ALTER TABLE away RENAME TO message")
+	require.NoError(t, err)
+	require.Equal(t, []string{"kept"}, heard(w.enter("banquo@shakespeare.lit/a", "coven", "banquo"), "banquo@shakespeare.lit/a"))
+}
+
 // Who comes back at once to a room that has to be read again hears of that first.
 func TestComingBackToWhatCannotBeStored(t *testing.T) {
 	w := newWorld(t)
