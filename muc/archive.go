@@ -111,6 +111,32 @@ func (c changeMessage) apply(t *transaction) error {
 	return t.erase("UPDATE message SET body = '', xml = ?, replay = ? WHERE room = "+roomNumber+" AND id = ?", c.XML, int(notReplayed), c.Room, c.ID)
 }
 
+// retractMessage leaves of a message of one occupant what Tombstone gives for it, if that is not
+// nil.
+type retractMessage struct {
+	Room      string
+	ID        int64
+	By        string                  // occupant id
+	Tombstone func(xml []byte) []byte // is called by another goroutine than the room's
+}
+
+func (c retractMessage) apply(t *transaction) error {
+	if err := t.flush(); err != nil {
+		return err
+	}
+	var xml []byte
+	err := t.tx.QueryRow("SELECT xml FROM message WHERE room = "+roomNumber+" AND id = ? AND occupant = ?", c.Room, c.ID, c.By).Scan(&xml)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if xml = c.Tombstone(xml); xml == nil {
+		return nil
+	}
+	return changeMessage{Room: c.Room, ID: c.ID, XML: xml}.apply(t)
+}
+
 // dropArchive deletes all that was said in a room: it is that of another number from now on,
 // as if the room were no more and there were a new one, which goes on behind LastID.
 type dropArchive struct {

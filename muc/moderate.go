@@ -12,13 +12,13 @@ import (
 // A retraction takes a message back.
 type retraction struct {
 	id     string // of the message that tells of it
-	by     *occupant
+	by     *voice
 	reason string // of a moderator
 	forced bool   // by a moderator
 }
 
-// retract takes a message back for who wrote it, if s asks for that (XEP-0424). All have
-// got s itself; what it is about is kept no longer.
+// retract takes a message back for who wrote it, if s asks for that (XEP-0424). All get s
+// itself; what it is about is kept no longer, from when s is.
 func (r *room) retract(o *occupant, s *component.Stanza) {
 	e := s.Child(NSRetract, "retract")
 	if e == nil {
@@ -28,12 +28,16 @@ func (r *room) retract(o *occupant, s *component.Stanza) {
 	if !ok {
 		return
 	}
-	t := retraction{id: s.ID, by: o}
-	r.findMessage(o, &component.Stanza{}, id, func(r *room, m *stored) {
-		if m != nil && m.occupant == o.id {
-			r.entomb(m, t)
+	for p := range r.history.newest() {
+		if p.id == id && p.by.id == o.id {
+			r.forgetMessage(id)
+			break
 		}
-	})
+	}
+	if r.archives() {
+		t, room, now := retraction{id: s.ID, by: o.voice}, r.addr, r.now
+		r.change(retractMessage{Room: room.Localpart(), ID: id, By: o.id, Tombstone: func(xml []byte) []byte { return t.tombstone(room, xml, now) }})
+	}
 }
 
 // moderate takes a message back for a moderator (XEP-0425, and its version 0).
@@ -59,7 +63,7 @@ func (r *room) moderate(ses *session, s *component.Stanza) error {
 	if !ok {
 		return errNotFound
 	}
-	t := retraction{by: ses.occ, reason: reason, forced: true}
+	t := retraction{by: ses.occ.voice, reason: reason, forced: true}
 	r.findMessage(ses.occ, s, id, func(r *room, m *stored) {
 		if m == nil {
 			r.refuse(s, errNotFound)
@@ -72,8 +76,7 @@ func (r *room) moderate(ses *session, s *component.Stanza) error {
 }
 
 // findMessage looks a message up in the history, or the archive, and gives it to then; nil
-// if it is not there. s is the request that is refused if that cannot be done, or the zero
-// Stanza, which nobody waits for.
+// if it is not there. s is the request that is refused if that cannot be done.
 func (r *room) findMessage(by *occupant, s *component.Stanza, id int64, then func(r *room, m *stored)) {
 	for p, xml := range r.history.newest() {
 		if p.id == id {
@@ -117,17 +120,24 @@ func (r *room) moderated(m *stored, t retraction) {
 	r.addPast(d, &voice{}, id, false)
 }
 
-// entomb leaves of a message only that it was there (XEP-0424 §4, XEP-0425 §4).
+// entomb leaves of a message only that it was there.
 func (r *room) entomb(m *stored, t retraction) {
 	r.forgetMessage(m.id)
 	if !r.archives() {
 		return
 	}
-	s, err := component.ParseDraft(m.xml, r.addr).Stanza(jid.JID{}, true)
-	if err != nil || s.Child(NSRetract, "retracted") != nil && !t.forced {
-		return // it is one already, maybe a moderator's
+	if xml := t.tombstone(r.addr, m.xml, r.now); xml != nil {
+		r.change(changeMessage{Room: r.addr.Localpart(), ID: m.id, XML: xml})
 	}
-	e := component.NewElement(NSRetract, "retracted").With("stamp", r.now.UTC().Format(time.RFC3339))
+}
+
+// tombstone is what is left of a message (XEP-0424 §4, XEP-0425 §4); nil if it stays as it is.
+func (t *retraction) tombstone(room jid.JID, xml []byte, now time.Time) []byte {
+	s, err := component.ParseDraft(xml, room).Stanza(jid.JID{}, true)
+	if err != nil || s.Child(NSRetract, "retracted") != nil && !t.forced {
+		return nil // it is one already, maybe a moderator's
+	}
+	e := component.NewElement(NSRetract, "retracted").With("stamp", now.UTC().Format(time.RFC3339))
 	if t.id != "" {
 		e.SetAttr("id", t.id)
 	}
@@ -139,12 +149,11 @@ func (r *room) entomb(m *stored, t retraction) {
 	}
 	left := &component.Stanza{Kind: component.Message, From: s.From, ID: s.ID, Type: s.Type}
 	for _, n := range s.Nodes {
-		if c := n.Element; c != nil && (c.Is(NSSID, "stanza-id") && c.AttrValue("by") == r.addr.String() || c.Is(NSOccupantID, "occupant-id")) {
+		if c := n.Element; c != nil && (c.Is(NSSID, "stanza-id") && c.AttrValue("by") == room.String() || c.Is(NSOccupantID, "occupant-id")) {
 			left.Add(c)
 		}
 	}
-	left.Add(e)
-	r.change(changeMessage{Room: r.addr.Localpart(), ID: m.id, XML: component.NewDraft(left, nil, nil, nil).XML()})
+	return component.NewDraft(left.Add(e), nil, nil, nil).XML()
 }
 
 func occupantIDElement(id string) *component.Element {

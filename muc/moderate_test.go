@@ -3,6 +3,7 @@ package muc
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -140,6 +141,32 @@ func TestRetract(t *testing.T) {
 			require.NotNil(t, w.query(crone1, "coven", "").messages[1].Child(NSRetract, "retracted").Child(NSModerate, "moderated"))
 		})
 	}
+}
+
+// What all have heard of being taken back is that on disk too: nothing that comes between, such as
+// a stop, can keep it there.
+func TestRetractionIsStoredWithItsMessage(t *testing.T) {
+	w := newWorld(t)
+	id := w.talk(1)[0]
+	goOn := make(chan struct{})
+	defer close(goOn)
+	for i := range laneLimits[rowLane].slots { // nothing more can be looked up
+		require.True(t, w.sv.readers.add(rowLane, fmt.Sprint(i), func() { <-goOn }))
+	}
+	require.NoError(t, w.sv.awake("coven").post(event{do: func(r *room) { r.warm, r.history = false, history{} }}))
+	require.NoError(t, w.sv.HandleStanza(t.Context(), parseOne(t, "<message type='groupchat' id='r1' from='"+crone1+"' to='coven@"+domain+"'><retract xmlns='"+NSRetract+"' id='"+id+"'/></message>")))
+	heard := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(to(w.out, crone1)) > 0
+	}
+	require.Eventually(t, heard, time.Minute, time.Millisecond)
+	n, ok := w.sv.awake("coven").room.parseID(id)
+	require.True(t, ok)
+	m, err := w.st.message("coven", n)
+	require.NoError(t, err)
+	require.NotContains(t, string(m.xml), "line 0")
+	require.Contains(t, string(m.xml), "retracted")
 }
 
 // XEP-0425 §4: nothing is left of a message whose declarations are more attributes where it is

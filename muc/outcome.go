@@ -102,8 +102,11 @@ func (a *actor) undo(changes []change) {
 
 func onlyMessages(changes []change) bool {
 	return !slices.ContainsFunc(changes, func(c change) bool {
-		_, ok := c.(saveMessage)
-		return !ok
+		switch c.(type) {
+		case saveMessage, retractMessage, changeMessage:
+			return false
+		}
+		return true
 	})
 }
 
