@@ -1,7 +1,9 @@
 package muc
 
 import (
+	"cmp"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"math"
@@ -61,7 +63,7 @@ func (st *Store) expire(now time.Time, l Limits, rooms map[string]*Config) {
 		keep[name] = k
 	}
 	st.running = true
-	st.sweeping.Go(func() { st.sweep(unknown, due, keep) })
+	st.sweeping.Go(func() { st.sweep(unknown, due, keep, trim{now: now, limits: l}) })
 }
 
 // keeping is what a room keeps.
@@ -110,7 +112,7 @@ func (k keeping) surplus(a extent) int {
 }
 
 // sweep does what expire found.
-func (st *Store) sweep(unknown, due []string, keep map[string]keeping) {
+func (st *Store) sweep(unknown, due []string, keep map[string]keeping, how trim) {
 	defer func() {
 		st.mu.Lock()
 		st.running = false
@@ -131,8 +133,9 @@ func (st *Store) sweep(unknown, due []string, keep map[string]keeping) {
 		unknown = unknown[n:]
 	}
 	for i := 0; i < len(due) && err == nil; {
-		t := &trim{name: due[i], keep: keep[due[i]]}
-		if err = st.do(t); t.done {
+		t := how
+		t.name = due[i]
+		if err = st.do(&t); t.done {
 			i++
 		}
 	}
@@ -253,10 +256,12 @@ func (c *survey) note(st *Store) {
 }
 
 // A trim deletes a slice of what a room does not keep: the oldest messages, so that there
-// are no holes (XEP-0313 §3.2). Their ids are not given again.
+// are no holes (XEP-0313 §3.2). Their ids are not given again. What the room keeps is what is
+// stored by then: it may have been given an archive since it was looked at.
 type trim struct {
 	name    string
-	keep    keeping
+	now     time.Time
+	limits  Limits
 	deleted int64
 	oldest  int64
 	done    bool // nothing more is to be deleted
@@ -271,15 +276,20 @@ func (c *trim) apply(t *transaction) error {
 		c.done = true // the room was destroyed meanwhile
 		return nil
 	}
-	room, err := t.number(c.name)
+	var room int64
+	var config []byte
+	err := t.tx.QueryRow("SELECT number, config FROM room WHERE name = ?", c.name).Scan(&room, &config)
 	if errors.Is(err, sql.ErrNoRows) {
 		c.done = true // or in this very transaction
 		return nil
-	} else if err != nil {
+	}
+	var cfg Config
+	if err = cmp.Or(err, json.Unmarshal(config, &cfg)); err != nil {
 		return err
 	}
-	upTo, err := lastOf(t, room, c.keep.since, sliceOf)
-	if n := min(have.count-c.keep.number, sliceOf); n > 0 && err == nil {
+	keep := keepingOf(&cfg, c.limits, c.now)
+	upTo, err := lastOf(t, room, keep.since, sliceOf)
+	if n := min(have.count-keep.number, sliceOf); n > 0 && err == nil {
 		var last int64
 		last, err = lastOf(t, room, math.MaxInt64, n)
 		upTo = max(upTo, last)
@@ -302,7 +312,7 @@ func (c *trim) apply(t *transaction) error {
 	err = t.tx.QueryRow("SELECT MIN(id) FROM message WHERE room = ?", room).Scan(&oldest)
 	c.oldest = oldest.Int64
 	have.count, have.oldest = have.count-int(c.deleted), c.oldest
-	c.done = c.deleted == 0 || c.keep.surplus(have) <= 0
+	c.done = c.deleted == 0 || keep.surplus(have) <= 0
 	return err
 }
 

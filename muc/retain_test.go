@@ -226,10 +226,24 @@ func TestTrimOfDestroyed(t *testing.T) {
 	w.talk(3)
 	w.expire(time.Now())
 	done := make(chan error, 1)
-	c := &trim{name: "coven", keep: keeping{number: 1}}
+	c := &trim{name: "coven", now: time.Now(), limits: Limits{KeepNumber: 1}}
 	w.st.submit([]change{dropRoom{Name: "coven"}, c}, func(err error) { done <- err })
 	require.NoError(t, <-done)
 	require.True(t, c.done)
+}
+
+// What a room has been told to keep is kept, though it was looked at before that.
+func TestTrimOfWhatIsKeptByNow(t *testing.T) {
+	w := newWorld(t)
+	w.coven("muc#roomconfig_enablelogging", "0")
+	before := w.sv.kept()
+	w.configure(crone1, "coven", "muc#roomconfig_enablelogging", "1")
+	w.say(hag, "coven", "1", "Double, double toil and trouble")
+	for range 2 {
+		w.st.expire(time.Now(), w.sv.limits, before)
+		w.st.sweeping.Wait()
+	}
+	require.Equal(t, 1, w.messages())
 }
 
 // What cannot be stored in one room fails nobody else, though all is stored together.
