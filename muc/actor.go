@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"runtime/debug"
@@ -148,17 +149,8 @@ func (a *actor) handle(e *event, out *output) {
 			a.failed(out)
 		}
 	}()
-	if a.room == nil {
-		r, err := a.sv.loadRoom(a.addr)
-		if err != nil {
-			slog.Error("a room cannot be read", "error", err)
-			if e.s != nil {
-				a.sv.answer(e.s, errors.New("muc: room cannot be read"))
-			}
-			return
-		}
-		a.room = r
-		a.know(r.affiliates)
+	if a.room == nil && !a.load(e.s) {
+		return
 	}
 	if e.s != nil && joins(e.s) {
 		a.readHistory(e.s)
@@ -185,6 +177,26 @@ func (a *actor) handle(e *event, out *output) {
 	} else if len(out.copies) > flushAt {
 		a.flush(out)
 	}
+}
+
+// load reads the room, or answers s that it cannot be read. One that is not in the store can be
+// made then.
+func (a *actor) load(s *component.Stanza) bool {
+	r, err := a.sv.loadRoom(a.addr)
+	if err == nil {
+		a.room = r
+		a.know(r.affiliates)
+		return true
+	}
+	slog.Error("a room cannot be read", "error", err)
+	if s != nil {
+		a.sv.answer(s, errors.New("muc: room cannot be read"))
+	}
+	if errors.Is(err, sql.ErrNoRows) {
+		a.sv.relist(a.addr.Localpart())
+		a.room = &room{gone: true}
+	}
+	return false
 }
 
 // readHistory has the history in memory for who enters by s, where that is from the archive:

@@ -189,6 +189,7 @@ func (sv *Service) make(s *component.Stanza) (*actor, error) {
 	sv.actors[name] = a
 	sv.list(saveRoom{Name: name, Config: r.cfg, Creator: r.creator, Locked: true})
 	return a, a.post(event{do: func(r *room) {
+		r.change(claimName{name})
 		r.save()
 		r.affiliate(r.creator, affiliate{level: Owner})
 	}})
@@ -200,6 +201,7 @@ func (sv *Service) loadRoom(addr jid.JID) (*room, error) {
 	if err != nil {
 		return nil, err
 	}
+	sv.note([]change{s.saveRoom})
 	r := newRoom(&sv.settings, addr, s.Config)
 	r.creator, r.locked, r.salt, r.subject, r.affiliates = s.Creator, s.Locked, s.Salt, s.Subject, s.affiliates
 	for _, a := range r.affiliates {

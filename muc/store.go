@@ -273,6 +273,22 @@ func (c saveRoom) apply(t *transaction) error {
 		locked = excluded.locked, subject = excluded.subject`, c.Name, string(config), c.Creator, c.Locked, c.Salt, string(subject))
 }
 
+// claimName fails where there is a room of that name, whose end could not be stored: all that
+// belongs to it would be of the new one.
+type claimName struct{ Name string }
+
+func (c claimName) apply(t *transaction) error {
+	if err := t.flush(); err != nil {
+		return err
+	}
+	var taken bool
+	err := t.tx.QueryRow("SELECT EXISTS (SELECT 1 FROM room WHERE name = ?)", c.Name).Scan(&taken)
+	if err == nil && taken {
+		err = errors.New("muc: there is a room of that name")
+	}
+	return err
+}
+
 // dropRoom forgets a room with all that belongs to it.
 type dropRoom struct{ Name string }
 

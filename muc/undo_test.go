@@ -184,6 +184,44 @@ func TestComingBackToWhatCannotBeStored(t *testing.T) {
 	require.Equal(t, "gone none/none 110 332, then none/participant 110 170", seen(out, crone2, "secondwitch"))
 }
 
+// Who makes a room where the end of another one cannot be stored gets nothing that belongs to that.
+func TestNewRoomWhereTheEndOfAnotherCannotBeStored(t *testing.T) {
+	w := newWorld(t)
+	w.coven("muc#roomconfig_persistentroom", "1")
+	w.say(crone1, "coven", "1", "for us alone")
+	mend := w.breaks("DELETE", "room")
+	out := w.together("coven",
+		event{s: parseOne(t, "<iq type='set' id='destroy' from='"+crone1+"' to='coven@"+domain+"'><query xmlns='"+NSOwner+"'><destroy/></query></iq>")},
+		event{s: parseOne(t, "<presence from='"+hecate+"' to='coven@"+domain+"/hecate'><x xmlns='"+NSMUC+"'/></presence>")})
+	mend()
+	require.Equal(t, "wait/resource-constraint", condition(answerTo(out, crone1)))
+	require.Equal(t, "wait/resource-constraint", condition(to(out, hecate)[0]))
+	require.Equal(t, "owner/moderator 110 170", seen(w.enter(crone1, "coven", "firstwitch"), crone1, "firstwitch"))
+	require.Equal(t, "none/participant 110 170", seen(w.enter(hecate, "coven", "hecate"), hecate, "hecate"))
+}
+
+// The service knows of the rooms what is in the store, also if that could not be read for a while.
+func TestStoreThatCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	w.coven("muc#roomconfig_persistentroom", "1")
+	fails := func(xml string) {
+		_, err := w.st.db.Exec("ALTER TABLE room RENAME TO away")
+		require.NoError(t, err)
+		w.send(xml)
+		_, err = w.st.db.Exec("ALTER TABLE away RENAME TO room")
+		require.NoError(t, err)
+	}
+	fails("<presence from='" + hag + "' to='cave@" + domain + "/x'><x xmlns='" + NSMUC + "'/></presence>")
+	require.Equal(t, "cancel/internal-server-error", condition(w.only(w.enter(hag, "cave", "x"), hag)))
+	require.Contains(t, codes(to(w.enter(hag, "cave", "x"), hag)[0]), "201", "it was not made")
+
+	require.Len(t, itemsListed(w), 1)
+	fails("<iq type='set' id='hide' from='" + crone1 + "' to='coven@" + domain + "'><query xmlns='" + NSOwner + "'><x xmlns='jabber:x:data' type='submit'>" +
+		"<field var='muc#roomconfig_publicroom'><value>0</value></field></x></query></iq>")
+	w.enter(crone1, "coven", "firstwitch")
+	require.Len(t, itemsListed(w), 1, "it was not hidden")
+}
+
 // A room that panics goes on as it is stored: nothing that it did by halves has happened, all
 // come again, and what waited for it is answered.
 func TestRoomThatPanics(t *testing.T) {
