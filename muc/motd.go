@@ -19,6 +19,7 @@ type motd struct {
 	mu   sync.Mutex
 	day  day
 	told map[string]bool // bare JIDs
+	last int64           // that next gave
 }
 
 // A day is a message of the day, and when it was set, in microseconds since 1970, which
@@ -48,13 +49,28 @@ func (m *motd) text() string {
 	return m.day.Text
 }
 
-// change makes it another message, which nobody was told yet.
-func (m *motd) change(text string, now time.Time) day {
+// next is another message, for change.
+func (m *motd) next(text string, now time.Time) day {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.day = day{Text: text, Set: max(now.UnixMicro(), m.day.Set+1)}
-	m.told = map[string]bool{}
-	return m.day
+	m.last = max(now.UnixMicro(), m.day.Set+1, m.last+1)
+	return day{Text: text, Set: m.last}
+}
+
+// change makes it another message, which nobody was told yet.
+func (m *motd) change(d day) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.day, m.told = d, map[string]bool{}
+}
+
+// untold takes back that somebody is told, which could not be stored.
+func (m *motd) untold(c saveTold) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.Day == m.day.Set {
+		delete(m.told, c.JID)
+	}
 }
 
 // sendMessageOfTheDay tells a client of the message of the day, from the service.

@@ -93,6 +93,11 @@ func (a *actor) settle() {
 // what the room has in memory did not come to be. Who was about to be thrown out is not
 // told, and finds out as after a crash (XEP-0410).
 func (a *actor) undo(changes []change) {
+	for _, c := range changes {
+		if c, ok := c.(saveTold); ok {
+			a.sv.motd.untold(c)
+		}
+	}
 	if onlyMessages(changes) && !a.undone.Load() {
 		a.unsaid.Store(true)
 	} else if a.post(event{do: a.reload}) != nil {

@@ -203,15 +203,6 @@ func (sv *Service) setMOTD(title string) func(*component.Call) (*component.Reply
 			return nil, err
 		}
 		sv.changeMOTD(c, text)
-		for _, a := range sv.all() {
-			if a.occupants.Load() > 0 {
-				a.post(event{do: func(r *room) {
-					for _, o := range r.list {
-						r.sendMessageOfTheDay(o.shown)
-					}
-				}})
-			}
-		}
 		return nil, nil
 	}
 }
@@ -225,15 +216,29 @@ func (sv *Service) deleteMOTD(c *component.Call) (*component.Reply, error) {
 	return nil, nil
 }
 
-// changeMOTD changes the message of the day, and answers when it is stored.
+// changeMOTD changes the message of the day, and answers and tells of it when it is stored.
 func (sv *Service) changeMOTD(c *component.Call, text string) {
-	sv.store.submit([]change{saveMOTD{sv.motd.change(text, time.Now())}}, func(err error) {
+	d := sv.motd.next(text, time.Now())
+	sv.store.submit([]change{saveMOTD{d}}, func(err error) {
 		if err != nil {
 			sv.answer(c.Request, fail(stanza.Wait, stanza.ResourceConstraint, "Nothing can be stored at the moment."))
 			return
 		}
+		sv.motd.change(d)
 		if err := sv.out.Send(context.Background(), c.Answer(&component.Reply{Note: "Done."})); err != nil {
 			sv.answer(c.Request, err)
 		}
+		for _, a := range sv.all() {
+			if a.occupants.Load() > 0 {
+				a.post(event{do: (*room).tellMessageOfTheDay})
+			}
+		}
 	})
+}
+
+// tellMessageOfTheDay tells those who are in the room.
+func (r *room) tellMessageOfTheDay() {
+	for _, o := range r.list {
+		r.sendMessageOfTheDay(o.shown)
+	}
 }

@@ -141,6 +141,26 @@ func TestMessageOfTheDay(t *testing.T) {
 	require.Zero(t, told("late@shakespeare.lit/x", "coven"))
 }
 
+// Nobody gets a message of the day that could not be stored, and everybody one that could, also
+// who could not be let in before.
+func TestMessageOfTheDayThatCannotBeStored(t *testing.T) {
+	w := newWorld(t, withAdmin)
+	w.open(crone1, "coven", "firstwitch")
+	w.configure(crone1, "coven", "muc#roomconfig_persistentroom", "1")
+	mend := w.breaks("INSERT", "meta")
+	answer, others := w.command(queen, "", nsServiceAdmin+"#set-motd", "motd", "Fair is foul.")
+	mend()
+	require.Equal(t, "wait/resource-constraint", condition(answer))
+	require.Empty(t, others)
+	require.NotContains(t, summary(w.enter(hag, "coven", "thirdwitch"), hag), "Fair is foul.")
+
+	w.do(queen, "", nsServiceAdmin+"#set-motd", "motd", "Foul is fair.")
+	mend = w.breaks("INSERT", "told")
+	require.Equal(t, "wait/resource-constraint", condition(to(w.enter(crone2, "coven", "secondwitch"), crone2)[0]))
+	mend()
+	require.Contains(t, summary(w.enter(crone2, "coven", "secondwitch"), crone2), "Foul is fair.")
+}
+
 // XEP-0133 §4.25: the message of the day is edited from what it is, and who got it gets the new
 // one; §4.26: where there is none, it is not said to be deleted.
 func TestEditMessageOfTheDay(t *testing.T) {

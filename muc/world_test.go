@@ -119,6 +119,7 @@ func (w *world) send(xml string) []*component.Stanza {
 
 // settle waits until nothing is under way.
 func (w *world) settle() {
+	w.st.wait() // what is done then can be for rooms
 	for !w.idle() {
 		time.Sleep(50 * time.Microsecond)
 	}
