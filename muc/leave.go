@@ -108,7 +108,7 @@ func (r *room) shutDown() {
 			r.copy(d, &ses.to, true)
 		}
 	}
-	r.list, r.nicks, r.sessions = nil, nil, nil
+	r.list, r.nicks, r.sessions, r.shut = nil, nil, nil, true
 }
 
 // meansGone tells if an error from a client's address says that nobody is there any more

@@ -146,6 +146,15 @@ func TestShutdown(t *testing.T) {
 	require.Len(t, w.out, 3)
 }
 
+// Who comes when all have been told that the service stops is not let in: nobody would tell them.
+func TestEnteringBehindShutdown(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	out := w.together("coven", event{do: (*room).shutDown},
+		event{s: parseOne(t, "<presence from='"+hecate+"' to='"+witches+"/hecate'><x xmlns='"+NSMUC+"'/></presence>")})
+	require.Equal(t, "presence error hecate cancel/service-unavailable", summary(out, hecate))
+}
+
 // A room that cannot be read does not keep the service from stopping.
 func TestShutdownWithBrokenRoom(t *testing.T) {
 	w := newWorld(t)

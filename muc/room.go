@@ -34,6 +34,7 @@ type room struct {
 	tag     [8]byte // of its archive ids
 	locked  bool    // until its creator has configured it (XEP-0045 §10.1.1)
 	gone    bool    // it was destroyed
+	shut    bool    // the service stops
 
 	affiliates roll[affiliate]
 	reserved   map[string]string // whose a registered nickname is, by nickname
@@ -103,6 +104,10 @@ func newRoom(sv *settings, addr jid.JID, cfg *Config) *room {
 // handle handles one stanza for the room.
 func (r *room) handle(s *component.Stanza, now time.Time) {
 	r.now = now
+	if r.shut { // nobody would tell who enters that it has stopped
+		r.refuse(s, errUnsupported)
+		return
+	}
 	ses := r.sessions.get(s.From.String())
 	if ses != nil && s.Type != "error" { // which may be of its server
 		ses.seen = now.Unix()
