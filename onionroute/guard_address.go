@@ -46,8 +46,9 @@ func (gd *guard) translation(base string, mask func(real, as jid.JID, base strin
 	}
 }
 
-// toHost is the translation of what a peer wrote.
-func (gd *guard) toHost(base string) translation {
+// toHost is the translation of what a peer wrote to somebody. Of masks it undoes theirs alone:
+// by those of others, whoever it goes on to would learn what their clients are called.
+func (gd *guard) toHost(base string, to jid.JID) translation {
 	return func(j jid.JID) (jid.JID, error) {
 		j, err := gd.m.ToHost(j)
 		if err != nil {
@@ -56,7 +57,7 @@ func (gd *guard) toHost(base string) translation {
 		if j.Resourcepart() == "" {
 			return j, nil
 		}
-		if real, ok := gd.masks.real(j, base); ok {
+		if real, ok := gd.masks.real(j, base); ok && real.Bare().Equal(to.Bare()) {
 			return real, nil
 		}
 		return j, nil

@@ -67,7 +67,7 @@ func (b *border) out(s *component.Stanza) (xml string, err error) {
 
 // in is the other way.
 func (b *border) in(s *component.Stanza) (xml string, err error) {
-	toHost := b.toHost(b.m.At(s.From.Domainpart()))
+	onion := b.m.At(s.From.Domainpart())
 	if s.From, err = b.m.ToHost(s.From); err != nil {
 		return "", err
 	}
@@ -77,7 +77,7 @@ func (b *border) in(s *component.Stanza) (xml string, err error) {
 	if pass, err := b.ingress(context.Background(), s); !pass {
 		return "", err
 	}
-	toHost.payload(s.Nodes)
+	b.toHost(onion, s.To).payload(s.Nodes)
 	return s.String(), nil
 }
 
@@ -284,6 +284,20 @@ func TestMasks(t *testing.T) {
 	assert.Equal(t, maxMasks, b.masks.lru.Len())
 	assert.Len(t, b.masks.byShown, maxMasks)
 	assert.Len(t, b.masks.byUser, maxMasks)
+}
+
+// A peer cannot have us tell others what the client of somebody is called: neither another
+// user, nor a room, in which there can be people of any server.
+func TestMasksForOthers(t *testing.T) {
+	b := newBorder(t, Privacy{})
+	shown, err := b.sender(testX)(jid.MustParse("alice@example.org/laptop"))
+	require.NoError(t, err)
+	for to, tells := range map[string]bool{"{ALICE}": true, shown.String(): true, "dave@{I}": false, "{ROOM}": false, `carol\40jabber.org@{I}`: false} {
+		xml, err := b.in(readStanza(t, onionSide.Replace("<message to='"+to+"' from='{B}'><addresses xmlns='http://jabber.org/protocol/address'><address jid='"+shown.String()+"'/></addresses></message>")))
+		require.NoError(t, err)
+		assert.Contains(t, xml, "jid='alice@example.org/")
+		assert.Equal(t, tells, strings.Contains(xml, "jid='alice@example.org/laptop'"), xml)
+	}
 }
 
 // Links that a client can open through Tor are left, if the admin says that it can; the

@@ -46,7 +46,6 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		return err
 	}
 	onion := g.m.At(s.From.Domainpart())
-	toHost := g.guard.toHost(onion)
 	var err error
 	alias := g.aliasAt(s.From.Domainpart())
 	if s.From, err = g.m.ToHost(s.From); err != nil {
@@ -75,7 +74,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 		}
 		return err
 	}
-	toHost.payload(s.Nodes)
+	g.guard.toHost(onion, s.To).payload(s.Nodes)
 	g.explain(s)
 	if alias != nil {
 		alias.veil(s)
