@@ -221,6 +221,12 @@ var crossings = func() []cross {
 		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' from='{I}' stamp='2026-01-01T00:00:00Z'/>", body+"<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>").from(
 			body + "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-01T00:00:00Z'/>"),
 
+		// A host does not tell who is on-line: by errors to what it would deliver in silence, and by
+		// what it says on request when it keeps a message.
+		bare(cross{rule: "online", in: fault("<composing xmlns='http://jabber.org/protocol/chatstates'/>" + noService), off: fault(noService)}),
+		bare(cross{rule: "online", in: fault(body + "<no-store xmlns='urn:xmpp:hints'/>" + noService), off: fault(noService)}),
+		inward(part(inMsg, "online", body+"<x xmlns='jabber:x:event'><composing/><offline/></x>", body+"<x xmlns='jabber:x:event'><composing/></x>")),
+
 		{rule: "presence-hints", in: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>"), off: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>")},
 		part(msg, "presence-hints", body+"<active xmlns='http://jabber.org/protocol/chatstates'/><markable xmlns='urn:xmpp:chat-markers:0'/>", body+"<markable xmlns='urn:xmpp:chat-markers:0'/>"),
 		{rule: "presence-hints", in: msg("<received xmlns='urn:xmpp:receipts' id='1'/>"), off: msg("<received xmlns='urn:xmpp:receipts' id='1'/>")},

@@ -117,6 +117,19 @@ func TestGuardRooms(t *testing.T) {
 	assert.Empty(t, b.said)
 }
 
+// Errors still come to what was worth to be kept, to what is for one client, and where the
+// host does not say what they are about; so do those of rooms.
+func TestGuardErrorsThatCome(t *testing.T) {
+	b := newBorder(t, Privacy{})
+	const typing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
+	for from, payload := range map[string]string{"{ALICE}": "<body>x</body>" + typing, "{CAROL}": "", "{A}": typing, "{ROOM}": typing, "{ANA}": typing} {
+		xml, err := b.out(readStanza(t, hostSide.Replace("<message type='error' to='{B}' from='"+from+"'>"+payload+noService+"</message>")))
+		require.NoError(t, err)
+		assert.Contains(t, xml, noService, from)
+	}
+	assert.Zero(t, b.counts["online"].Load())
+}
+
 // Whom a room tells of has no resource of their own there either.
 func TestGuardStrangersInRooms(t *testing.T) {
 	b := newBorder(t, Privacy{})

@@ -48,6 +48,7 @@ func init() { // the checks refer to the table
 		{name: "uploads-out", what: "the host's address in links to uploaded files", where: "egress", egress: uploadsOut},
 		{name: "uploads-in", what: "links that a local user's client would follow outside of Tor", where: "ingress", ingress: uploadsIn},
 		{name: "delay", what: "the host's name and exact clock in stamps", where: "egress", egress: delays},
+		{name: "online", what: "who is on-line, by what hosts answer in the place of who is not", where: "both", egress: notThere, ingress: asksIfThere},
 		{name: "presence-hints", what: "what has been delivered and read, and who is typing", where: "egress", optional: true, egress: presenceHints},
 		{name: "error-text", what: "names and reasons of the host in errors", where: "egress", egress: errorText},
 		{name: "room-info", what: "contact addresses, logs and web pages of rooms", where: "egress", egress: roomInfo},

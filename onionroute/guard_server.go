@@ -51,6 +51,29 @@ func presenceHints(_ *guard, s *component.Stanza) finding {
 	}))
 }
 
+// notThere finds errors to what was of the moment only, such as that somebody types: hosts
+// that give the message back with the error do so when nobody is on-line, and say nothing
+// when somebody is.
+func notThere(gd *guard, s *component.Stanza) finding {
+	if s.Kind != component.Message || s.Type != "error" || !gd.isAccount(s.From) || s.From.Resourcepart() != "" {
+		return finding{}
+	}
+	of := component.Stanza{Kind: s.Kind}
+	for _, n := range s.Nodes {
+		if n.Element != nil && !n.Element.Is(component.NSClient, "error") {
+			of.Nodes = append(of.Nodes, n)
+		}
+	}
+	drop := len(of.Nodes) > 0 && !keeps(&of)
+	return finding{hit: drop, drop: drop}
+}
+
+// asksIfThere removes the wish to be told by the host that it keeps a message for later
+// (XEP-0022, which ejabberd has still).
+func asksIfThere(_ *guard, s *component.Stanza) finding {
+	return changed(s.Kind == component.Message && strip(&s.Nodes, func(e *component.Element) bool { return e.Is("jabber:x:event", "offline") }))
+}
+
 // plain are the conditions that tell only of what was asked for, and not of the host.
 var plain = []stanza.Condition{stanza.BadRequest, stanza.Conflict, stanza.FeatureNotImplemented, stanza.Forbidden, stanza.ItemNotFound,
 	stanza.JIDMalformed, stanza.NotAcceptable, stanza.NotAllowed, stanza.NotAuthorized, stanza.PolicyViolation, stanza.RecipientUnavailable,
