@@ -71,9 +71,27 @@ func pepOut(gd *guard, s *component.Stanza) finding {
 	case s.Kind != component.Message:
 		return finding{}
 	}
-	return changed(strip(&s.Nodes, func(e *component.Element) bool {
+	hit := strip(&s.Nodes, func(e *component.Element) bool {
 		return e.Is(nsEvent, "event") && !only(e, isOpenNode)
-	}))
+	})
+	return changed(gd.isAccount(s.From) && plainEvent(s) || hit)
+}
+
+// plainEvent leaves of an event that a host sends what every host would send: one gives it an
+// id and says who published, and another says whom to reply to.
+func plainEvent(s *component.Stanza) (hit bool) {
+	if s.Child(nsEvent, "event") == nil || s.Child(component.NSClient, "body") != nil {
+		return false
+	}
+	hit = s.ID != ""
+	s.ID = ""
+	return strip(&s.Nodes, func(e *component.Element) bool {
+		if _, ok := e.LookupAttr("publisher"); ok && e.Is(nsEvent, "item") {
+			e.RemoveAttr("publisher")
+			hit = true
+		}
+		return e.Is("http://jabber.org/protocol/address", "addresses")
+	}) || hit
 }
 
 // vcardOut leaves the nickname and a photo that is in the vCard itself.

@@ -169,6 +169,13 @@ var crossings = func() []cross {
 		inward(stopped(inGet, "pep", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><subscriptions/></pubsub>", stanza.ItemNotFound)),
 		bare(inward(stopped(inGet, "pep", "<query xmlns='http://jabber.org/protocol/disco#info' node='http://jabber.org/protocol/mood'/>", stanza.ItemNotFound))),
 
+		// Who publishes is who it comes from, and no host tells by it which software it is.
+		part(msg, "pep", node(event, nsNick), node(event, nsNick)).from("<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='" + nsNick + "'><item id='1' publisher='alice@example.org/laptop'/></items></event>" +
+			"<addresses xmlns='http://jabber.org/protocol/address'><address type='replyto' jid='alice@example.org/laptop'/></addresses>").without("<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='" + nsNick + "'><item id='1' publisher='{A}'/></items></event>" +
+			"<addresses xmlns='http://jabber.org/protocol/address'><address type='replyto' jid='{A}'/></addresses>"),
+		{rule: "pep", in: "<message to='{B}' from='{ALICE}' id='VMlJkQnlWLFI'>" + node(event, nsNick) + "</message>", out: "<message to='{B}' from='{ALICE}'>" + node(event, nsNick) + "</message>",
+			off: "<message to='{B}' from='{ALICE}' id='VMlJkQnlWLFI'>" + node(event, nsNick) + "</message>"},
+
 		part(msg, "omemo-label", "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:omemo:2:devices'><item id='current'><devices xmlns='urn:xmpp:omemo:2'><device id='1' label='Dino on ana&apos;s ThinkPad' labelsig='AA=='/></devices></item></items></event>",
 			"<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:omemo:2:devices'><item id='current'><devices xmlns='urn:xmpp:omemo:2'><device id='1'/></devices></item></items></event>"),
 
@@ -216,6 +223,7 @@ var crossings = func() []cross {
 
 		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' from='{A}' stamp='2026-01-01T01:00:00.123+01:00'>Offline Storage</delay>",
 			body+"<delay xmlns='urn:xmpp:delay' from='{A}' stamp='2026-01-01T00:00:00Z'/>"),
+		part(pres, "delay", "<delay xmlns='urn:xmpp:delay' from='{A}' stamp='2026-01-01T00:00:00Z'/>", "<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>"),
 		part(msg, "delay", body+"<x xmlns='jabber:x:delay' stamp='20260101T00:00:00'>Offline Storage</x>", body+"<x xmlns='jabber:x:delay' stamp='20260101T00:00:00'/>"),
 		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' stamp='noon'/>", body),
 		part(msg, "delay", body+"<delay xmlns='urn:xmpp:delay' from='{I}' stamp='2026-01-01T00:00:00Z'/>", body+"<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>").from(
@@ -236,6 +244,7 @@ var crossings = func() []cross {
 			strings.Replace(noItem, "cancel", "wait", 1)).from("<body>hi</body><error type='wait' by='bob\\40{X}@onion.example.org'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>No such user here</text><why xmlns='urn:x'/></error>"),
 		part(fault, "error-text", "<error type='modify'><redirect xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:alice@elsewhere.example</redirect></error>", noService).without(
 			"<error type='modify'><redirect xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:alice%5C40elsewhere.example@{I}</redirect></error>"),
+		part(failed, "error-text", "<error type='auth'><subscription-required xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>", noService),
 		part(fault, "error-text", "<error type='wait'><remote-server-timeout xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><not-connected xmlns='xmpp:prosody.im/protocol/component'/></error>", noService),
 
 		{rule: "room-info", in: "<iq to='{B}' from='r@rooms.example.org' id='1' type='result'><query xmlns='http://jabber.org/protocol/disco#info'><x xmlns='jabber:x:data' type='result'><field var='muc#roominfo_contactjid'><value>admin</value></field><field var='muc#roominfo_occupants'><value>2</value></field></x></query></iq>",

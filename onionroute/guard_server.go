@@ -33,7 +33,8 @@ func delays(gd *guard, s *component.Stanza) finding {
 			e.Nodes = nil
 			hit = true
 		}
-		if from, err := jid.Parse(e.AttrValue("from")); err == nil && gd.isHost(from) {
+		// Of presence only some hosts say whose it is, which is plain.
+		if from, err := jid.Parse(e.AttrValue("from")); err == nil && (gd.isHost(from) || s.Kind == component.Presence) {
 			e.RemoveAttr("from")
 			hit = true
 		}
@@ -74,10 +75,11 @@ func asksIfThere(_ *guard, s *component.Stanza) finding {
 	return changed(s.Kind == component.Message && strip(&s.Nodes, func(e *component.Element) bool { return e.Is("jabber:x:event", "offline") }))
 }
 
-// plain are the conditions that tell only of what was asked for, and not of the host.
+// plain are the conditions that tell only of what was asked for, and not of the host. Only an
+// ejabberd says subscription-required, to strangers who ask for somebody's features.
 var plain = []stanza.Condition{stanza.BadRequest, stanza.Conflict, stanza.FeatureNotImplemented, stanza.Forbidden, stanza.ItemNotFound,
 	stanza.JIDMalformed, stanza.NotAcceptable, stanza.NotAllowed, stanza.NotAuthorized, stanza.PolicyViolation, stanza.RecipientUnavailable,
-	stanza.RegistrationRequired, stanza.ResourceConstraint, stanza.ServiceUnavailable, stanza.SubscriptionRequired, stanza.UnexpectedRequest}
+	stanza.RegistrationRequired, stanza.ResourceConstraint, stanza.ServiceUnavailable, stanza.UnexpectedRequest}
 
 // errorText leaves of an error its type and its condition: no words, no address, nothing
 // of the stanza that it is about.
