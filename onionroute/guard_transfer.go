@@ -33,11 +33,15 @@ const (
 var callSpaces = []string{"urn:xmpp:jingle-message:", "urn:xmpp:call-invites:", "urn:xmpp:call-message:", "urn:xmpp:http:online-meetings:",
 	"urn:xmpp:jingle:muji:"}
 
+// olderCalls are what some clients call by that are older than Jingle, or than its last
+// version, and have network addresses in other places.
+var olderCalls = []string{"http://www.google.com/session", "urn:xmpp:jingle:0", "urn:xmpp:tmp:jingle", "http://jabber.org/protocol/jingle", "google:jingleinfo"}
+
 // calls refuses sessions that would tell where on the network somebody is. What goes by
 // the servers alone, in-band bytestreams, passes.
 func calls(_ *guard, s *component.Stanza) finding {
 	if s.Kind == component.IQ {
-		if asks(s, callSpaces...) || asks(s, nsJingle) && isDirect(s.Payload()) {
+		if asks(s, callSpaces...) || asks(s, olderCalls...) || asks(s, nsJingle) && isDirect(s.Payload()) {
 			return refused(stanza.Cancel, stanza.NotAcceptable, textCalls)
 		}
 		return finding{}
@@ -60,7 +64,7 @@ func isDirect(jingle *component.Element) bool {
 		t, ok := strings.CutPrefix(e.Name.Space, nsTransports)
 		ibb := ok && strings.HasPrefix(t, "ibb:")
 		inBand = inBand || ibb
-		return ok && !ibb
+		return ok && !ibb || e.Name.Local == "transport" && !ok
 	})
 	return direct || !inBand && jingle.AttrValue("action") == "session-initiate"
 }

@@ -40,6 +40,15 @@ var transferCrossings = func() (all []cross) {
 	refusedIQ := func(payload string) {
 		all = append(all, bothWays(set, inSet, func(w func(string) string) cross { return stopped(w, "calls", payload, stanza.NotAcceptable) })...)
 	}
+	// Older ways to call, which some clients have still.
+	for _, payload := range []string{
+		"<session xmlns='http://www.google.com/session' type='initiate' id='1'><transport xmlns='http://www.google.com/transport/p2p'><candidate address='192.0.2.3'/></transport></session>",
+		"<jingle xmlns='urn:xmpp:jingle:0' action='session-initiate' sid='1'><content><transport xmlns='urn:xmpp:jingle:transports:raw-udp:0'/></content></jingle>",
+		"<jingle xmlns='urn:xmpp:jingle:1' action='transport-info' sid='1'><content><transport xmlns='http://www.google.com/transport/p2p'/></content></jingle>",
+		"<query xmlns='google:jingleinfo'><stun><server host='192.0.2.3' udp='1'/></stun></query>",
+	} {
+		refusedIQ(payload)
+	}
 	for _, transport := range []string{"ice-udp:0", "ice-udp:1", "ice:0", "raw-udp:1", "s5b:1", "dtls-sctp:1", "webrtc-datachannel:1", "ibbs:1"} {
 		for _, action := range []string{"session-initiate", "session-accept", "content-add", "transport-info", "transport-replace"} {
 			refusedIQ(jingle(action, transport))
