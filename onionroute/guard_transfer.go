@@ -116,16 +116,20 @@ func isInside(link string) bool {
 }
 
 // uploadsOut removes links to files, which are at the host. Their sender is told so, once
-// for each contact.
+// for each contact; and of each message that was nothing but a link.
 func uploadsOut(gd *guard, s *component.Stanza) finding {
 	if s.Kind != component.Message || !strip(&s.Nodes, attached(isInside)) {
 		return finding{}
 	}
-	found := changed(true)
-	if gd.isLocal(s.From) && gd.told.first(s.From, s.To) {
+	found, text := changed(true), strings.Replace(textLinks, "%s", s.To.Bare().String(), 1)
+	switch {
+	case !gd.isLocal(s.From):
+	case isHusk(s): // there was nothing else in it
+		return refused(stanza.Cancel, stanza.NotAcceptable, text)
+	case gd.told.first(s.From, s.To):
 		gateway, _ := jid.New("", gd.m.Gateway, "")
 		found.say = (&component.Stanza{Kind: component.Message, Type: string(stanza.NormalMessage), From: gateway, To: s.From}).Add(
-			component.NewElement(component.NSClient, "body", component.Text(strings.Replace(textLinks, "%s", s.To.Bare().String(), 1))))
+			component.NewElement(component.NSClient, "body", component.Text(text)))
 	}
 	return found
 }

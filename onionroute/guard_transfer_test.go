@@ -111,6 +111,9 @@ var transferCrossings = func() (all []cross) {
 		all = append(all, part(msg, "uploads-out", body+c.with, body+c.without).says("Your message to {B}"), inward(part(inMsg, "uploads-in", body+c.with, body+c.without)))
 	}
 
+	// What is nothing but a link comes back to its sender.
+	all = append(all, stopped(msg, "uploads-out", "<x xmlns='jabber:x:oob'><url>"+link+"</url></x><store xmlns='urn:xmpp:hints'/>", stanza.NotAcceptable))
+
 	// What a room tells of who is behind it.
 	for _, field := range []string{
 		"'muc#roominfo_contactjid'><value>admin", "'muc#roominfo_ldapgroup'><value>staff", "'muc#roominfo_logs'><value>http://files.example/", "'muc#roominfo_webchat_url'><value>http://files.example/",
