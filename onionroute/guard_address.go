@@ -131,7 +131,7 @@ func hostNames(gd *guard, s *component.Stanza) finding {
 			hit = gd.dropAttrs(&e.Attr) || hit
 			return true
 		case !gd.exposes(e.Name.Space) && !gd.exposes(e.Text()) &&
-			!slices.ContainsFunc(e.Attr, func(a component.Attr) bool { return gd.exposes(a.Value) }):
+			!slices.ContainsFunc(e.Attr, func(a component.Attr) bool { return gd.tells(a) && !isAuthoredAttr(e, a) }):
 			return true
 		}
 		hit = true
@@ -150,6 +150,10 @@ func hostNames(gd *guard, s *component.Stanza) finding {
 
 func (gd *guard) dropAttrs(attrs *[]component.Attr) bool {
 	before := len(*attrs)
-	*attrs = slices.DeleteFunc(*attrs, func(a component.Attr) bool { return gd.exposes(a.Value) })
+	*attrs = slices.DeleteFunc(*attrs, gd.tells)
 	return len(*attrs) < before
 }
+
+// tells tells if a name of the host is in an attribute, or in its namespace, which is declared
+// again where that was lost.
+func (gd *guard) tells(a component.Attr) bool { return gd.exposes(a.Value) || gd.exposes(a.Name.Space) }

@@ -99,6 +99,16 @@ var crossings = func() []cross {
 		part(msg, "nested-jids", "<body>at example.org</body><x xmlns='urn:x'><y at='alice@example.org'/><z/></x>", "<body>at example.org</body><x xmlns='urn:x'><z/></x>"),
 		part(msg, "nested-jids", body+"<x xmlns='urn:x'>https://EXAMPLE.org/a</x>", body),
 		part(msg, "nested-jids", body+"<x xmlns='jabber:x:conference' jid='talk\\40conference.example.org@{I}'/>", body).from(body + "<x xmlns='jabber:x:conference' jid='talk@conference.example.org'/>"),
+		// So does the reason of an invitation, of which else nothing would be left, and other texts.
+		part(msg, "nested-jids", "<x xmlns='jabber:x:conference' jid='talk@rooms.{I}' reason='meet at example.org'/><y xmlns='urn:y' at='example.org'/>",
+			"<x xmlns='jabber:x:conference' jid='talk@rooms.{I}' reason='meet at example.org'/>").from("<x xmlns='jabber:x:conference' jid='talk@rooms.example.org' reason='meet at example.org'/><y xmlns='urn:y' at='example.org'/>"),
+		part(msg, "nested-jids", "<x xmlns='jabber:x:conference' reason='meet at example.org' at='example.org'/>"+body, body),
+		part(msg, "nested-jids", body+"<spoiler xmlns='urn:xmpp:spoiler:0'>of example.org</spoiler><retract xmlns='urn:xmpp:message-retract:1' id='1'><reason>of example.org</reason><y xmlns='urn:y' at='example.org'/></retract>",
+			body+"<spoiler xmlns='urn:xmpp:spoiler:0'>of example.org</spoiler><retract xmlns='urn:xmpp:message-retract:1' id='1'><reason>of example.org</reason></retract>"),
+		part(msg, "nested-jids", body+"<moderate xmlns='urn:xmpp:message-moderate:1'><reason>of example.org</reason><y xmlns='urn:y' at='example.org'/></moderate>", body+"<moderate xmlns='urn:xmpp:message-moderate:1'><reason>of example.org</reason></moderate>"),
+		// A namespace that is declared for all of the stanza is where it is used, too.
+		{rule: "nested-jids", in: "<message xmlns:p='urn:example.org' to='{B}' from='{ALICE}'><y xmlns='urn:y' p:a='1'/><body p:a='1'>x</body></message>",
+			out: "<message to='{B}' from='{ALICE}'><body>x</body></message>", off: "<message xmlns:p='urn:example.org' to='{B}' from='{ALICE}'><y xmlns='urn:y' p:a='1'/><body p:a='1'>x</body></message>"},
 		// Encoded, it is a name all the same.
 		part(msg, "nested-jids", body+"<x xmlns='urn:x'>acct:alice%40example.org</x>", body),
 		part(msg, "nested-jids", body+"<x xmlns='urn:x' at='alice\\40example.org'/>", body),

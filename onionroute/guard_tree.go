@@ -89,6 +89,12 @@ var authored = []struct{ space, local string }{
 	{component.NSClient, "body"}, {component.NSClient, "subject"}, {component.NSClient, "status"}, {nsNick, "nick"},
 	{nsMUCUser, "reason"}, {"http://jabber.org/protocol/muc#admin", "reason"}, {"http://jabber.org/protocol/muc#owner", "reason"},
 	{nsVCard, "NICKNAME"}, {nsVCard4, "nickname"},
+	{"urn:xmpp:spoiler:0", "spoiler"}, {"urn:xmpp:message-moderate:0", "reason"}, {"urn:xmpp:message-moderate:1", "reason"}, {"urn:xmpp:message-retract:1", "reason"},
+}
+
+// isAuthoredAttr tells of an attribute with such a text: the reason of an invitation (XEP-0249).
+func isAuthoredAttr(e *component.Element, a component.Attr) bool {
+	return e.Is("jabber:x:conference", "x") && a.Name.Space == "" && a.Name.Local == "reason"
 }
 
 func isAuthored(e *component.Element) bool {
