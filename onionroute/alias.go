@@ -94,9 +94,10 @@ var written = map[xml.Name]bool{
 
 // veil takes the names of onion services out of what came by an alias and was
 // translated: what stands for the alias has its form by now, and the rest would tell
-// people where others are.
-func (alias *Alias) veil(s *component.Stanza) {
-	s.Nodes = veil(s.Nodes)
+// people where others are. So would addresses at the gateway, also of peers that have an
+// ordinary name.
+func (alias *Alias) veil(s *component.Stanza, gateway string) {
+	s.Nodes = veil(s.Nodes, gateway)
 	// The text of an invitation is made by the room (XEP-0045 §7.8.2).
 	x := s.Child(nsMUCUser, "x")
 	if b := s.Child(component.NSClient, "body"); b != nil && (x.Child(nsMUCUser, "invite") != nil || x.Child(nsMUCUser, "decline") != nil) {
@@ -104,28 +105,38 @@ func (alias *Alias) veil(s *component.Stanza) {
 	}
 }
 
-func veil(nodes []component.Node) []component.Node {
-	return slices.DeleteFunc(nodes, func(n component.Node) bool { return n.Element != nil && veiled(n.Element) })
+func veil(nodes []component.Node, gateway string) []component.Node {
+	return slices.DeleteFunc(nodes, func(n component.Node) bool { return n.Element != nil && veiled(n.Element, gateway) })
 }
 
 // veiled takes the names out of an element, and tells if nothing is left of it.
-func veiled(e *component.Element) bool {
+func veiled(e *component.Element, gateway string) bool {
 	if written[e.Name] {
 		return false
 	}
 	pointless := false
 	e.Attr = slices.DeleteFunc(e.Attr, func(a component.Attr) bool {
-		named := onionIn.MatchString(a.Value)
+		named := namesOnion(a.Value, gateway)
 		pointless = pointless || named && slices.Contains(places[e.Name].attrs, a.Name.Local)
 		return named
 	})
-	if onionIn.MatchString(e.Text()) {
+	if namesOnion(e.Text(), gateway) {
 		pointless = true
 		e.SetText("")
 	}
 	if pointless && !nameless[e.Name] {
 		return true
 	}
-	e.Nodes = veil(e.Nodes)
+	e.Nodes = veil(e.Nodes, gateway)
 	return false
+}
+
+// namesOnion tells if there is a name of an onion service in a value, or an address at the
+// gateway.
+func namesOnion(v, gateway string) bool {
+	if onionIn.MatchString(v) || strings.Contains(v, "@"+gateway) {
+		return true
+	}
+	j, err := jid.Parse(v)
+	return err == nil && j.Domainpart() == gateway
 }

@@ -147,13 +147,18 @@ func TestVeil(t *testing.T) {
 		"<delay xmlns='urn:xmpp:delay' stamp='s' from='" + strings.ToUpper(x) + "'/>":                                                                                                            "<delay xmlns='urn:xmpp:delay' stamp='s'/>",
 		"<x xmlns='jabber:x:data'><field var='abuse-addresses'><value>xmpp:" + x + "</value></field></x>":                                                                                        "<x xmlns='jabber:x:data'><field var='abuse-addresses'/></x>",
 		"<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:" + x + "</gone><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>no route to " + testX + "</text></error>": "<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'></gone></error>",
-		"<thing xmlns='urn:x' at='" + testX + "' keep='1'><b>" + testX + "</b></thing>":                                                                                                          "<thing xmlns='urn:x' keep='1'/>",
+		// Peers of an ordinary name, and we ourselves, are at the gateway.
+		`<x xmlns='http://jabber.org/protocol/muc#user'><item role='none' jid='bob\40friends.example@onion.example.org/x'/></x>`: "<x xmlns='http://jabber.org/protocol/muc#user'><item role='none'/></x>",
+		"<delay xmlns='urn:xmpp:delay' stamp='s' from='onion.example.org/x'/>":                                                   "<delay xmlns='urn:xmpp:delay' stamp='s'/>",
+		`<reference xmlns='urn:xmpp:reference:0' uri='xmpp:bob%5C40friends.example@onion.example.org'/>`:                         "",
+		"<x xmlns='jabber:x:conference' jid='talk@hidden.onion.example.org'/>":                                                   "<x xmlns='jabber:x:conference' jid='talk@hidden.onion.example.org'/>",
+		"<thing xmlns='urn:x' at='" + testX + "' keep='1'><b>" + testX + "</b></thing>":                                          "<thing xmlns='urn:x' keep='1'/>",
 	} {
 		e, err := component.NewContentDecoder(strings.NewReader("<message>"+in+"</message>"), component.NSClient, component.Limits{}).Next()
 		require.NoError(t, err, in)
 		s, err := component.ParseStanza(e)
 		require.NoError(t, err)
-		alias.veil(s)
+		alias.veil(s, "onion.example.org")
 		want = "<message>" + want + "</message>"
 		if want == "<message></message>" {
 			want = "<message/>"

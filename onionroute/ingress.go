@@ -77,7 +77,7 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	g.guard.toHost(onion, s.To).payload(s.Nodes)
 	g.explain(s)
 	if alias != nil {
-		alias.veil(s)
+		alias.veil(s, g.c.Domain)
 	}
 	g.contacts.note(onion, s)
 	return g.out.Send(ctx, s)
