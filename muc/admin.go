@@ -92,7 +92,7 @@ func (r *room) adminSet(ses *session, s *component.Stanza) error {
 		case err != nil:
 			return err
 		}
-		a.inviter = r.addr
+		a.by, a.inviter = s.From, r.addr
 		if ses != nil {
 			a.inviter = r.nameOf(ses)
 		}

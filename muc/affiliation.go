@@ -144,7 +144,7 @@ func (r *room) tellAbsent(a action, actor string, was Affiliation) {
 func (r *room) tellConcerned(a action, was Affiliation) {
 	invites := a.level == Member && was < Member && r.cfg.MembersOnly
 	switch {
-	case a.jid.Localpart() == "", invites && a.inviter.Equal(jid.JID{}), max(was, a.level) <= None:
+	case a.jid.Localpart() == "", !r.reaches(a.by, a.jid), invites && a.inviter.Equal(jid.JID{}), max(was, a.level) <= None:
 	case !r.outside.allow(r.creator, r.limits.MessageRate, r.now):
 	case invites:
 		r.send(r.invitation(a.inviter, a.jid, a.reason))
@@ -155,6 +155,11 @@ func (r *room) tellConcerned(a action, was Affiliation) {
 		note := &component.Stanza{Kind: component.Message, From: r.addr, To: a.jid}
 		r.send(note.Add(x))
 	}
+}
+
+// reaches tells if somebody may have the room write to somebody who is not in it.
+func (r *room) reaches(by, whom jid.JID) bool {
+	return r.mayReach == nil || r.mayReach(by.Bare(), whom.Bare())
 }
 
 // invitation is one into the room (XEP-0045 §7.8.2), also for clients that only know

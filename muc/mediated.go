@@ -76,6 +76,9 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 		if r.cfg.MembersOnly && r.listed(bare) == None {
 			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick).now()
 		}
+		if !r.reaches(s.From, bare) {
+			continue // an error would tell whose server is near, and so where we are
+		}
 		// What waits for the room to be opened keeps no more of the stanza than it has to.
 		id, lang, reason, goesOn := s.ID, s.Lang, e.Child(NSUser, "reason").Text(), continued(e)
 		r.whenOpen(func() {

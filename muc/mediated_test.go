@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -100,6 +101,34 @@ func TestInviteRefused(t *testing.T) {
 	refused(hag, invite, "auth/forbidden")
 	w.admin(crone1, "coven", "<item jid='hecate@shakespeare.lit' affiliation='outcast'/>")
 	require.Empty(t, w.invite(crone2, invite), "who is banned is no matter of those who may not see the list")
+}
+
+// A room writes to nobody outside for those who may not have it do that; who is asked for is
+// none the less what they make of them, and nobody is told of the difference.
+func TestInviteOutOfReach(t *testing.T) {
+	w := newWorld(t, func(o *Options) {
+		o.MayReach = func(by, whom jid.JID) bool {
+			return by.String() == bare(crone1) || whom.Domainpart() != "hecate.lit"
+		}
+	})
+	w.gather()
+	w.admin(crone1, "coven", affiliationItem(bare(hag), "owner", ""))
+	require.Empty(t, w.invite(hag, "<invite to='queen@hecate.lit'/>"))
+	require.Len(t, to(w.invite(hag, "<invite to='queen@hecate.lit'/><invite to='banquo@shakespeare.lit'/>"), "banquo@shakespeare.lit"), 1)
+	require.Len(t, to(w.invite(crone1, "<invite to='queen@hecate.lit'/>"), "queen@hecate.lit"), 1)
+
+	for who, reaches := range map[string]int{hag: 0, crone1: 1} {
+		for _, level := range []string{"admin", "none"} {
+			out := w.admin(who, "coven", affiliationItem("queen@hecate.lit", level, ""))
+			w.did(out, who)
+			require.Len(t, to(out, "queen@hecate.lit"), reaches, level)
+		}
+		for _, admins := range []string{"queen@hecate.lit", "duncan@shakespeare.lit"} {
+			out := w.configure(who, "coven", "muc#roomconfig_roomadmins", admins)
+			w.did(out, who)
+			require.Len(t, to(out, "queen@hecate.lit"), reaches, admins)
+		}
+	}
 }
 
 // Issue point 6: what goes out of a room with an invitation is bounded, and so is what waits for the

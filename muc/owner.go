@@ -86,6 +86,7 @@ func (r *room) configure(s *component.Stanza, f *component.Form) error {
 	}
 	var later tellings
 	for _, a := range todo {
+		a.by = s.From
 		later = append(later, r.setAffiliation(a, "")...)
 	}
 	r.result(s)

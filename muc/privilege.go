@@ -16,6 +16,7 @@ type action struct {
 	reason   string
 	isRole   bool
 	setsNick bool
+	by       jid.JID // who wants it; the zero JID if that is us
 	inviter  jid.JID // who invites a new member; the zero JID if that is done elsewhere
 }
 

@@ -29,6 +29,9 @@ type Options struct {
 	Admins      []jid.JID               // bare; owners of all rooms
 	MayCreate   func(bare jid.JID) bool // who may make rooms; nil: everybody
 	RoomNames   *regexp.Regexp          // matches the names that new rooms may have, but for those of Admins; nil: all
+	// MayReach tells if somebody may have a room write to somebody who is not in it; nil:
+	// everybody to everybody. Addresses are bare.
+	MayReach func(by, whom jid.JID) bool
 	// OnionOf is what an address is called on the onion side, if it has one. nil: there
 	// is no onion side.
 	OnionOf func(jid.JID) (jid.JID, bool)
@@ -100,7 +103,7 @@ func NewService(o Options, st *Store, out Sender) (*Service, error) {
 	for _, a := range o.Admins {
 		admins[a.Bare().String()] = true
 	}
-	sv.settings = settings{limits: o.Limits.orDefault(), key: key, onionOf: o.OnionOf, dialogs: &component.Dialogs{}, motd: &motd{},
+	sv.settings = settings{limits: o.Limits.orDefault(), key: key, onionOf: o.OnionOf, mayReach: o.MayReach, dialogs: &component.Dialogs{}, motd: &motd{},
 		admin:   func(bare jid.JID) bool { return len(admins) > 0 && admins[bare.String()] },
 		creator: func(bare jid.JID) bool { return o.MayCreate == nil || o.MayCreate(bare) || admins[bare.String()] }}
 	if err := errors.Join(st.rooms(sv.list), st.loadMOTD(sv.motd)); err != nil {

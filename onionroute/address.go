@@ -131,6 +131,12 @@ func (m *AddressMap) remoteForm(local string) (user, server string, ok bool) {
 	return unescape(user), server, m.remote(server) && found == (user != "") && isEscaped(user)
 }
 
+// IsPeers tells if the host-side address is one at a peer.
+func (m *AddressMap) IsPeers(j jid.JID) bool {
+	o, err := m.ToOnion(j)
+	return err == nil && m.remote(o.Domainpart())
+}
+
 // own tells if the onion-side domain is ours, or below ours.
 func (m *AddressMap) own(domain string) bool { return Base(domain) == m.Identity }
 

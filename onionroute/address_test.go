@@ -54,6 +54,7 @@ func TestAddressMap(t *testing.T) {
 			if assert.NoError(t, err, c.onion) {
 				assert.Equal(t, name(c.host).String(), host.String())
 			}
+			assert.Equal(t, Base(onion.Domainpart()) != testI, m.IsPeers(name(c.host)), c.host)
 		}
 	}
 	both(testMap(), []row{

@@ -143,6 +143,29 @@ func TestRoomsOfNative(t *testing.T) {
 	assert.False(t, may(jid.MustParse("alice@example.org")))
 }
 
+// Who is at an onion server cannot have a room write to a third server, by which it would be
+// found; everybody else can, and they to all others.
+func TestReachOfRooms(t *testing.T) {
+	id, err := onionroute.CreateIdentity(filepath.Join(t.TempDir(), "key"))
+	require.NoError(t, err)
+	peer, err := onionrouteName()
+	require.NoError(t, err)
+	c, err := loadConfig(writeConfig(t, minimal+"[[alias]]\ndomain = \"hidden.example.org\"\nonion = \""+peer+"\"\n[muc]\ndomain = \"rooms.example.org\"\n"))
+	require.NoError(t, err)
+	may := c.roomsOptions(id).MayReach
+	other, err := onionrouteName()
+	require.NoError(t, err)
+	bob, eve := `bob\40`+other+"@onion.example.org", "eve@hidden.example.org"
+	for by, reaches := range map[string]bool{bob: false, eve: false, "alice@example.org": true, "carol@jabber.org": true} {
+		assert.Equal(t, reaches, may(jid.MustParse(by), jid.MustParse("dave@third.example")), by)
+		for _, whom := range []string{bob, eve, "alice@example.org"} {
+			assert.True(t, may(jid.MustParse(by), jid.MustParse(whom)), "%s to %s", by, whom)
+		}
+	}
+	assert.True(t, may(jid.JID{}, jid.MustParse("dave@third.example")), "the service itself")
+	assert.Nil(t, c.roomsOptions(nil).MayReach, "there are no peers")
+}
+
 // Secrets that others can read are refused, wherever they are.
 func TestSecretsOfOthers(t *testing.T) {
 	file := writeConfig(t, minimal)

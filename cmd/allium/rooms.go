@@ -110,7 +110,21 @@ func (c *config) roomsOptions(id *onionroute.Identity) muc.Options {
 	case "admins":
 		o.MayCreate = func(jid.JID) bool { return false }
 	}
+	if id != nil {
+		o.MayReach = c.mayReach(id)
+	}
 	return o
+}
+
+// mayReach tells for whom rooms write to whom outside of them: not for somebody at a peer to
+// somebody at a third server, which could be theirs too. By that they would learn the rooms'
+// domain, and where the host is.
+func (c *config) mayReach(id *onionroute.Identity) func(by, whom jid.JID) bool {
+	m, _ := onionroute.NewAddressMap(c.gatewaySettings(id)) // the gateway has been made with the same
+	hosts := c.domains(id)
+	return func(by, whom jid.JID) bool {
+		return !m.IsPeers(by) || m.IsPeers(whom) || slices.Contains(hosts, whom.Domainpart())
+	}
 }
 
 // openRooms makes the rooms, as a handler of their domain with a link of their own.
