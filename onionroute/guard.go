@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/net/idna"
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
@@ -96,8 +97,12 @@ func newGuard(p Privacy, m *AddressMap, out component.Sender, log *slog.Logger) 
 	// Where the host is known by its onion name alone there is nothing to hide.
 	names := slices.Concat(slices.Sorted(maps.Keys(m.Services)), slices.Sorted(maps.Keys(m.Aliases)), []string{m.Gateway}, m.Domains)
 	for _, d := range names {
-		if !isOnionName(d) {
-			gd.hidden = append(gd.hidden, d)
+		if isOnionName(d) {
+			continue
+		}
+		gd.hidden = append(gd.hidden, d)
+		if a, err := idna.ToASCII(d); err == nil && a != d { // as in the links to files
+			gd.hidden = append(gd.hidden, a)
 		}
 	}
 	return gd, nil

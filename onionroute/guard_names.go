@@ -32,11 +32,16 @@ func (gd *guard) exposes(v string) bool {
 }
 
 // knownForms takes the domain away from what peers know users of other domains of the host
-// by.
+// by, and, at jabber.org, from the namespaces of XMPP.
 func knownForms(m *AddressMap) *strings.Replacer {
 	var pairs []string
 	for _, d := range m.Domains[1:] {
 		pairs = append(pairs, `\40`+d+"@"+m.Identity, "@"+m.Identity)
+	}
+	if slices.Contains(m.Domains, "jabber.org") {
+		for _, path := range []string{"protocol", "features", "network"} {
+			pairs = append(pairs, "http://jabber.org/"+path+"/", "")
+		}
 	}
 	return strings.NewReplacer(pairs...)
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // A name of the host is one however it is encoded; but peers know users of its other
@@ -42,5 +43,22 @@ func TestExposes(t *testing.T) {
 		strings.Repeat("%25", 20_000) + "40":      false,
 	} {
 		assert.Equal(t, exposed, b.exposes(v), "%.80s", v)
+	}
+}
+
+// What is at jabber.org can use XMPP, and a name is one in both of its forms (RFC 5891).
+func TestExposesOfNames(t *testing.T) {
+	for v, of := range map[string]string{
+		"http://jabber.org/protocol/muc": "", "http://jabber.org/network/serverinfo": "", "http://jabber.org/features/compress": "",
+		"http://jabber.org/protocol/muc at jabber.org": "jabber.org", "https://jabber.org/a": "jabber.org", "alice@jabber.org": "jabber.org",
+		"https://xn--bcher-kva.example/a": "bücher.example", "alice@Bücher.example": "bücher.example", "alice%40b%C3%BCcher.example": "bücher.example",
+	} {
+		for _, d := range []string{"jabber.org", "bücher.example"} {
+			m := testMap()
+			m.Domains = []string{d}
+			gd, err := newGuard(Privacy{}, m, nil, nil)
+			require.NoError(t, err)
+			assert.Equal(t, of == d, gd.exposes(v), "%s: %s", d, v)
+		}
 	}
 }
