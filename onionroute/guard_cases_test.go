@@ -243,6 +243,8 @@ var crossings = func() []cross {
 		// what it says on request when it keeps a message.
 		bare(cross{rule: "online", in: fault("<composing xmlns='http://jabber.org/protocol/chatstates'/>" + noService), off: fault(noService)}),
 		bare(cross{rule: "online", in: fault(body + "<no-store xmlns='urn:xmpp:hints'/>" + noService), off: fault(noService)}),
+		bare(cross{rule: "online", in: fault("<x xmlns='jabber:x:event'/><delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>" + noService), off: fault(noService)}),
+		inward(bare(cross{rule: "online", in: "<message to='{A}' from='{B}' type='chat'/>", off: "<message to='{A}' from='{B}' type='chat'/>"})),
 		inward(part(inMsg, "online", body+"<x xmlns='jabber:x:event'><composing/><offline/></x>", body+"<x xmlns='jabber:x:event'><composing/></x>")),
 
 		{rule: "presence-hints", in: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>"), off: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>")},

@@ -60,19 +60,33 @@ func notThere(gd *guard, s *component.Stanza) finding {
 		return finding{}
 	}
 	of := component.Stanza{Kind: s.Kind}
+	says := false // what it is about
 	for _, n := range s.Nodes {
-		if n.Element != nil && !n.Element.Is(component.NSClient, "error") {
+		if n.Element == nil || n.Element.Is(component.NSClient, "error") {
+			continue
+		}
+		says = true
+		if !isIn(n.Element.Name.Space, []string{nsEvents, nsDelay}) {
 			of.Nodes = append(of.Nodes, n)
 		}
 	}
-	drop := len(of.Nodes) > 0 && !keeps(&of)
+	drop := says && !keeps(&of)
 	return finding{hit: drop, drop: drop}
 }
 
+const nsEvents = "jabber:x:event" // XEP-0022
+
 // asksIfThere removes the wish to be told by the host that it keeps a message for later
-// (XEP-0022, which ejabberd has still).
-func asksIfThere(_ *guard, s *component.Stanza) finding {
-	return changed(s.Kind == component.Message && strip(&s.Nodes, func(e *component.Element) bool { return e.Is("jabber:x:event", "offline") }))
+// (XEP-0022, which ejabberd has still), and messages with nothing in them, of which an error
+// would not tell that.
+func asksIfThere(gd *guard, s *component.Stanza) finding {
+	if s.Kind != component.Message {
+		return finding{}
+	}
+	if s.Type != "error" && s.Payload() == nil && gd.isAccount(s.To) {
+		return finding{hit: true, drop: true}
+	}
+	return changed(strip(&s.Nodes, func(e *component.Element) bool { return e.Is(nsEvents, "offline") }))
 }
 
 // plain are the conditions that tell only of what was asked for, and not of the host. Only an

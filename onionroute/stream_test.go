@@ -261,7 +261,7 @@ func TestSpoofing(t *testing.T) {
 	}
 	a.silent(t)
 	r := x.proven(t, a)
-	r.write("<message from='room@rooms." + x.name + "' to='alice@" + a.m.Identity + "'/>")
+	r.write("<message from='room@rooms." + x.name + "' to='alice@" + a.m.Identity + "'><body>x</body></message>")
 	assert.Equal(t, `room\40rooms.`+x.name+"@onion.a.example", a.receive1(t).From.String())
 	// A large stanza passes now, a too large one does not.
 	r.write("<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>" + strings.Repeat("x", 100_000) + "</body></message>")
