@@ -131,7 +131,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	if err != nil {
 		return nil, err
 	}
-	guard, err := newGuard(c.Privacy, m, out, c.Log)
+	guard, err := newGuard(c.Privacy, m, c.Identity.secret("guard"), out, c.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,8 @@ type guard struct {
 	// The checks of the rules that are on, in the order of the table.
 	goingOut, goneOut, comingIn []activeCheck
 
-	hidden     []string          // domains of the host that peers do not know it by
+	hidden     []string          // domains of the host that peers do not know it by, shorter ones first
+	standIns   []string          // of the same; see guessed
 	known      *strings.Replacer // takes away what peers know by a domain of the host
 	onionLinks bool
 	masks      *masks
@@ -67,9 +68,9 @@ type finding struct {
 	say  *component.Stanza // is sent beside the stanza, or in the place of it
 }
 
-// newGuard makes a guard that sends its own words by out. The error names the rule in p
+// newGuard makes a guard with a secret key, that sends its own words by out. The error names the rule in p
 // that does not exist, or cannot be switched.
-func newGuard(p Privacy, m *AddressMap, out component.Sender, log *slog.Logger) (*guard, error) {
+func newGuard(p Privacy, m *AddressMap, key []byte, out component.Sender, log *slog.Logger) (*guard, error) {
 	gd := &guard{m: m, out: out, log: log, on: map[string]bool{}, counts: map[string]*atomic.Uint64{},
 		onionLinks: p.OnionLinks, known: knownForms(m), masks: newMasks(), told: newTold(), ids: newHiddenIDs(), aliasIDs: newHiddenIDs()}
 	for _, r := range rules {
@@ -105,6 +106,8 @@ func newGuard(p Privacy, m *AddressMap, out component.Sender, log *slog.Logger) 
 			gd.hidden = append(gd.hidden, a)
 		}
 	}
+	slices.SortStableFunc(gd.hidden, func(a, b string) int { return len(a) - len(b) })
+	gd.standIns = standIns(key, gd.hidden)
 	return gd, nil
 }
 

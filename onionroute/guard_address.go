@@ -124,19 +124,7 @@ func unmask(gd *guard, s *component.Stanza) finding {
 // hostNames removes what still has a name of the host in it, after the addresses in known
 // places were translated. What people write themselves is left as it is.
 func hostNames(gd *guard, s *component.Stanza) finding {
-	hit := gd.dropAttrs(&s.Attr)
-	walk(&s.Nodes, func(e *component.Element) bool {
-		switch {
-		case isAuthored(e):
-			hit = gd.dropAttrs(&e.Attr) || hit
-			return true
-		case !gd.exposes(e.Name.Space) && !gd.exposes(e.Text()) &&
-			!slices.ContainsFunc(e.Attr, func(a component.Attr) bool { return gd.tells(a) && !isAuthoredAttr(e, a) }):
-			return true
-		}
-		hit = true
-		return false
-	})
+	hit := gd.sift(&s.Attr, &s.Nodes, func(v string) (string, bool) { return v, !gd.exposes(v) })
 	// Text beside the elements of a stanza means nothing.
 	if gd.exposes((&component.Element{Nodes: s.Nodes}).Text()) {
 		s.Nodes = slices.DeleteFunc(s.Nodes, func(n component.Node) bool { return n.Element == nil })
@@ -147,13 +135,3 @@ func hostNames(gd *guard, s *component.Stanza) finding {
 	}
 	return changed(hit)
 }
-
-func (gd *guard) dropAttrs(attrs *[]component.Attr) bool {
-	before := len(*attrs)
-	*attrs = slices.DeleteFunc(*attrs, gd.tells)
-	return len(*attrs) < before
-}
-
-// tells tells if a name of the host is in an attribute, or in its namespace, which is declared
-// again where that was lost.
-func (gd *guard) tells(a component.Attr) bool { return gd.exposes(a.Value) || gd.exposes(a.Name.Space) }

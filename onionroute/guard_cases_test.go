@@ -72,6 +72,8 @@ func inward(c cross) cross { c.inward = true; return c }
 
 // crossings are what TestGuard looks at, and where FuzzGuard begins.
 var crossings = func() []cross {
+	stood := standIn([]byte("key"), "example.org")
+	toRoom, fromRoom := wrap("<message to='{ROOM}' from='{B}'", "</message>"), wrap("<message to='{B}' from='{ANA}'", "</message>")
 	common := "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://jabber.org/protocol/caps' ver='" + commonCaps.AttrValue("ver") + "'/>"
 	const (
 		softForm = "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>urn:xmpp:dataforms:softwareinfo</value></field><field var='software'><value>Gajim</value></field></x>"
@@ -246,6 +248,11 @@ var crossings = func() []cross {
 		bare(cross{rule: "online", in: fault("<x xmlns='jabber:x:event'/><delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>" + noService), off: fault(noService)}),
 		inward(bare(cross{rule: "online", in: "<message to='{A}' from='{B}' type='chat'/>", off: "<message to='{A}' from='{B}' type='chat'/>"})),
 		inward(part(inMsg, "online", body+"<x xmlns='jabber:x:event'><composing/><offline/></x>", body+"<x xmlns='jabber:x:event'><composing/></x>")),
+
+		// Whether a name of the host is right, by what is done with it; see TestGuess.
+		inward(part(toRoom, "guess", "<x xmlns='jabber:x:conference' jid='talk@example.org'/>", "<x xmlns='jabber:x:conference' jid='talk@"+stood+"'/>")),
+		part(fromRoom, "guess", "<x xmlns='jabber:x:conference' jid='talk\\40"+stood+"@{I}'/>", "<x xmlns='jabber:x:conference' jid='talk\\40example.org@{I}'/>").from(
+			"<x xmlns='jabber:x:conference' jid='talk@" + stood + "'/>"),
 
 		{rule: "presence-hints", in: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>"), off: msg("<composing xmlns='http://jabber.org/protocol/chatstates'/>")},
 		part(msg, "presence-hints", body+"<active xmlns='http://jabber.org/protocol/chatstates'/><markable xmlns='urn:xmpp:chat-markers:0'/>", body+"<markable xmlns='urn:xmpp:chat-markers:0'/>"),

@@ -125,8 +125,9 @@ func (b *border) fuzzOut(t *testing.T, s *component.Stanza) {
 	if s.Kind == component.IQ {
 		s.ID = "1"
 	}
+	guessed := b.finds(s.String(), b.standIns)
 	out, err := b.out(s)
-	if err != nil || out == "" {
+	if err != nil || out == "" || guessed { // then the name is in it, as a peer wrote it
 		return
 	}
 	after := readStanza(t, out)
@@ -136,9 +137,9 @@ func (b *border) fuzzOut(t *testing.T, s *component.Stanza) {
 	var look func(e *component.Element)
 	look = func(e *component.Element) {
 		for _, a := range e.Attr {
-			require.False(t, !isAuthoredAttr(e, a) && (hostName.MatchString(a.Value) || hostName.MatchString(decoded(a.Value))), "%s: %s", a.Value, out)
+			require.False(t, !isAuthoredAttr(e, a, nil) && (hostName.MatchString(a.Value) || hostName.MatchString(decoded(a.Value))), "%s: %s", a.Value, out)
 		}
-		if !isAuthored(e) {
+		if !isAuthored(e, nil) {
 			require.False(t, hostName.MatchString(e.Text()), "%s: %s", e.Text(), out)
 		}
 		for _, n := range e.Nodes {

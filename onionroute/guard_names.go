@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"mellium.im/xmpp/jid"
 )
@@ -15,11 +17,14 @@ const maxEncodings = 3
 // exposes tells if there is a name of the host in a value, as it is or encoded. In the
 // address of a local user at one of the other domains of the host there is one, and that is
 // how it is known to peers; see AddressMap.
-func (gd *guard) exposes(v string) bool {
-	v = strings.ToLower(v)
+func (gd *guard) exposes(v string) bool { return gd.finds(v, gd.hidden) }
+
+// finds tells if there is one of those names, which are in lower case, in a value.
+func (gd *guard) finds(v string, names []string) bool {
+	v = lower(v)
 	for n := 0; v != ""; n++ {
 		v = gd.known.Replace(v)
-		if gd.names(v) {
+		if slices.ContainsFunc(names, func(d string) bool { return findName(v, d, 0) >= 0 }) {
 			return true
 		}
 		plain := decoded(v)
@@ -31,57 +36,67 @@ func (gd *guard) exposes(v string) bool {
 	return false
 }
 
-// knownForms takes the domain away from what peers know users of other domains of the host
-// by, and, at jabber.org, from the namespaces of XMPP.
+// knownForms overwrites the domain in what peers know users of other domains of the host
+// by, and, at jabber.org, the namespaces of XMPP.
 func knownForms(m *AddressMap) *strings.Replacer {
 	var pairs []string
+	known := func(form, rest string) { pairs = append(pairs, form+rest, strings.Repeat("\x00", len(form))+rest) }
 	for _, d := range m.Domains[1:] {
-		pairs = append(pairs, `\40`+d+"@"+m.Identity, "@"+m.Identity)
+		known(`\40`+d, "@"+m.Identity)
 	}
 	if slices.Contains(m.Domains, "jabber.org") {
 		for _, path := range []string{"protocol", "features", "network"} {
-			pairs = append(pairs, "http://jabber.org/"+path+"/", "")
+			known("http://jabber.org/"+path+"/", "")
 		}
 	}
 	return strings.NewReplacer(pairs...)
 }
 
-// names tells if there is a name of the host in a value.
-func (gd *guard) names(v string) bool {
-	return slices.ContainsFunc(gd.hidden, func(d string) bool {
-		if !strings.Contains(d, ".") { // it could be any word
-			j, err := jid.Parse(v)
-			return err == nil && j.Domainpart() == d
+// findName is where a name is in a value, from an index on, and -1 if it is not.
+func findName(v, d string, from int) int {
+	if !strings.Contains(d, ".") { // it could be any word
+		j, err := jid.Parse(v)
+		if from > 0 || err != nil || j.Domainpart() != d {
+			return -1
 		}
-		for from := 0; ; {
-			i := strings.Index(v[from:], d)
-			if i < 0 {
-				return false
-			}
-			end := from + i + len(d)
-			if !endsWithLabel(v[:from+i]) && !beginsWithLabel(v[end:]) {
-				return true
-			}
-			from = end
+		account, _, _ := strings.Cut(v, "/")
+		return strings.IndexByte(account, '@') + 1
+	}
+	for {
+		i := strings.Index(v[from:], d)
+		if i < 0 {
+			return -1
 		}
-	})
+		end := from + i + len(d)
+		if !endsWithLabel(v[:from+i]) && !beginsWithLabel(v[end:]) {
+			return from + i
+		}
+		from = end
+	}
 }
 
 // decoded undoes one encoding of a value: that of URIs (RFC 3986 §2.1), or if there is none
 // of it that of addresses (XEP-0106).
 func decoded(v string) string {
-	if plain := decodedFrom(v, '%'); plain != v {
-		return plain
+	plain, _ := decodedAt(v)
+	return plain
+}
+
+// decodedAt tells also where in v each octet begins; it has one more, the end.
+func decodedAt(v string) (plain string, at []int) {
+	if plain, at = decodedFrom(v, '%'); plain != v {
+		return plain, at
 	}
 	return decodedFrom(v, '\\')
 }
 
-func decodedFrom(v string, mark byte) string {
+func decodedFrom(v string, mark byte) (string, []int) {
 	if strings.IndexByte(v, mark) < 0 {
-		return v
+		return v, nil
 	}
-	plain := make([]byte, 0, len(v))
+	plain, at := make([]byte, 0, len(v)), make([]int, 0, len(v)+1)
 	for i := 0; i < len(v); i++ {
+		at = append(at, i)
 		c := v[i]
 		if c == mark && i+2 < len(v) {
 			if code, err := strconv.ParseUint(v[i+1:i+3], 16, 8); err == nil {
@@ -90,7 +105,29 @@ func decodedFrom(v string, mark byte) string {
 		}
 		plain = append(plain, c)
 	}
-	return strings.ToLower(string(plain))
+	return lower(string(plain)), append(at, len(v))
+}
+
+// lower is a value in lower case. It has as many octets, and may be no UTF-8.
+func lower(v string) string {
+	if isASCII(v) {
+		return strings.ToLower(v)
+	}
+	out := make([]byte, 0, len(v))
+	for i, n := 0, 0; i < len(v); i += n {
+		var r rune
+		r, n = utf8.DecodeRuneInString(v[i:])
+		if low := unicode.ToLower(r); r != utf8.RuneError && utf8.RuneLen(low) == n {
+			out = utf8.AppendRune(out, low)
+		} else {
+			out = append(out, v[i:i+n]...)
+		}
+	}
+	return string(out)
+}
+
+func isASCII(v string) bool {
+	return !strings.ContainsFunc(v, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 // endsWithLabel tells if a name that follows s is a part of a longer label.

@@ -56,7 +56,7 @@ func TestExposesOfNames(t *testing.T) {
 		for _, d := range []string{"jabber.org", "bücher.example"} {
 			m := testMap()
 			m.Domains = []string{d}
-			gd, err := newGuard(Privacy{}, m, nil, nil)
+			gd, err := newGuard(Privacy{}, m, nil, nil, nil)
 			require.NoError(t, err)
 			assert.Equal(t, of == d, gd.exposes(v), "%s: %s", d, v)
 		}

@@ -35,6 +35,7 @@ func init() { // the checks refer to the table
 		{name: "dns", what: "looking up .onion names (RFC 7686)", where: "socks", test: "TestZConnections"},
 		{name: "circuits", what: "peers that find out together that they talk to the same server", where: "socks", test: "TestCircuits"},
 		{name: "nested-jids", what: "addresses at the host's own name, anywhere in a stanza", where: "egress", egress: hostAsSender, leaving: hostNames, ingress: hostAsReceiver},
+		{name: "guess", what: "if a name of the host that somebody guesses is the right one", where: "both", ingress: guessed, leaving: given},
 		{name: "resource", what: "names of clients and machines in resources", where: "both", egress: maskSender, ingress: unmask},
 		{name: "version", what: "name, version and system of a client", where: "both", egress: softwareInfo, ingress: refuses(nsVersion)},
 		{name: "clock", what: "the time, time zone, idle time", where: "both", egress: clocks, leaving: hideID, ingress: clocksIn},

@@ -30,7 +30,7 @@ type border struct {
 
 func newBorder(t testing.TB, p Privacy) *border {
 	b := &border{}
-	gd, err := newGuard(p, testMap(), b, slog.New(slog.NewTextHandler(&b.log, nil)))
+	gd, err := newGuard(p, testMap(), []byte("key"), b, slog.New(slog.NewTextHandler(&b.log, nil)))
 	require.NoError(t, err)
 	b.guard = gd
 	return b
@@ -210,7 +210,7 @@ func TestGuardTable(t *testing.T) {
 	}
 	assert.Equal(t, strings.Fields("stream-names redirect fingerprint tls-names dns circuits occupant-id"), elsewhere)
 	for _, p := range []Privacy{{Off: []string{"resourse"}}, {Off: []string{"tls-names"}}, {On: []string{strictRule}}} {
-		_, err := newGuard(p, testMap(), nil, nil)
+		_, err := newGuard(p, testMap(), nil, nil, nil)
 		assert.ErrorContains(t, err, "no privacy rule", p)
 	}
 }

@@ -87,18 +87,22 @@ func isHusk(s *component.Stanza) bool {
 // authored are the texts that people write themselves, which nobody changes.
 var authored = []struct{ space, local string }{
 	{component.NSClient, "body"}, {component.NSClient, "subject"}, {component.NSClient, "status"}, {nsNick, "nick"},
+	{component.NSClient, "thread"}, {nsMUC, "password"}, {nsMUCUser, "password"}, {"jabber:iq:register", "username"},
 	{nsMUCUser, "reason"}, {"http://jabber.org/protocol/muc#admin", "reason"}, {"http://jabber.org/protocol/muc#owner", "reason"},
 	{nsVCard, "NICKNAME"}, {nsVCard4, "nickname"},
 	{"urn:xmpp:spoiler:0", "spoiler"}, {"urn:xmpp:message-moderate:0", "reason"}, {"urn:xmpp:message-moderate:1", "reason"}, {"urn:xmpp:message-retract:1", "reason"},
 }
 
-// isAuthoredAttr tells of an attribute with such a text: the reason of an invitation (XEP-0249).
-func isAuthoredAttr(e *component.Element, a component.Attr) bool {
-	return e.Is("jabber:x:conference", "x") && a.Name.Space == "" && a.Name.Local == "reason"
-}
+// references are in the namespaces of what has the id of a message, which passes with that.
+var references = []string{"urn:xmpp:receipts", "urn:xmpp:chat-markers:", "urn:xmpp:message-correct:", "urn:xmpp:message-attaching:",
+	"urn:xmpp:reactions:", "urn:xmpp:reply:", "urn:xmpp:message-retract:", "urn:xmpp:message-moderate:", "urn:xmpp:fasten:"}
 
-func isAuthored(e *component.Element) bool {
+// isAuthored tells of an element, which is in another one, with such a text.
+func isAuthored(e, in *component.Element) bool {
 	if e.Name.Space == nsXHTML { // a formatted body
+		return true
+	}
+	if in != nil && in.Is(nsData, "field") && slices.Contains([]string{"muc#register_roomnick", "muc#roomconfig_roomsecret"}, in.AttrValue("var")) {
 		return true
 	}
 	for _, a := range authored {
@@ -107,4 +111,88 @@ func isAuthored(e *component.Element) bool {
 		}
 	}
 	return false
+}
+
+// isAuthoredAttr tells of an attribute with such a text, or an id or a nickname: what is in the
+// header of stanzas too.
+func isAuthoredAttr(e *component.Element, a component.Attr, in *component.Element) bool {
+	switch {
+	case a.Name.Space != "":
+		return false
+	case e.Is("jabber:x:conference", "x"): // XEP-0249
+		return a.Name.Local == "reason"
+	case e.Is(component.NSClient, "thread"):
+		return a.Name.Local == "parent"
+	case isIn(e.Name.Space, []string{nsMUCUser, nsMUC + "#admin"}):
+		return a.Name.Local == "nick"
+	case e.Is(component.NSDiscoInfo, "identity"): // XEP-0045 §6.6
+		return a.Name.Local == "name" && in != nil && in.AttrValue("node") == "x-roomuser-item"
+	}
+	return a.Name.Local == "id" && isIn(e.Name.Space, references)
+}
+
+// sift gives f all values in attributes and nodes but what people write, and puts what it
+// returns in their place. What it does not keep goes, with the element that it is in. It tells if
+// anything has changed.
+func (gd *guard) sift(attrs *[]component.Attr, nodes *[]component.Node, f func(v string) (now string, keep bool)) (hit bool) {
+	look := func(v *string) bool {
+		occupant, nick := gd.cutNick(*v)
+		now, keep := f(occupant)
+		hit = hit || !keep || now != occupant
+		*v = now + nick
+		return keep
+	}
+	lookAt := func(a *component.Attr) bool { return look(&a.Value) && look(&a.Name.Space) }
+	var sift func(nodes *[]component.Node, in *component.Element)
+	sift = func(nodes *[]component.Node, in *component.Element) {
+		*nodes = slices.DeleteFunc(*nodes, func(n component.Node) bool {
+			e := n.Element
+			if e == nil {
+				return false
+			}
+			sift(&e.Nodes, e)
+			authored, keep := isAuthored(e, in), true
+			e.Attr = deleteEach(e.Attr, func(a *component.Attr) bool {
+				fine := isAuthoredAttr(e, *a, in) || lookAt(a)
+				keep = keep && fine
+				return !fine
+			})
+			if authored {
+				return false
+			}
+			if text := e.Text(); text != "" {
+				now := text
+				keep = look(&now) && keep
+				if now != text && !slices.ContainsFunc(e.Nodes, isElement) {
+					e.SetText(now)
+				}
+			}
+			return !look(&e.Name.Space) || !keep
+		})
+	}
+	*attrs = deleteEach(*attrs, func(a *component.Attr) bool { return !lookAt(a) })
+	sift(nodes, nil)
+	return hit
+}
+
+func deleteEach(attrs []component.Attr, drop func(*component.Attr) bool) []component.Attr {
+	kept := attrs[:0]
+	for i := range attrs {
+		if !drop(&attrs[i]) {
+			kept = append(kept, attrs[i])
+		}
+	}
+	clear(attrs[len(kept):])
+	return kept
+}
+
+func isElement(n component.Node) bool { return n.Element != nil }
+
+// cutNick cuts the nickname from the address of an occupant of a room here, or from a URI of it.
+func (gd *guard) cutNick(v string) (occupant, nick string) {
+	if i := strings.Index(v, "."+gd.m.Identity+"/"); i >= 0 {
+		i += len(gd.m.Identity) + 1
+		return v[:i], v[i:]
+	}
+	return v, ""
 }

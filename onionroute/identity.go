@@ -2,7 +2,9 @@ package onionroute
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,6 +34,13 @@ var ErrDamaged = errors.New("onionroute: not an hs_ed25519_secret_key file")
 
 // Name is the onion name, I.onion.
 func (id *Identity) Name() string { return id.name }
+
+// secret makes a key for a purpose.
+func (id *Identity) secret(purpose string) []byte {
+	mac := hmac.New(sha256.New, id.key.PrivateKey())
+	mac.Write([]byte("allium " + purpose))
+	return mac.Sum(nil)
+}
 
 // LoadIdentity reads a key file as tor writes it. It refuses one that others than its
 // owner can read. The error wraps ErrNoIdentity if there is no such file.
