@@ -127,7 +127,12 @@ func lower(v string) string {
 }
 
 func isASCII(v string) bool {
-	return !strings.ContainsFunc(v, func(r rune) bool { return r > unicode.MaxASCII })
+	for i := range len(v) {
+		if v[i] > unicode.MaxASCII {
+			return false
+		}
+	}
+	return true
 }
 
 // endsWithLabel tells if a name that follows s is a part of a longer label.

@@ -136,6 +136,9 @@ func isAuthoredAttr(e *component.Element, a component.Attr, in *component.Elemen
 // anything has changed.
 func (gd *guard) sift(attrs *[]component.Attr, nodes *[]component.Node, f func(v string) (now string, keep bool)) (hit bool) {
 	look := func(v *string) bool {
+		if *v == "" || *v == component.NSXMLNS {
+			return true
+		}
 		occupant, nick := gd.cutNick(*v)
 		now, keep := f(occupant)
 		hit = hit || !keep || now != occupant
