@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cretz/bine/control"
 	"github.com/stretchr/testify/assert"
@@ -61,7 +62,7 @@ func TestAddOnion(t *testing.T) {
 					fmt.Fprint(tors, c.answer(lines.Text()))
 				}
 			}()
-			err := s.addOnion(&controlConn{raw: ours, c: control.NewConn(textproto.NewConn(ours))})
+			err := s.addOnion(&controlConn{raw: ours, patience: time.Minute, c: control.NewConn(textproto.NewConn(ours))})
 			assert.Equal(t, c.fails, err != nil, err)
 			require.Len(t, got, c.tries)
 			assert.Contains(t, <-got, " Flags=DiscardPK,V3Auth Port=5269,unix:/s ClientAuthV3="+public.String()+" PoWDefensesEnabled=1")

@@ -25,7 +25,6 @@ var (
 	torRetryMax     = time.Minute
 	torRetryRunning = time.Second      // with a tor that others start: to look for it costs nothing
 	publishTimeout  = 20 * time.Second // first upload of a descriptor; it goes on without
-	commandTimeout  = 10 * time.Second
 	fetchTimeout    = 10 * time.Second // one HSFETCH
 	fetchNext       = time.Second      // until tor asks the next directory, which it does at once
 	torStallTold    = time.Minute      // without progress of its start
@@ -44,6 +43,9 @@ type TorConfig struct {
 	// unix:/path or host:port. Authentication is by cookie or none, or by Password.
 	Control  string
 	Password string
+	// Patience is how often tor is asked if it is there, and how long it may take for an
+	// answer; default 30 s.
+	Patience time.Duration
 
 	Log *slog.Logger // default slog.Default()
 }
@@ -78,6 +80,9 @@ type Tor struct {
 func NewTor(c TorConfig) *Tor {
 	if c.Binary == "" {
 		c.Binary = "tor"
+	}
+	if c.Patience == 0 {
+		c.Patience = 30 * time.Second
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -244,8 +249,7 @@ func (t *Tor) session(ctx context.Context) error {
 	if err := t.Unpublished(); err != nil {
 		t.log.Warn("Tor is up, and goes on trying", "error", err)
 	}
-	<-ctx.Done()
-	return context.Cause(ctx)
+	return t.attend(ctx, ctl)
 }
 
 func (t *Tor) path(name string) string { return filepath.Join(t.c.Dir, name) }

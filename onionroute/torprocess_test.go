@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/textproto"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/cretz/bine/control"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -57,4 +59,21 @@ func TestTorWantsPassword(t *testing.T) {
 		}
 	}()
 	assert.ErrorContains(t, fails(t, TorConfig{Dir: t.TempDir(), Control: "unix:" + socket}), "is tor.password right, or may this user read tor's cookie file?")
+}
+
+// An answer that comes late is not taken for that of the next command.
+func TestTorAnswersLate(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	go func() {
+		bufio.NewReader(theirs).ReadString('\n')
+		time.Sleep(100 * time.Millisecond)
+		fmt.Fprint(theirs, "250-first=answer\r\n250 OK\r\n")
+	}()
+	cc := &controlConn{raw: ours, patience: 50 * time.Millisecond, c: control.NewConn(textproto.NewConn(ours))}
+	_, late := cc.getInfo("first")
+	require.ErrorContains(t, late, "tor runs, and has not answered for 50ms")
+	cc.patience = time.Minute
+	_, err := cc.getInfo("second")
+	assert.Equal(t, late, err)
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,6 +54,42 @@ func TestTorTrouble(t *testing.T) {
 			require.NoError(t, <-ended)
 			require.Equal(t, 1, strings.Count(log.String(), c.says[0]), "%s", log)
 			t.Log(log)
+		})
+	}
+}
+
+// A tor that hangs is noticed, though it closes nothing: ours is started again, and another
+// one is used again when it goes on.
+func TestTorHangs(t *testing.T) {
+	net := torNetwork(t)
+	for _, own := range []bool{true, false} {
+		t.Run(fmt.Sprintf("own=%t", own), func(t *testing.T) {
+			t.Parallel()
+			dir, err := os.MkdirTemp("", "tor")
+			require.NoError(t, err)
+			defer os.RemoveAll(dir)
+			log := &lockedBuffer{}
+			config := onionroute.TorConfig{Dir: dir, Patience: 2 * time.Second, Log: slog.New(slog.NewTextHandler(log, nil))}
+			data := filepath.Join(dir, "data")
+			if own {
+				config.Torrc = net.Torrc()
+			} else {
+				n := &node{dir: dir}
+				n.runTor(t, net)
+				config.Control, data = "unix:"+n.control, filepath.Join(dir, "tor", "data")
+			}
+			tor := onionroute.NewTor(config)
+			runUp(t, tor)
+			pid := processWith(t, data)
+			require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+			defer syscall.Kill(pid, syscall.SIGCONT)
+			require.Eventually(t, func() bool { return tor.Err() != nil }, time.Minute, 10*time.Millisecond)
+			require.ErrorContains(t, tor.Err(), "tor runs, and has not answered for 2s")
+			require.Contains(t, log.String(), "no Tor, will keep trying")
+			if !own {
+				require.NoError(t, syscall.Kill(pid, syscall.SIGCONT))
+			}
+			require.Eventually(t, func() bool { return tor.Err() == nil }, time.Minute, 10*time.Millisecond, "%s", log)
 		})
 	}
 }
