@@ -263,7 +263,7 @@ func (r *Router) way(copies []Copy) (h Handler, link Sender, n int) {
 func (l *Link) SendCopies(ctx context.Context, copies []Copy, refused func(Copy, error)) {
 	if l.away() {
 		for _, c := range copies {
-			refused(c, errAway)
+			refused(c, ErrHostAway)
 		}
 		return
 	}
@@ -278,7 +278,7 @@ func (l *Link) SendCopies(ctx context.Context, copies []Copy, refused func(Copy,
 			continue
 		}
 		for _, c := range copies[n:] {
-			refused(c, errAway)
+			refused(c, ErrHostAway)
 		}
 		return
 	}

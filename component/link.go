@@ -201,7 +201,7 @@ func (l *Link) Send(ctx context.Context, s *Stanza) error {
 	if s.Taken == nil {
 		timeout = l.c.SendTimeout
 		if l.away() {
-			return errAway
+			return ErrHostAway
 		}
 	}
 	xml := s.AppendXML(make([]byte, 0, 1024), NSAccept) // which is enough for most
@@ -209,15 +209,15 @@ func (l *Link) Send(ctx context.Context, s *Stanza) error {
 		return errTooLong
 	}
 	if !l.out.put(ctx, xml, newEntry(s), timeout) {
-		return errAway
+		return ErrHostAway
 	}
 	return nil
 }
 
-var (
-	errAway    = NewError(stanza.Wait, stanza.RemoteServerTimeout, "")
-	errTooLong = NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too long.")
-)
+// ErrHostAway is remote-server-timeout of the host itself.
+var ErrHostAway = fmt.Errorf("component: the host is away, or does not take enough: %w", NewError(stanza.Wait, stanza.RemoteServerTimeout, ""))
+
+var errTooLong = NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too long.")
 
 // away tells if the host has been away for longer than a restart takes.
 func (l *Link) away() bool {

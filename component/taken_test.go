@@ -331,7 +331,12 @@ func TestWait(t *testing.T) {
 	l, err := component.NewLink(component.LinkConfig{Server: h.ln.Addr().String(), Domain: "one.example.org", Secret: "x", PingTo: "example.org",
 		Buffer: 400, SendTimeout: 20 * time.Millisecond}, component.NewRouter())
 	require.NoError(t, err)
-	assert.ErrorIs(t, l.Send(t.Context(), numbered("a@b", 0, nil)), stanza.Error{Condition: stanza.RemoteServerTimeout}, "away")
+	assert.ErrorIs(t, l.Send(t.Context(), numbered("a@b", 0, nil)), component.ErrHostAway)
+	to := component.NewRecipient(jid.MustParse("a@b"))
+	l.SendCopies(t.Context(), []component.Copy{{Draft: component.NewDraft(numbered("a@b", 0, nil), nil, nil, nil), To: &to}}, func(_ component.Copy, err error) {
+		assert.ErrorIs(t, err, component.ErrHostAway)
+		assert.ErrorIs(t, err, stanza.Error{Condition: stanza.RemoteServerTimeout})
+	})
 	n, full := 0, error(nil)
 	var taken atomic.Int32
 	for full == nil {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
@@ -50,11 +51,26 @@ func (r *room) bounced(ses *session, s *component.Stanza) bool {
 	return true
 }
 
+// missed takes note that somebody did not get a message or presence. When the way there is
+// open again they have to come again, since what they know of the room is wrong.
+func (r *room) missed(who jid.JID) {
+	if ses := r.sessions.get(who.String()); ses != nil {
+		ses.missed = true
+	}
+}
+
 // answered takes the answer to a ping. A client that cannot be pinged and a server whose
 // client is gone answer alike, with service-unavailable. A groupchat message tells them
 // apart: only a server bounces it (RFC 6121 §8.5.3.2.1).
 func (r *room) answered(ses *session, s *component.Stanza) {
-	if ses == nil || s.Type != "error" || !strings.HasPrefix(s.ID, ghostID) {
+	if ses == nil || !strings.HasPrefix(s.ID, ghostID) {
+		return
+	}
+	if ses.missed {
+		r.lost(ses, "")
+		return
+	}
+	if s.Type != "error" {
 		return
 	}
 	switch cond := s.StanzaError().Condition; {

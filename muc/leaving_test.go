@@ -134,6 +134,46 @@ func TestGhosts(t *testing.T) {
 	require.Len(t, itemJIDs(w.get(crone1, "coven", discoItems)), 2)
 }
 
+// Who missed something while the host was away has to come again when it is back: they would
+// never know, and stay among people who have left.
+func TestMissedWhileHostWasAway(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		miss   func(w *world)
+		answer string
+	}{
+		{"message", func(w *world) { w.say(crone1, "coven", "m", "here") }, ""},
+		{"leave", func(w *world) { w.presence(crone2, second, "unavailable", "") }, ""},
+		{"ping", func(w *world) {}, ""}, // that is asked for below
+		{"private", func(w *world) { w.message(crone1, third, "chat", "<body>psst</body>") }, bounce("service-unavailable")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.gather()
+			w.away = hag
+			c.miss(w)
+			w.sv.Recheck() // with another link
+			w.settle()
+			w.away = ""
+			w.out = nil
+			w.sv.Recheck()
+			w.settle()
+			ping := w.only(w.send(""), hag)
+			typ := map[bool]string{true: "result", false: "error"}[c.answer == ""]
+			out := w.iq(hag, witches, typ, ping.ID, c.answer)
+			if c.name == "ping" {
+				require.Empty(t, out)
+				return
+			}
+			require.Equal(t, "presence unavailable thirdwitch none 307 333 110", summary(out, hag))
+			require.Equal(t, "presence unavailable thirdwitch none 307 333", summary(out, crone1))
+			w.enter(hag, "coven", "thirdwitch")
+			require.Empty(t, w.iq(hag, witches, typ, ping.ID, bounce("feature-not-implemented")), "once")
+			require.Empty(t, w.iq(crone1, witches, "result", ping.ID, ""), "who missed nothing stays")
+		})
+	}
+}
+
 // XEP-0045 §11.2: a service that stops tells so.
 func TestShutdown(t *testing.T) {
 	w := newWorld(t)

@@ -36,6 +36,7 @@ type session struct {
 	lang    string
 	seen    int64 // when it last said something, Unix seconds
 	asked   int64 // when it was last asked if it is there
+	missed  bool  // it did not get something, and does not know
 
 	messages, presences rateLimit
 }

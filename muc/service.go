@@ -290,8 +290,8 @@ func (sv *Service) answer(s *component.Stanza, err error) {
 }
 
 // refused takes a copy that could not be sent: its recipient cannot be reached, as if its
-// server had said so. While the host is away nothing is concluded; when it is back,
-// occupants are asked (see Recheck). Who asked for what is too long to be sent is told that, and
+// server had said so. While the host is away that is not concluded; when it is back,
+// occupants are asked (see Recheck), and who is there has missed something. Who asked for what is too long to be sent is told that, and
 // so is who asked an occupant what cannot be sent on.
 func (sv *Service) refused(c component.Copy, err error) {
 	var se stanza.Error
@@ -306,6 +306,9 @@ func (sv *Service) refused(c component.Copy, err error) {
 		sv.returned(s.Error(err))
 		return
 	case se.Condition == stanza.RemoteServerTimeout:
+		if a := sv.awake(s.From.Localpart()); a != nil && s.Kind != component.IQ && errors.Is(err, component.ErrHostAway) {
+			a.post(event{do: func(r *room) { r.missed(s.To) }})
+		}
 		return
 	case s.Kind == component.IQ && s.Type == string(stanza.ResultIQ):
 		sv.answer(&component.Stanza{Kind: component.IQ, Type: string(stanza.GetIQ), ID: s.ID, From: s.To, To: s.From}, errAnswer)

@@ -30,7 +30,8 @@ type world struct {
 	out  []*component.Stanza
 	most int // copies that the service sent together
 
-	longest int // octets that the way out takes in one stanza; 0 is any number
+	longest int    // octets that the way out takes in one stanza; 0 is any number
+	away    string // a copy to there is refused, since the host is away
 }
 
 const domain = "chat.shakespeare.lit"
@@ -81,6 +82,12 @@ func (w *world) SendCopies(_ context.Context, copies []component.Copy, refused f
 		if w.longest > 0 && c.Draft.SizeTo(c.To) > w.longest {
 			w.mu.Unlock()
 			refused(c, fail(stanza.Modify, stanza.PolicyViolation, "")) // as a component.Link does
+			w.mu.Lock()
+			continue
+		}
+		if c.To.String() == w.away {
+			w.mu.Unlock()
+			refused(c, component.ErrHostAway)
 			w.mu.Lock()
 			continue
 		}
