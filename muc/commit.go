@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
+
+	"github.com/allium-xmpp/allium/component/database"
 )
 
 const maxJobs = 1000 // that wait to be committed
@@ -42,7 +44,7 @@ func (st *Store) commitAll() {
 				return
 			}
 			jobs := st.batch(j)
-			st.commit(jobs)
+			st.commit(jobs, nil)
 			committed <- jobs
 		}
 	}
@@ -66,8 +68,9 @@ func (st *Store) batch(first *job) []*job {
 }
 
 // commit applies all jobs in one transaction. If that fails, each is tried in one of its
-// own, so that what cannot be stored in one room fails nobody else.
-func (st *Store) commit(jobs []*job) {
+// own, so that what cannot be stored in one room fails nobody else. But for a file that another
+// process holds not each of them waits: locked is what is known of that.
+func (st *Store) commit(jobs []*job, locked error) {
 	n := 0
 	for _, j := range jobs {
 		if j.undone != nil && j.undone.Load() {
@@ -78,10 +81,16 @@ func (st *Store) commit(jobs []*job) {
 	if n == 0 {
 		return
 	}
-	err := st.apply(jobs)
+	err := locked
+	if err == nil {
+		err = st.apply(jobs)
+	}
 	if err != nil && len(jobs) > 1 {
+		if database.Locked(err) {
+			locked = err
+		}
 		for i := range jobs {
-			st.commit(jobs[i : i+1])
+			st.commit(jobs[i:i+1], locked)
 		}
 		return
 	}

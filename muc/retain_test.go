@@ -1,7 +1,9 @@
 package muc
 
 import (
+	"database/sql"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -256,11 +258,45 @@ func TestFailureOfOne(t *testing.T) {
 	done := make(chan struct{})
 	w.st.submit(nil, func(error) { close(done) }) // the committer is idle then
 	<-done
-	w.st.commit(jobs)
+	w.st.commit(jobs, nil)
 	require.NoError(t, jobs[0].err)
 	require.Error(t, jobs[1].err)
 	require.NoError(t, jobs[2].err)
 	require.Equal(t, 3, w.messages())
+}
+
+// Not each of those that wait, waits for a file that another process holds.
+func TestStoreThatIsLocked(t *testing.T) {
+	w := newWorld(t)
+	w.talk(1)
+	w.st.db.SetMaxOpenConns(1)
+	_, err := w.st.db.Exec("PRAGMA busy_timeout = 100")
+	require.NoError(t, err)
+	other, err := sql.Open("sqlite", w.file)
+	require.NoError(t, err)
+	defer other.Close()
+	_, err = other.Exec("BEGIN IMMEDIATE")
+	require.NoError(t, err)
+	at := w.sv.awake("coven").room.lastID
+	jobs := make([]*job, maxJobs)
+	for i := range jobs {
+		jobs[i] = &job{undone: new(atomic.Bool), changes: []change{saveMessage{Room: "coven", ID: at + int64(i), XML: []byte("<message></message>")}}}
+	}
+	jobs[5].changes = append(jobs[5].changes, claimName{"coven"})
+	done := make(chan struct{})
+	go func() { defer close(done); w.st.commit(jobs, nil) }()
+	require.Eventually(t, func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	}, time.Minute, time.Millisecond)
+	for i, j := range jobs {
+		require.ErrorContains(t, j.err, "locked")
+		require.Equal(t, i == 5, j.undone.Load())
+	}
 }
 
 // A room that keeps its archive for more days than there were keeps all of it.

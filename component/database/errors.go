@@ -36,3 +36,9 @@ func (s *Schema) Explain(err error) error {
 	}
 	return err
 }
+
+// Locked tells if an error is that another process holds the file, for which was waited.
+func Locked(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}

@@ -49,9 +49,10 @@ type Committer struct {
 	// and gives the one that Done gets.
 	Undone func(error) error
 
-	saver *saver
-	late  <-chan time.Time // when the journal is to be folded
-	notes []byte           // to be used again
+	saver  *saver
+	locked error            // what each of a group gets, and does not wait for by itself
+	late   <-chan time.Time // when the journal is to be folded
+	notes  []byte           // to be used again
 }
 
 // Run does what comes until the channel is closed and empty. It is the one goroutine that
@@ -70,9 +71,13 @@ func (c *Committer) Run(ops <-chan Op) {
 		c.makeRoom()
 		err := c.commit(group)
 		if err != nil && len(group) > 1 { // not all suffer for the one that fails
+			if Locked(err) {
+				c.locked = err
+			}
 			for i := range group {
 				group[i].done(c.commit(group[i : i+1]))
 			}
+			c.locked = nil
 		} else {
 			for _, op := range group {
 				op.done(err)
@@ -160,6 +165,9 @@ func (c *Committer) apply(group []Op) error {
 			}
 		}
 		if tx == nil {
+			if c.locked != nil {
+				return c.locked
+			}
 			var err error
 			if tx, err = c.DB.Begin(); err != nil {
 				return err

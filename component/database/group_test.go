@@ -74,6 +74,29 @@ func TestGroupFails(t *testing.T) {
 	require.Equal(t, 2, get[int](t, db, "SELECT COUNT(*) FROM letter"))
 }
 
+// Not each of those that wait, waits for a file that another process holds; the next group does.
+func TestGroupLocked(t *testing.T) {
+	s, file := letters(3), testFile(t)
+	s.Connections = 1
+	db := open(t, s, file)
+	exec(t, db, "PRAGMA busy_timeout = 10")
+	tx, err := open(t, letters(3), file).Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	var d told
+	a := d.insert("a")
+	a.Done = func(err error) {
+		assert.True(t, Locked(err), err)
+		assert.NoError(t, tx.Commit())
+	}
+	noted := Op{Note: func(notes []byte) ([]byte, bool) { return notes, false }, Done: func(err error) { assert.NoError(t, err) }}
+	c := &Committer{DB: db}
+	run(c, a, d.insert("b"), noted)
+	require.Equal(t, []string{"b database is locked (5) (SQLITE_BUSY)"}, d.done)
+	run(c, d.insert("c"))
+	require.Equal(t, "c", get[string](t, db, "SELECT GROUP_CONCAT(text, ' ') FROM letter"))
+}
+
 // What is lazy waits for what is not, and is on disk at the end in any case, in order.
 func TestGroupLazy(t *testing.T) {
 	db := open(t, letters(3), testFile(t))
