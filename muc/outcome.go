@@ -51,7 +51,7 @@ func (a *actor) store(out *output, s *component.Stanza) {
 	a.pending.Add(1)
 	a.sv.store.work <- &job{undone: &a.undone, changes: changes, done: func(err error) {
 		defer a.pending.Add(-1)
-		if err != nil {
+		if err != nil && (!onlyTold(changes) || errors.Is(err, errUndone)) {
 			if s != nil {
 				a.sv.answer(s, fail(stanza.Wait, stanza.ResourceConstraint, "The room cannot store anything at the moment."))
 			}
@@ -108,11 +108,17 @@ func (a *actor) undo(changes []change) {
 func onlyMessages(changes []change) bool {
 	return !slices.ContainsFunc(changes, func(c change) bool {
 		switch c.(type) {
-		case saveMessage, retractMessage, changeMessage:
+		case saveMessage, retractMessage, changeMessage, saveTold:
 			return false
 		}
 		return true
 	})
+}
+
+// onlyTold tells if nothing but who got the message of the day is to be stored. If that cannot
+// be, they get it once more after a restart, and nothing else follows from it.
+func onlyTold(changes []change) bool {
+	return !slices.ContainsFunc(changes, func(c change) bool { _, ok := c.(saveTold); return !ok })
 }
 
 // reload forgets what is in memory of the room; it is read again when it is needed, with all

@@ -142,7 +142,8 @@ func TestMessageOfTheDay(t *testing.T) {
 }
 
 // Nobody gets a message of the day that could not be stored, and everybody one that could, also
-// who could not be let in before.
+// who could not be let in before. Who got it gets in, also if that cannot be stored, and the
+// others stay.
 func TestMessageOfTheDayThatCannotBeStored(t *testing.T) {
 	w := newWorld(t, withAdmin)
 	w.open(crone1, "coven", "firstwitch")
@@ -155,10 +156,21 @@ func TestMessageOfTheDayThatCannotBeStored(t *testing.T) {
 	require.NotContains(t, summary(w.enter(hag, "coven", "thirdwitch"), hag), "Fair is foul.")
 
 	w.do(queen, "", nsServiceAdmin+"#set-motd", "motd", "Foul is fair.")
-	mend = w.breaks("INSERT", "told")
-	require.Equal(t, "wait/resource-constraint", condition(to(w.enter(crone2, "coven", "secondwitch"), crone2)[0]))
+	mend = w.breaks("INSERT", "affiliate")
+	enter := event{s: parseOne(t, "<presence from='"+crone2+"' to='coven@"+domain+"/secondwitch'><x xmlns='"+NSMUC+"'/></presence>")}
+	ban := event{do: func(r *room) { r.affiliate(bare(hag), affiliate{level: Outcast}) }}
+	refused := summary(w.together("coven", ban, enter), crone2)
 	mend()
-	require.Contains(t, summary(w.enter(crone2, "coven", "secondwitch"), crone2), "Foul is fair.")
+	require.Contains(t, refused, "presence error secondwitch wait/resource-constraint")
+	require.NotContains(t, refused, "Foul is fair.")
+	w.enter(crone1, "coven", "firstwitch")
+	mend = w.breaks("INSERT", "told")
+	out := w.enter(crone2, "coven", "secondwitch")
+	mend()
+	require.Contains(t, summary(out, crone2), "Foul is fair.")
+	require.Equal(t, "presence secondwitch participant", summary(out, crone1))
+	require.Equal(t, "message groupchat secondwitch here", summary(w.say(crone2, "coven", "m", "here"), crone1))
+	require.NotContains(t, summary(w.enter(crone2, "coven", "secondwitch"), crone2), "Foul is fair.")
 }
 
 // XEP-0133 §4.25: the message of the day is edited from what it is, and who got it gets the new
