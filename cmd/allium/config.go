@@ -175,7 +175,9 @@ func parseConfig(file, text string) (*config, atKey, error) {
 		return fmt.Errorf("%s:%d: %s: %w", file, findLine(text, strings.Split(key, ".")), key, fmt.Errorf(format, args...))
 	}
 	var errs []error
-	c.check(func(key, format string, args ...any) { errs = append(errs, at(key, format, args...)) })
+	tell := func(key, format string, args ...any) { errs = append(errs, at(key, format, args...)) }
+	checkNumbers(text, tell)
+	c.check(tell)
 	return c, at, errors.Join(errs...)
 }
 
@@ -237,17 +239,6 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	if c.Tor.Control != "" && (c.Tor.Binary != "" || c.Tor.Torrc != "") {
 		at("tor.control", "with a running tor, tor.binary and tor.torrc have no use")
 	}
-	for key, n := range map[string]int{"stanza": c.Limits.Stanza, "unauthenticated_stanza": c.Limits.UnauthenticatedStanza,
-		"depth": c.Limits.Depth, "elements": c.Limits.Elements, "stanza_rate": c.Limits.StanzaRate} {
-		if n < 0 {
-			at("limits."+key, "must not be negative")
-		}
-	}
-	for key, n := range map[string]int{"per_peer": c.Spool.PerPeer, "per_user": c.Spool.PerUser, "total": c.Spool.Total} {
-		if n < 0 {
-			at("spool."+key, "must not be negative")
-		}
-	}
 	if n := c.Limits.UnauthenticatedStanza; n > 0 && n < 1000 || c.Limits.Stanza > 0 && c.Limits.Stanza < 10_000 {
 		at("limits", "stanza must be at least 10000 octets (RFC 6120 §13.12), and unauthenticated_stanza 1000")
 	}
@@ -259,6 +250,20 @@ func (c *config) check(at func(key, format string, args ...any)) {
 	case "", "debug", "info", "warn", "error":
 	default:
 		at("log.level", "%q is not one of debug, info, warn, error", c.Log.Level)
+	}
+}
+
+// checkNumbers tells of numbers that cannot be limits. In a config 0 is one that is not written.
+func checkNumbers(text string, at func(key, format string, args ...any)) {
+	var sections map[string]any
+	toml.Decode(text, &sections) // it was read before
+	for name, section := range sections {
+		table, _ := section.(map[string]any)
+		for key, value := range table {
+			if n, ok := value.(int64); ok && n <= 0 {
+				at(name+"."+key, "must be more than 0; the default is what there is without this line")
+			}
+		}
 	}
 }
 

@@ -108,6 +108,9 @@ func TestConfigErrors(t *testing.T) {
 		{"[federation]", peerSection(goodOnion+"\nauth_key_file = \"none\"") + "[federation]", ":7: peer[1].auth_key_file: "},
 		{"[federation]", "[spool]\nmax_age = \"0\"\n[federation]", `:6: spool.max_age: "0" is not a time`},
 		{"[federation]", "[muc]\ndomain = \"r.example.org\"\nkeep_for = \"0d\"\n[federation]", `:7: muc.keep_for: "0d" is not a time`},
+		{"[federation]", "[spool]\ntotal = 0\n[federation]", ":6: spool.total: must be more than 0; the default is what there is without this line"},
+		{"[federation]", "[limits]\ndepth = -1\n[federation]", ":6: limits.depth: must be more than 0"},
+		{"[federation]", "[muc]\ndomain = \"r.example.org\"\nrooms_per_user = 0\n[federation]", ":7: muc.rooms_per_user: must be more than 0"},
 		{"[host]\n", "[host]\n[muc]\ndomain = \"r\"\n", `unknown key "muc`},
 	} {
 		file := writeConfig(t, strings.Replace(minimal, c.from, c.to, 1))

@@ -63,13 +63,6 @@ func (c *config) checkRooms(at func(key, format string, args ...any)) {
 	if _, err := m.names(); err != nil {
 		at("muc.names", "is not a regular expression: %v", err)
 	}
-	for key, n := range map[string]int{"keep_messages": m.KeepMessages, "max_occupants": m.MaxOccupants, "rooms_per_user": m.RoomsPerUser,
-		"max_rooms": m.MaxRooms, "room_rate": m.RoomRate, "message_rate": m.MessageRate, "presence_rate": m.PresenceRate,
-		"max_message": m.MaxMessage, "max_nick": m.MaxNick, "max_name": m.MaxName} {
-		if n < 0 {
-			at("muc."+key, "must not be negative")
-		}
-	}
 }
 
 // names is the rule for names of new rooms, which are matched as a whole; nil if there is none.
