@@ -107,8 +107,10 @@ func TestCheckFirstThings(t *testing.T) {
 	_, _, err = c.makeIdentity()
 	require.NoError(t, err)
 	require.NoError(t, unix.Mount("state", state, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, "size=1m,mode=700"))
-	none := writeConfig(t, strings.Replace(minimal, `"state"`, `"/proc/none"`, 1))
-	for file, says := range map[string]string{file: "cannot be written to: read-only file system", none: "state_dir /proc/none cannot be made"} {
+	none := writeConfig(t, strings.NewReplacer(`"state"`, `"/proc/none"`, "[federation]", "[muc]").Replace(minimal))
+	wrong := writeConfig(t, minimal)
+	for file, says := range map[string]string{file: "cannot be written to: read-only file system", none: "state_dir /proc/none cannot be made",
+		wrong: "no key file: " + filepath.Join(filepath.Dir(wrong), "state")} {
 		stdout, _, code := run(t, "check", "--config", file, "--offline")
 		assert.Equal(t, 1, code)
 		assert.Contains(t, stdout, says)
@@ -117,6 +119,7 @@ func TestCheckFirstThings(t *testing.T) {
 		assert.Equal(t, exitConfig, code)
 		assert.Contains(t, stderr, says)
 	}
+	assert.NoDirExists(t, filepath.Join(filepath.Dir(wrong), "state"))
 }
 
 // What keeps check from passing would keep Allium from running, and the other way round: the

@@ -44,6 +44,12 @@ func TestCommandLine(t *testing.T) {
 		{"wrong", "", "unexpected argument wrong (allium has the commands init, check, run", exitUsage},
 		{"onion", "", "allium onion has the commands key; see allium onion --help", exitUsage},
 		{"run --wrong", "", "unknown flag --wrong (see allium run --help)", exitUsage},
+		{"init -c /none", "", "init: say --domain with", exitUsage},
+		{"init -c /none --native", "", "init: with --native, say --host", exitUsage},
+		{"init -c /none --native --host prosody --rooms r.example", "", "--rooms has no use", exitUsage},
+		{"init -c /none --native --host prosody --gateway g.example", "", "--gateway has no use", exitUsage},
+		{"init -c /none --domain Example.org", "", "is not a domain name in lower case", exitUsage},
+		{"init -c /etc/passwd --domain example.org", "", "/etc/passwd:1: ", exitConfig},
 	} {
 		stdout, stderr, code := run(t, strings.Fields(c.args)...)
 		assert.Equal(t, c.code, code, c.args)
@@ -72,6 +78,7 @@ func TestStateOfAnotherUser(t *testing.T) {
 		assert.NotZero(t, code)
 		assert.Contains(t, stdout+stderr, "run it as that user: sudo -u ")
 	}
+	assert.Equal(t, "chown -R "+userName(os.Geteuid())+" /state", asOwner(0, "chown -R", "/state"), "nobody should run it as root")
 	after, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Equal(t, len(before), len(after))
@@ -81,6 +88,8 @@ func TestStateOfAnotherUser(t *testing.T) {
 func TestSecondAllium(t *testing.T) {
 	file := writeConfig(t, minimal)
 	c, err := loadConfig(file)
+	require.NoError(t, err)
+	_, _, err = c.makeIdentity()
 	require.NoError(t, err)
 	unlock, err := c.lock()
 	require.NoError(t, err)

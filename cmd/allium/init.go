@@ -50,19 +50,19 @@ func (cmd initCmd) Run(out output) error {
 	if _, err := os.Stat(cmd.Config); !errors.Is(err, os.ErrNotExist) {
 		c, err := loadConfig(cmd.Config)
 		if err != nil {
-			return err
+			return configError{err}
 		}
 		return cmd.existing(c, out)
 	}
 	switch {
 	case len(cmd.Domain) == 0 && !cmd.Native:
-		return errors.New("init: say --domain with a domain that the host serves, or --native for a host that lives in Tor")
+		return usageError{errors.New("init: say --domain with a domain that the host serves, or --native for a host that lives in Tor")}
 	case cmd.Native && cmd.Host == "":
-		return errors.New("init: with --native, say --host prosody or --host ejabberd: they are set up in different ways")
+		return usageError{errors.New("init: with --native, say --host prosody or --host ejabberd: they are set up in different ways")}
 	case cmd.Native && cmd.Rooms != "":
-		return errors.New("init: with --native, the host's own rooms are set up; --rooms has no use")
+		return usageError{errors.New("init: with --native, the host's own rooms are set up; --rooms has no use")}
 	case cmd.Native && cmd.Gateway != "":
-		return errors.New("init: --gateway has no use with --native")
+		return usageError{errors.New("init: --gateway has no use with --native")}
 	case cmd.Gateway == "" && !cmd.Native:
 		cmd.Gateway = "onion." + cmd.Domain[0]
 	}
@@ -84,7 +84,7 @@ func (cmd initCmd) Run(out output) error {
 		return err
 	}
 	if _, _, err := parseConfig(cmd.Config, text); err != nil {
-		return fmt.Errorf("init: nothing is written, since it would be wrong: %w", err)
+		return usageError{fmt.Errorf("init: nothing is written, since it would be wrong: %w", err)}
 	}
 	id, made, err := c.makeIdentity()
 	if err != nil {
@@ -106,7 +106,7 @@ func (cmd initCmd) Run(out output) error {
 // existing shows what the host needs for a configuration that is there, which is kept.
 func (cmd initCmd) existing(c *config, out output) error {
 	if c.Federation == nil {
-		return errors.New("init: " + cmd.Config + " is there already, and has no [federation] section")
+		return configError{errors.New("init: " + cmd.Config + " is there already, and has no [federation] section")}
 	}
 	for _, f := range []struct {
 		name string

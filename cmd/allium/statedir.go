@@ -30,7 +30,7 @@ func (c *config) stateDir() error {
 		return fmt.Errorf("state_dir %s is not a folder", c.StateDir)
 	}
 	if uid := owner(st); uid != os.Geteuid() {
-		return fmt.Errorf("state_dir %s belongs to %s: run it as that user: sudo -u %s allium ...", c.StateDir, userName(uid), userName(uid))
+		return fmt.Errorf("state_dir %s belongs to %s: %s", c.StateDir, userName(uid), asOwner(uid, "chown -R", c.StateDir))
 	}
 	if st.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("state_dir %s is open to others (mode %04o), and has keys in it: chmod 700 %s", c.StateDir, st.Mode().Perm(), c.StateDir)
@@ -54,6 +54,11 @@ func (c *config) stateDir() error {
 // lock keeps a second Allium out of the state folder: two would take turns in being
 // the one that the network finds.
 func (c *config) lock() (unlock func(), err error) {
+	if _, err := os.Stat(c.StateDir); errors.Is(err, os.ErrNotExist) && c.Federation != nil {
+		if _, err := c.identity(); err != nil { // the folder's name is wrong, or the key was lost
+			return nil, err
+		}
+	}
 	if err := c.stateDir(); err != nil {
 		return nil, err
 	}
@@ -107,11 +112,18 @@ func explainOwner(file string, err error) error {
 	switch uid := owner(st); uid {
 	case os.Geteuid():
 		return fmt.Errorf("%w: chmod u+rw %s", err, file)
-	case 0:
-		return fmt.Errorf("%w: it belongs to root: chown %s %s", err, userName(os.Geteuid()), file)
 	default:
-		return fmt.Errorf("%w: it belongs to %s: run it as that user: sudo -u %s allium ...", err, userName(uid), userName(uid))
+		return fmt.Errorf("%w: it belongs to %s: %s", err, userName(uid), asOwner(uid, "chown", file))
 	}
+}
+
+// asOwner is how this user comes to what belongs to another: it was made as root by mistake, or
+// this is the wrong user.
+func asOwner(uid int, chown, file string) string {
+	if uid == 0 {
+		return fmt.Sprintf("%s %s %s", chown, userName(os.Geteuid()), file)
+	}
+	return fmt.Sprintf("run it as that user: sudo -u %s allium ...", userName(uid))
 }
 
 func owner(st os.FileInfo) int { return int(st.Sys().(*syscall.Stat_t).Uid) }
