@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cretz/bine/torutil"
 	"github.com/cretz/bine/torutil/ed25519"
@@ -43,7 +44,7 @@ func (id *Identity) secret(purpose string) []byte {
 }
 
 // LoadIdentity reads a key file as tor writes it. It refuses one that others than its
-// owner can read. The error wraps ErrNoIdentity if there is no such file.
+// owner can read, and one that has another name than hostname beside it, if that is there. The error wraps ErrNoIdentity if there is no such file.
 func LoadIdentity(file string) (*Identity, error) {
 	st, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -63,11 +64,24 @@ func LoadIdentity(file string) (*Identity, error) {
 	if !ok || len(secret) != ed25519.PrivateKeySize {
 		return nil, fmt.Errorf("%w: %s (%d octets)", ErrDamaged, file, len(raw))
 	}
-	return newIdentity(secret), nil
+	id := newIdentity(secret)
+	// Any 64 octets are a key: only the name tells if they are the right ones.
+	name, err := os.ReadFile(nameFile(file))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("onionroute: the name of the key: %w", err)
+	}
+	if want := strings.TrimSpace(string(name)); err == nil && want != id.name {
+		return nil, fmt.Errorf("onionroute: %s is the key of %s, and not of %q, as %s says: if it was not exchanged it is damaged, restore it from your backup; if it was, delete %[4]s",
+			file, id.name, want, nameFile(file))
+	}
+	return id, nil
 }
 
-// CreateIdentity makes a new key and writes it to file, with mode 0600. It does not
-// overwrite a file.
+// nameFile is where the name of a key is, as a tor keeps it.
+func nameFile(keyFile string) string { return filepath.Join(filepath.Dir(keyFile), "hostname") }
+
+// CreateIdentity makes a new key and writes it to file, with mode 0600, and its name to
+// hostname beside it. It does not overwrite a key.
 func CreateIdentity(file string) (*Identity, error) {
 	key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -87,6 +101,9 @@ func CreateIdentity(file string) (*Identity, error) {
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
+	}
+	if err == nil {
+		err = os.WriteFile(nameFile(file), []byte(id.name+"\n"), 0o600)
 	}
 	if err != nil {
 		os.Remove(file)

@@ -174,15 +174,31 @@ func TestNobodyReadsLog(t *testing.T) {
 }
 
 // A key that is lost, one that is damaged and one that others can read want different things
-// done: who moves away one that is good has lost the address.
+// done: who moves away one that is good has lost the address. One wrong bit makes it another's.
 func TestKeyTrouble(t *testing.T) {
 	c, err := loadConfig(writeConfig(t, minimal))
 	require.NoError(t, err)
 	_, err = c.identity()
 	assert.ErrorContains(t, err, "(is state_dir right?): restore it from your backup")
 	assert.NotContains(t, err.Error(), "move it away")
+	id, _, err := c.makeIdentity()
+	require.NoError(t, err)
+	key := []byte(readFile(t, c.identityFile()))
+	key[40] ^= 1
+	require.NoError(t, os.WriteFile(c.identityFile(), key, 0o600))
+	_, err = c.identity()
+	assert.ErrorContains(t, err, `.onion, and not of "`+id.Name()+`", as `+filepath.Dir(c.identityFile())+"/hostname says: if it was not exchanged it is damaged, restore it from your backup")
+	name := filepath.Join(filepath.Dir(c.identityFile()), "hostname")
+	require.NoError(t, os.Remove(name))
+	other, err := c.identity()
+	require.NoError(t, err, "an exchanged one")
+	assert.NotEqual(t, id.Name(), other.Name())
+	require.NoError(t, os.Remove(c.identityFile()))
+	require.NoError(t, os.WriteFile(name, []byte(id.Name()), 0o600))
 	_, _, err = c.makeIdentity()
 	require.NoError(t, err)
+	_, err = c.identity()
+	require.NoError(t, err, "a new one")
 	require.NoError(t, os.Chmod(c.identityFile(), 0o640))
 	_, err = c.identity()
 	assert.ErrorContains(t, err, "chmod 600 it")
