@@ -33,6 +33,7 @@ const (
 	pingEvery   = 32      // stanzas that somebody waits for: as many can be in doubt
 	pingRate    = 50      // pings a second behind fewer, since one costs the host as much as a message
 	pingBurst   = 10
+	maxArrivals = 64 // stanzas that wait to be handled
 )
 
 // LinkConfig says where the host is and what is attached to it.
@@ -63,6 +64,7 @@ type Link struct {
 	log  *slog.Logger
 	addr jid.JID
 	out  *outbox
+	in   chan arrival // what came from the host
 
 	foreign atomic.Bool // PingTo is not the host's
 
@@ -109,7 +111,7 @@ func NewLink(c LinkConfig, h Handler) (*Link, error) {
 	}
 	out := newOutbox(c.Buffer, ping)
 	return &Link{c: c, h: h, addr: addr, log: c.Log.With(c.Label, c.Domain), out: out,
-		up: make(chan struct{}), downSince: time.Now()}, nil
+		in: make(chan arrival, maxArrivals), up: make(chan struct{}), downSince: time.Now()}, nil
 }
 
 // Domain is the domain that the link is for.
@@ -137,8 +139,22 @@ func (l *Link) Err() error {
 
 // Run connects to the host and stays connected, until ctx is done; then it writes
 // what was sent before, waits up to 3 s for the host to confirm it, closes the stream
-// and returns nil.
+// and returns nil. It is called once.
 func (l *Link) Run(ctx context.Context) error {
+	handled := make(chan struct{})
+	go func() {
+		defer close(handled)
+		for a := range l.in {
+			l.handle(ctx, a)
+		}
+	}()
+	defer func() {
+		l.mu.Lock()
+		l.downSince = time.Time{} // nobody waits for room any more
+		l.mu.Unlock()
+		close(l.in)
+		<-handled
+	}()
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval, retry.RandomizationFactor = retryMin, retryMax, 0.3
 	var told string

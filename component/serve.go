@@ -32,7 +32,7 @@ func (l *Link) serve(ctx context.Context, conn net.Conn) error {
 	closed := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Now().Add(2 * closeTimeout)) })
 	defer closed()
 
-	err := l.read(ctx, conn)
+	err := l.read(conn)
 	conn.Close()
 	close(stop)
 	werr := <-wrote
@@ -98,7 +98,7 @@ func (l *Link) pump(ctx context.Context, stop <-chan struct{}, w io.Writer) erro
 	}
 }
 
-func (l *Link) read(ctx context.Context, conn net.Conn) error {
+func (l *Link) read(conn net.Conn) error {
 	d := NewContentDecoder(&heardReader{conn, &l.heard}, NSAccept, l.c.Limits)
 	for {
 		e, err := d.Next()
@@ -106,7 +106,7 @@ func (l *Link) read(ctx context.Context, conn net.Conn) error {
 			return errors.New("component: the host closed the connection")
 		}
 		if over := new(OversizeError); errors.As(err, &over) {
-			l.refuse(ctx, e, NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too large: "+over.Reason+"."))
+			l.refuse(e, NewError(stanza.Modify, stanza.PolicyViolation, "The stanza is too large: "+over.Reason+"."))
 			continue
 		}
 		if err != nil {
@@ -120,12 +120,20 @@ func (l *Link) read(ctx context.Context, conn net.Conn) error {
 		if e.Is(NSStream, "error") {
 			return explain(ParseStreamError(e))
 		}
-		l.take(ctx, e)
+		l.take(e)
 	}
 }
 
-// take handles one stanza from the host.
-func (l *Link) take(ctx context.Context, e *Element) {
+// An arrival is a stanza from the host, and what it is answered with if it is not handled.
+// It is handled by another goroutine than the one that reads: who handles it may wait for room
+// in the outbox, which there is when the host's confirmations are read.
+type arrival struct {
+	s   *Stanza
+	err error
+}
+
+// take takes one stanza from the host.
+func (l *Link) take(e *Element) {
 	s, err := ParseStanza(e)
 	if s == nil {
 		l.log.Warn("the host sent something that is not a stanza", "name", e.Name.Local)
@@ -142,18 +150,23 @@ func (l *Link) take(ctx context.Context, e *Element) {
 		return
 	} else if len(s.ID) > MaxID {
 		err = NewError(stanza.Modify, stanza.PolicyViolation, "The id is too long.")
-	} else {
-		err = l.h.HandleStanza(ctx, s)
 	}
-	if err != nil {
-		l.answer(ctx, s, err)
-	}
+	l.in <- arrival{s, err}
 }
 
 // refuse answers an element that is not handled.
-func (l *Link) refuse(ctx context.Context, e *Element, err error) {
+func (l *Link) refuse(e *Element, err error) {
 	if s, perr := ParseStanza(e); perr == nil {
-		l.answer(ctx, s, err)
+		l.in <- arrival{s, err}
+	}
+}
+
+func (l *Link) handle(ctx context.Context, a arrival) {
+	if a.err == nil {
+		a.err = l.h.HandleStanza(ctx, a.s)
+	}
+	if a.err != nil {
+		l.answer(ctx, a.s, a.err)
 	}
 }
 

@@ -196,6 +196,8 @@ func TestHostKilled(t *testing.T) {
 				}
 			}
 			t.Logf("%d came twice, %d were confirmed and lost by the host", twice, lost)
+			mu.Lock()
+			defer mu.Unlock()
 			for id, n := range answers {
 				assert.Equal(t, 1, n, id)
 			}
@@ -361,6 +363,32 @@ func TestWait(t *testing.T) {
 	_, ping = c.until()
 	c.answer(ping)
 	eventually(t, func() bool { return int(taken.Load()) == n })
+}
+
+// Who answers the host waits for room, and what makes room is read meanwhile.
+func TestAnswerWhenFull(t *testing.T) {
+	h := startRawHost(t)
+	l, err := component.NewLink(component.LinkConfig{Server: h.ln.Addr().String(), Domain: "one.example.org", Secret: "x", PingTo: "example.org",
+		Buffer: 400, SendTimeout: time.Minute}, component.NewRouter())
+	require.NoError(t, err)
+	run(t, l)
+	c := h.accept()
+	up(t, l)
+	require.NoError(t, l.Send(t.Context(), numbered("a@b", 1, nil).Add(component.NewElement("x", strings.Repeat("x", 400)))))
+	_, ping := c.until()
+	for range 3 {
+		c.write("<iq type='get' id='i' from='a@example.org' to='one.example.org'><query xmlns='x'/></iq>")
+	}
+	c.answer(ping)
+	c.conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	for range 3 {
+		s := c.next()
+		for s.Child(component.NSPing, "ping") != nil {
+			c.answer(s)
+			s = c.next()
+		}
+		assert.Equal(t, stanza.ItemNotFound, s.StanzaError().Condition)
+	}
 }
 
 // Without a domain to ping, what is written counts as taken.
