@@ -12,8 +12,9 @@ import (
 func (d *Directory) answer(ctx context.Context, from side, s *component.Stanza) error {
 	q := d.match(from, s)
 	if q == nil {
-		// Questions to a service, such as the gateway with its own device, were let pass.
-		if p := s.Payload(); s.From.Localpart() != "" && s.Type == "result" && p != nil && p.Is(NSPubsub, "pubsub") && anyOMEMO(p) {
+		// Questions to a service, such as the gateway with its own device, were let pass, and
+		// so were those that are not for items, such as for a subscription.
+		if p := s.Payload(); s.From.Localpart() != "" && s.Type == "result" && p != nil && p.Is(NSPubsub, "pubsub") && anyOMEMO(p) && p.Child(NSPubsub, "items") != nil {
 			end(s) // nobody has asked, or not for a long time
 			return nil
 		}

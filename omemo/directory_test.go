@@ -158,6 +158,8 @@ func TestUnasked(t *testing.T) {
 		"<presence xmlns='jabber:client' from='" + bob + "' to='" + alice + "'/>",
 		"<message xmlns='jabber:client' type='error' from='" + bob + "' to='" + alice + "'><event xmlns='" + NSPubsubEvent + "'><items node='" + NodeLegacyDevices + "'><item id='current'>" + list(Legacy, 66).String() + "</item></items></event></message>",
 		"<iq xmlns='jabber:client' type='set' id='5' from='" + bob + "' to='alice@example.org'><pubsub xmlns='" + NSPubsub + "'><subscribe node='" + NodeLegacyDevices + "' jid='" + bob + "'/></pubsub></iq>",
+		"<iq xmlns='jabber:client' type='result' id='5' from='" + bob + "' to='" + alice + "'><pubsub xmlns='" + NSPubsub + "'><subscription node='" + NodeLegacyDevices + "' jid='alice@example.org' subscription='subscribed'/></pubsub></iq>",
+		"<iq xmlns='jabber:client' type='result' id='5' from='" + bob + "' to='" + alice + "'><pubsub xmlns='" + NSPubsub + "'><subscriptions node='" + NodeLegacyDevices + "'/></pubsub></iq>",
 	} {
 		require.NoError(t, w.says(peerSide, xml))
 		assert.Equal(t, stanzaOf(t, xml).String(), w.gets(hostSide).String())
