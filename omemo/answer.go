@@ -132,18 +132,23 @@ func (d *Directory) failed(ctx context.Context, q *question, s *component.Stanza
 	return nil
 }
 
-// nothing forgets what the owner's server says that it does not have. Where several were
-// asked for it is not known which.
+// nothing forgets what the owner's server says that it does not have, and nothing else: who
+// asks can name any items. Where several were asked for it is not known which.
 func (d *Directory) nothing(q *question) {
 	w := what{q.owner, q.format, q.device, ""}
+	several := q.bundles && q.device == 0
 	switch {
-	case !q.bundles || q.device != 0:
-		d.store.drop(w)
-	case q.ids == nil:
+	case q.ids == nil && several:
 		d.store.dropBundles(w)
-	case len(q.ids) == 1:
-		if id, ok := deviceID(q.ids[0]); ok {
-			w.device = id
+	case q.ids == nil:
+		d.store.drop(w)
+	case len(q.ids) == 1 && q.ids[0] != "":
+		w.item = q.ids[0]
+		ok := true
+		if several {
+			w.device, ok = deviceID(w.item)
+		}
+		if ok {
 			d.store.drop(w)
 		}
 	}

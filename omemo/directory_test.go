@@ -96,6 +96,32 @@ func TestErrors(t *testing.T) {
 	assert.Equal(t, stanza.RemoteServerTimeout, w.gets(hostSide).StanzaError().Condition)
 }
 
+// Who asks for an item that is not there makes nothing be forgotten but that one.
+func TestNoSuchItem(t *testing.T) {
+	for name, f := range formats {
+		w := newWorld(t)
+		nodes := map[string]string{f.nodeFor(0): current, f.nodeFor(7): itemID(f)}
+		w.knows(alice, bob, f.nodeFor(0), current, list(f, 7))
+		w.knows(alice, bob, f.nodeFor(7), itemID(f), newBundle(t, f, newSigner(t, f), 10).Element())
+		ask := func(node, id string, answer func(q *component.Stanza)) {
+			answer(w.asks("mallory@example.org/x", bob, node, id))
+			w.gets(hostSide)
+		}
+		none := func(q *component.Stanza) { w.tellsError(q, component.NewError(stanza.Cancel, stanza.ItemNotFound, "")) }
+		for node := range nodes {
+			for _, id := range []string{"other", ""} {
+				ask(node, id, none)
+				ask(node, id, func(q *component.Stanza) { w.tells(q, items(node)) })
+			}
+		}
+		assert.Equal(t, 2, w.has("SELECT COUNT(*) FROM item"), name)
+		for node, id := range nodes {
+			ask(node, id, none)
+		}
+		assert.Zero(t, w.has("SELECT COUNT(*) FROM item"), name)
+	}
+}
+
 // Who does not get an answer for a while gets what is kept, and no second answer when the
 // first one comes after all; but that is kept.
 func TestLateAnswer(t *testing.T) {
