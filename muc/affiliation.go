@@ -43,6 +43,8 @@ func (r *room) setAffiliation(a action, actor string) (tell tellings) {
 	case a.level >= Member:
 		now.nick = old.nick
 	}
+	here := r.occupantsOf(a.jid)
+	now.far = a.level >= Member && (old.far || old.level < Member) && len(here) == 0 && !r.reaches(a.by, a.jid)
 	r.affiliate(key, now)
 	if a.setsNick {
 		r.evict(a.nick, a.jid)
@@ -50,7 +52,6 @@ func (r *room) setAffiliation(a action, actor string) (tell tellings) {
 	if old.level != now.level {
 		delete(r.given, key) // the affiliation brings a role of its own
 	}
-	here := r.occupantsOf(a.jid)
 	if len(here) == 0 {
 		r.tellAbsent(a, actor, old.level)
 	}
@@ -62,6 +63,14 @@ func (r *room) setAffiliation(a action, actor string) (tell tellings) {
 	return tell
 }
 
+// comes notes that somebody has come of their own accord.
+func (r *room) comes(bare string) {
+	if a := r.affiliates.get(bare); a.far {
+		a.far = false
+		r.affiliate(bare, a)
+	}
+}
+
 // affiliate stores somebody's affiliation, or forgets it.
 func (r *room) affiliate(key string, a affiliate) {
 	a.jid = key
@@ -71,7 +80,7 @@ func (r *room) affiliate(key string, a affiliate) {
 	} else {
 		r.affiliates.put(a)
 	}
-	r.change(saveAffiliate{Room: r.addr.Localpart(), JID: key, Level: a.level, Nick: a.nick, Reason: a.reason})
+	r.change(saveAffiliate{Room: r.addr.Localpart(), JID: key, Level: a.level, Nick: a.nick, Reason: a.reason, Far: a.far})
 }
 
 // reaffiliate gives an occupant the affiliation and role that it has now, or removes it,

@@ -205,6 +205,7 @@ func (r *room) enter(s *component.Stanza, x *component.Element) error {
 	o.shown, o.draft = ses, nil
 	r.sessions.put(ses)
 	r.forgetGuest(bare.String(), "")
+	r.comes(bare.String())
 	r.entered = r.now.Unix()
 	r.arrive(ses, s, x)
 	return nil

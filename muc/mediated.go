@@ -74,7 +74,7 @@ func (r *room) invite(ses *session, s *component.Stanza, invites []*component.El
 			continue // an error would tell who is banned, and so who somebody was
 		}
 		if r.cfg.MembersOnly && r.listed(bare) == None {
-			r.setAffiliation(action{jid: bare, level: Member}, ses.occ.nick).now()
+			r.setAffiliation(action{jid: bare, level: Member, by: s.From}, ses.occ.nick).now()
 		}
 		if !r.reaches(s.From, bare) {
 			continue // an error would tell whose server is near, and so where we are

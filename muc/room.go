@@ -76,6 +76,7 @@ type affiliate struct {
 	level  Affiliation
 	nick   string
 	reason string
+	far    bool // was made it by somebody who may not have the room write to them, and has not come yet
 }
 
 func (a affiliate) key() string { return a.jid }

@@ -105,6 +105,8 @@ CREATE TABLE guest ( -- who was invited
 	PRIMARY KEY (room, jid, inviter)
 ) WITHOUT ROWID;
 CREATE INDEX guest_by_age ON guest (at);
+`, `
+ALTER TABLE affiliate ADD COLUMN far INTEGER NOT NULL DEFAULT 0;
 `},
 	Pragmas: []string{"foreign_keys(ON)", "wal_autocheckpoint(4000)",
 		"cache_size(-256)",   // KiB of each connection; the system's cache is as good, and is not held on to
@@ -190,14 +192,14 @@ func (st *Store) load(name string) (*saved, error) {
 	if s.saveRoom, err = scanRoom(row.Scan, &s.lastID); err != nil {
 		return nil, err
 	}
-	rows, err := st.db.Query("SELECT jid, level, nick, reason FROM affiliate WHERE room = ?", name)
+	rows, err := st.db.Query("SELECT jid, level, nick, reason, far FROM affiliate WHERE room = ?", name)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var a affiliate
-		if err := rows.Scan(&a.jid, &a.level, &a.nick, &a.reason); err != nil {
+		if err := rows.Scan(&a.jid, &a.level, &a.nick, &a.reason, &a.far); err != nil {
 			return nil, err
 		}
 		s.affiliates.put(a)
@@ -311,15 +313,16 @@ type saveAffiliate struct {
 	Room, JID    string
 	Level        Affiliation
 	Nick, Reason string
+	Far          bool
 }
 
 func (c saveAffiliate) apply(t *transaction) error {
 	if c.Level == None && c.Nick == "" {
 		return t.exec("DELETE FROM affiliate WHERE room = ? AND jid = ?", c.Room, c.JID)
 	}
-	return t.exec(`INSERT INTO affiliate (room, jid, level, nick, reason) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (room, jid) DO UPDATE SET level = excluded.level, nick = excluded.nick, reason = excluded.reason`,
-		c.Room, c.JID, int(c.Level), c.Nick, c.Reason)
+	return t.exec(`INSERT INTO affiliate (room, jid, level, nick, reason, far) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (room, jid) DO UPDATE SET level = excluded.level, nick = excluded.nick, reason = excluded.reason, far = excluded.far`,
+		c.Room, c.JID, int(c.Level), c.Nick, c.Reason, c.Far)
 }
 
 // saveVCard stores the vCard of a room.
