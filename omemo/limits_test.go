@@ -118,6 +118,30 @@ func TestManyQuestions(t *testing.T) {
 	w.Directory.mu.Unlock()
 }
 
+// A peer that makes up users, and answers nothing, does not keep the directory from fetching
+// what others have.
+func TestManyFetches(t *testing.T) {
+	const devices = 64
+	w := newWorld(t)
+	var many []uint32
+	for i := range devices {
+		many = append(many, uint32(i+1))
+	}
+	for i := range maxAskedByUs / devices {
+		w.fetchBundles(jid.MustParse(user(i)), Legacy, many)
+		for range devices {
+			w.gets(peerSide)
+		}
+	}
+	w.fetchBundles(jid.MustParse(bob), Legacy, []uint32{7})
+	q := w.gets(peerSide)
+	w.tells(q, items(Legacy.nodeFor(7), current, newBundle(t, Legacy, newSigner(t, Legacy), 10).Element()))
+	assert.Equal(t, 1, w.has("SELECT COUNT(*) FROM item"))
+	w.Directory.mu.Lock()
+	assert.Len(t, w.asked, maxAskedByUs-1)
+	w.Directory.mu.Unlock()
+}
+
 // What a disk has made of keys is not served, and what is too old is not.
 func TestDamage(t *testing.T) {
 	for _, change := range []string{

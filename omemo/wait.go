@@ -60,6 +60,9 @@ func (d *Directory) expect(key string, q *question) bool {
 	if q.head == nil {
 		most = maxAskedByUs
 	}
+	if q.head == nil && d.counts[who] >= most {
+		d.forgetOwn()
+	}
 	if d.closed || d.sides[q.at] >= maxAsked || d.counts[who] >= most {
 		return false
 	}
@@ -119,6 +122,17 @@ func (d *Directory) remove(key string, q *question) {
 	d.sides[q.at]--
 	if d.counts[q.asker()]--; d.counts[q.asker()] == 0 {
 		delete(d.counts, q.asker())
+	}
+}
+
+// forgetOwn forgets one of the bundles that the directory asks peers for, any one, so that
+// those who make up users and answer nothing do not keep it from asking others. d.mu is held.
+func (d *Directory) forgetOwn() {
+	for key, q := range d.asked {
+		if q.head == nil && !q.listens {
+			d.remove(key, q)
+			return
+		}
 	}
 }
 
