@@ -168,7 +168,7 @@ func (d *Directory) Close() error {
 // journey if it goes no further.
 func (d *Directory) take(ctx context.Context, from side, s *component.Stanza) error {
 	switch {
-	case s.Kind == component.Message && s.Type != "error":
+	case s.Kind == component.Message:
 		return d.message(ctx, from, s)
 	case s.IsRequest() && s.Payload() != nil && s.To.Localpart() != "":
 		return d.request(ctx, from, s)

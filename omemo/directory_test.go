@@ -182,7 +182,6 @@ func TestUnasked(t *testing.T) {
 		read(bobAt, "alice@example.org", "http://jabber.org/protocol/nick"),
 		event(bob, alice, "items", "http://jabber.org/protocol/nick", "<item/>"),
 		"<presence xmlns='jabber:client' from='" + bob + "' to='" + alice + "'/>",
-		"<message xmlns='jabber:client' type='error' from='" + bob + "' to='" + alice + "'><event xmlns='" + NSPubsubEvent + "'><items node='" + NodeLegacyDevices + "'><item id='current'>" + list(Legacy, 66).String() + "</item></items></event></message>",
 		"<iq xmlns='jabber:client' type='set' id='5' from='" + bob + "' to='alice@example.org'><pubsub xmlns='" + NSPubsub + "'><subscribe node='" + NodeLegacyDevices + "' jid='" + bob + "'/></pubsub></iq>",
 		"<iq xmlns='jabber:client' type='result' id='5' from='" + bob + "' to='" + alice + "'><pubsub xmlns='" + NSPubsub + "'><subscription node='" + NodeLegacyDevices + "' jid='alice@example.org' subscription='subscribed'/></pubsub></iq>",
 		"<iq xmlns='jabber:client' type='result' id='5' from='" + bob + "' to='" + alice + "'><pubsub xmlns='" + NSPubsub + "'><subscriptions node='" + NodeLegacyDevices + "'/></pubsub></iq>",
@@ -190,9 +189,13 @@ func TestUnasked(t *testing.T) {
 		require.NoError(t, w.says(peerSide, xml))
 		assert.Equal(t, stanzaOf(t, xml).String(), w.gets(hostSide).String())
 	}
-	w.away(peerSide, down)
-	require.NoError(t, w.says(hostSide, read(alice, bob, NodeLegacyDevices)))
-	assert.Equal(t, list(Legacy, 1).String(), payload(t, w.gets(hostSide)).String(), "an error that came back is not bob's list")
+	// An error that came back is not bob's list, and no client must take it for that.
+	bounced := strings.Replace(event(bob, alice, "items", NodeLegacyDevices, item(current, list(Legacy, 66))), "'headline'", "'error'", 1)
+	require.NoError(t, w.says(peerSide, strings.Replace(bounced, "</event>", "</event><error type='wait'/>", 1)))
+	got := w.gets(hostSide)
+	assert.NotNil(t, got.Child(component.NSClient, "error"))
+	assert.Nil(t, got.Child(NSPubsubEvent, "event"))
+	w.still(alice, bob, Legacy, list(Legacy, 1))
 }
 
 // An answer that is wrong is an error to who asked, with a reason, and changes nothing.

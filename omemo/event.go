@@ -12,6 +12,13 @@ import (
 // message takes a message. Of notifications (XEP-0163 §4.3) what is wrong is taken out, and
 // what is right is kept.
 func (d *Directory) message(ctx context.Context, from side, s *component.Stanza) error {
+	if s.Type == "error" {
+		// What comes back to its sender is nobody's keys, and some clients read it as such.
+		s.Nodes = slices.DeleteFunc(s.Nodes, func(n component.Node) bool {
+			return n.Element != nil && n.Element.Is(NSPubsubEvent, "event") && anyOMEMO(n.Element)
+		})
+		return d.pass(ctx, from, s)
+	}
 	if from == hostSide && d.granted(s) {
 		end(s)
 		return nil
