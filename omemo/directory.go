@@ -88,11 +88,12 @@ type Directory struct {
 	ways  [2]func(context.Context, *component.Stanza) error // to each side
 
 	settle  time.Duration // how long after a list bundles are looked for
+	pause   time.Duration // how long at least until they are looked for again
 	expire  time.Duration // how long an answer is waited for at all
 	told    sync.Once     // that the host refuses what there is
 	doubt   sync.Once     // that it refuses what there may be
 	limited rate.Sometimes
-	renewed *lru.Cache[string, time.Time] // when bundles were looked for last
+	renewed *lru.Cache[string, renewal]
 	silent  *lru.Cache[string, time.Time] // owners of whom nothing was heard for too long
 
 	ctx  context.Context
@@ -113,7 +114,7 @@ type Directory struct {
 // made if there is none. Handler and Sender must be called before anything goes by.
 func OpenDirectory(file string, o Options) (*Directory, error) {
 	o.setDefaults()
-	renewed, err := lru.New[string, time.Time](o.MaxUsers)
+	renewed, err := lru.NewWithEvict(o.MaxUsers, func(_ string, r renewal) { r.timer.Stop() })
 	if err != nil {
 		return nil, fmt.Errorf("omemo: %w", err)
 	}
@@ -125,7 +126,7 @@ func OpenDirectory(file string, o Options) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Directory{o: o, file: file, store: st, settle: 5 * time.Second, expire: 2 * time.Minute, renewed: renewed, silent: silent,
+	d := &Directory{o: o, file: file, store: st, settle: 5 * time.Second, pause: renewPause, expire: 2 * time.Minute, renewed: renewed, silent: silent,
 		limited: rate.Sometimes{First: 3, Interval: time.Minute},
 		asked:   map[string]*question{}, counts: map[string]int{}, rights: map[string]privilege{}, endRecheck: func() {}}
 	d.ctx, d.stop = context.WithCancel(context.Background())

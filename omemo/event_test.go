@@ -142,14 +142,42 @@ func TestRenewal(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		w.nothing()
 	}
-	// A notification without content says that there is a new list.
+	// A device that is new soon after that has its turn, and all such have one.
 	w := newWorld(t)
+	w.settle, w.pause = 0, 100*time.Millisecond
+	hears := func(devices ...uint32) {
+		require.NoError(t, w.says(peerSide, event(bob, alice, "items", NodeLegacyDevices, item("current", list(Legacy, devices...)))))
+		w.gets(hostSide)
+	}
+	fetches := func(device uint32) {
+		q := w.gets(peerSide)
+		require.Equal(t, Legacy.nodeFor(device), q.Payload().Child(NSPubsub, "items").AttrValue("node"))
+		w.tells(q, items(Legacy.nodeFor(device), "x", newBundle(t, Legacy, newSigner(t, Legacy), 10).Element()))
+	}
+	hears(7)
+	fetches(7)
+	hears(7, 8)
+	hears(7, 8, 9)
+	fetches(8)
+	fetches(9)
+	w.Directory.mu.Lock()
+	w.pause = time.Hour
+	w.Directory.mu.Unlock()
+	hears(7, 8, 9, 10)
+	due, _ := w.renewed.Peek(NSLegacy + " " + bob)
+	hears(7, 8, 9, 10)
+	again, _ := w.renewed.Peek(NSLegacy + " " + bob)
+	assert.Equal(t, due, again)
+
+	// A notification without content says that there is a new list, and that has bundles.
+	w = newWorld(t)
 	w.settle = 0
 	require.NoError(t, w.says(peerSide, event(bob, alice, "items", NodeLegacyDevices, "<item id='current'/>")))
 	assert.Nil(t, w.gets(hostSide).Payload().Child(NSPubsubEvent, "items").Child(NSPubsubEvent, "item").Nodes)
 	q := w.gets(peerSide)
 	assert.Equal(t, NodeLegacyDevices, q.Payload().Child(NSPubsub, "items").AttrValue("node"))
 	w.tells(q, items(NodeLegacyDevices, "current", list(Legacy, 1)))
-	w.nothing()
+	q = w.gets(peerSide)
+	assert.Equal(t, Legacy.nodeFor(1), q.Payload().Child(NSPubsub, "items").AttrValue("node"))
 	w.still(alice, bob, Legacy, list(Legacy, 1))
 }

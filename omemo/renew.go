@@ -12,8 +12,15 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
-// renewPause is how often the bundles of one user are looked for at most.
+// renewPause is how often the bundles of one user are looked for at most. What comes in the
+// meantime is looked at when it has gone by.
 const renewPause = 10 * time.Minute
+
+// A renewal is when bundles were, or are to be, looked for.
+type renewal struct {
+	due   time.Time
+	timer *time.Timer
+}
 
 // renew fetches the bundles of the devices of a list, if they are not kept, or not fresh. It
 // waits for a moment, since clients that see a list mostly ask for bundles at once. A list
@@ -22,39 +29,55 @@ func (d *Directory) renew(owner jid.JID, f find) {
 	if f.list != nil && len(f.list.Devices) == 0 {
 		return
 	}
-	key := f.format.namespace + " " + owner.String()
+	key, unlisted := f.format.namespace+" "+owner.String(), f.list == nil
+	if unlisted {
+		key += " list"
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if last, ok := d.renewed.Get(key); d.closed || ok && time.Since(last) < renewPause {
-		return
+	last, ok := d.renewed.Get(key)
+	if d.closed || ok && last.due.After(time.Now()) {
+		return // what is kept by then is looked at
 	}
-	d.renewed.Add(key, time.Now())
-	time.AfterFunc(d.settle, func() {
-		if f.list == nil {
+	wait := d.settle
+	if ok {
+		wait = max(wait, d.pause-time.Since(last.due))
+	}
+	d.renewed.Add(key, renewal{time.Now().Add(wait), time.AfterFunc(wait, func() {
+		if unlisted {
 			d.fetch(&question{node: node{format: f.format}, name: f.format.nodeFor(0), owner: owner})
 			return
 		}
-		d.store.stale(what{owner: owner, format: f.format}, f.list, time.Now().Add(-d.o.Fresh), func(devices []uint32) {
+		d.store.stale(what{owner: owner, format: f.format}, time.Now().Add(-d.o.Fresh), func(devices []uint32) {
 			d.wg.Go(func() { d.fetchBundles(owner, f.format, devices) })
 		})
-	})
+	})})
 }
 
-// stale gives the devices to done whose bundles are not kept, or are older.
-func (st *store) stale(w what, l *DeviceList, since time.Time, done func([]uint32)) {
+// stale gives the devices of the list that is kept to done whose bundles are not kept, or are
+// older.
+func (st *store) stale(w what, since time.Time, done func([]uint32)) {
 	var devices []uint32
 	st.queue(func(tx *sql.Tx) error {
 		devices = devices[:0]
 		var id int64
-		err := tx.QueryRow("SELECT id FROM owner WHERE jid = ?", w.owner.String()).Scan(&id)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		var xml []byte
+		err := tx.QueryRow("SELECT owner, xml FROM item JOIN owner ON owner.id = item.owner WHERE jid = ? AND format = ? AND device = 0",
+			w.owner.String(), w.format.namespace).Scan(&id, &xml)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		} else if err != nil {
 			return err
+		}
+		kept, err := (&node{format: w.format}).again(find{}, xml)
+		if err != nil {
+			return nil
 		}
 		fresh, err := column[uint32](tx, "SELECT device FROM item WHERE owner = ? AND format = ? AND device > 0 AND fetched >= ?", id, w.format.namespace, since.Unix())
 		if err != nil {
 			return err
 		}
-		for _, d := range l.Devices {
+		for _, d := range kept.list.Devices {
 			if !slices.Contains(fresh, d.ID) && len(devices) < maxBundlesKept {
 				devices = append(devices, d.ID)
 			}
