@@ -62,10 +62,14 @@ func (st *store) keep(owner jid.JID, f find, asked *component.Stanza) {
 		switch {
 		case err != nil && !errors.Is(err, sql.ErrNoRows):
 			return err
-		case same && time.Duration(now-since)*time.Second < renewEvery:
+		case same && since <= now && time.Duration(now-since)*time.Second < renewEvery:
 			return nil
 		case err == nil && f.bundle != nil:
-			if one, err := st.rationed(tx, id, &f, old, asker); one || err != nil {
+			one, err := st.rationed(tx, id, &f, old, asker)
+			if one {
+				_, err = tx.Exec("UPDATE item SET fetched = ? WHERE owner = ? AND format = ? AND device = ?", now, id, f.format.namespace, f.device)
+			}
+			if one || err != nil {
 				return err
 			}
 		}
@@ -130,7 +134,10 @@ func (st *store) rationed(tx *sql.Tx, owner int64, f *find, old []byte, asker ji
 	if err != nil || len(f.bundle.PreKeys) != 1 || kept.bundle.Signature != f.bundle.Signature || !slices.Contains(kept.bundle.PreKeys, f.bundle.PreKeys[0]) {
 		return false, nil
 	}
-	return true, f.handOut(tx, owner, f.bundle.PreKeys[0].Key, asker)
+	if err := f.handOut(tx, owner, f.bundle.PreKeys[0].Key, asker); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // replaced forgets to whom pre-keys were handed that a device has replaced.

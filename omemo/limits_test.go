@@ -28,6 +28,15 @@ func (w *world) has(query string) (n int) {
 	return n
 }
 
+// shift makes all that is kept older, or newer.
+func (w *world) shift(by time.Duration) {
+	w.t.Helper()
+	require.True(w.t, w.store.queue(func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE item SET fetched = fetched + ?", int64(by/time.Second))
+		return err
+	}, nil))
+}
+
 // When there are too many, those go first whose keys nobody has asked for, and then those
 // whose keys were not used for longest.
 func TestManyUsers(t *testing.T) {
@@ -140,6 +149,21 @@ func TestManyFetches(t *testing.T) {
 	w.Directory.mu.Lock()
 	assert.Len(t, w.asked, maxAskedByUs-1)
 	w.Directory.mu.Unlock()
+}
+
+// What was kept while the clock was wrong is not believed to be fresh until that time comes.
+func TestClockOfTheFuture(t *testing.T) {
+	w := newWorld(t)
+	w.knows(alice, bob, NodeLegacyDevices, current, list(Legacy, 7))
+	w.knows(alice, bob, Legacy.nodeFor(7), current, newBundle(t, Legacy, newSigner(t, Legacy), 10).Element())
+	w.shift(1000 * 24 * time.Hour)
+	w.settle = 0
+	w.renewed.Purge() // and not that it was looked for just now
+	w.tells(w.asks(alice, bob, NodeLegacyDevices), items(NodeLegacyDevices, current, list(Legacy, 7)))
+	w.gets(hostSide)
+	q := w.gets(peerSide)
+	assert.Equal(t, Legacy.nodeFor(7), q.Payload().Child(NSPubsub, "items").AttrValue("node"))
+	assert.Equal(t, 1, w.has(fmt.Sprintf("SELECT COUNT(*) FROM item WHERE fetched <= %d", time.Now().Unix())))
 }
 
 // What a disk has made of keys is not served, and what is too old is not.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -74,11 +75,14 @@ func TestPreKeys(t *testing.T) {
 		w.away(peerSide, down)
 		assert.EqualValues(t, 77, w.gives("last@example.org/x", f).PreKeys[0].ID)
 
-		// What another directory gives of the bundle does not replace it.
+		// What another directory gives of the bundle does not replace it, but tells that it is
+		// not old.
 		one := *b
 		one.PreKeys = b.PreKeys[3:4]
 		w.away(peerSide, nil)
+		w.shift(-29 * 24 * time.Hour)
 		w.knows(alice, bob, f.nodeFor(7), itemID(f), one.Element())
+		w.shift(-2 * 24 * time.Hour)
 		w.away(peerSide, down)
 		assert.NotEqual(t, uint32(77), w.gives("last2@example.org/x", f).PreKeys[0].ID)
 		one.PreKeys = []PreKey{{1, newKey(t)}}

@@ -73,7 +73,8 @@ func (st *store) stale(w what, since time.Time, done func([]uint32)) {
 		if err != nil {
 			return nil
 		}
-		fresh, err := column[uint32](tx, "SELECT device FROM item WHERE owner = ? AND format = ? AND device > 0 AND fetched >= ?", id, w.format.namespace, since.Unix())
+		fresh, err := column[uint32](tx, "SELECT device FROM item WHERE owner = ? AND format = ? AND device > 0 AND fetched BETWEEN ? AND ?",
+			id, w.format.namespace, since.Unix(), time.Now().Unix())
 		if err != nil {
 			return err
 		}
