@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	maxListeners = 256 // to one list of one local user
-	recheckRate  = 20  // lists a second that the host is asked for
+	maxListeners   = 256 // to one list of one local user
+	maxListenersOf = 16  // of these, those of one contact
+	recheckRate    = 20  // lists a second that the host is asked for
 )
 
 // A listener is a client at a peer that the host notifies of a local user's list. Which do
@@ -174,6 +175,12 @@ func (st *store) told(owner, at jid.JID, f find) {
 		if _, err := tx.Exec(`INSERT INTO listener (owner, format, jid, told, at) VALUES (?,?,?,?,?)
 			ON CONFLICT (owner, format, jid) DO UPDATE SET told = excluded.told, at = excluded.at`,
 			id, f.format.namespace, at.String(), hash, now); err != nil {
+			return err
+		}
+		who := at.Bare().String()
+		if _, err := tx.Exec(`DELETE FROM listener WHERE owner = ? AND format = ? AND jid IN
+			(SELECT jid FROM listener WHERE owner = ? AND format = ? AND (jid = ? OR substr(jid, 1, ?) = ?) ORDER BY at DESC, jid LIMIT -1 OFFSET ?)`,
+			id, f.format.namespace, id, f.format.namespace, who, len([]rune(who))+1, who+"/", maxListenersOf); err != nil {
 			return err
 		}
 		_, err := tx.Exec(`DELETE FROM listener WHERE owner = ? AND format = ? AND jid IN

@@ -81,17 +81,31 @@ func TestRecheck(t *testing.T) {
 	}
 }
 
-// However many listen, so many are remembered of one list: those that were told last.
+// However many listen, so many are remembered of one list: those that were told last. Nobody
+// takes the place of others with many clients.
 func TestListenersAreBounded(t *testing.T) {
 	w := newWorld(t)
-	for i := range maxListeners + 2 {
-		require.NoError(t, w.says(hostSide, event("alice@example.org", fmt.Sprintf("%s/%04d", bob, i), "items", NodeLegacyDevices, item("current", list(Legacy, 1)))))
+	tell := func(to string) {
+		require.NoError(t, w.says(hostSide, event("alice@example.org", to, "items", NodeLegacyDevices, item("current", list(Legacy, 1)))))
 		w.gets(peerSide)
 		w.sync()
 	}
-	var n int
-	var first string
-	require.NoError(t, w.store.db.QueryRow("SELECT COUNT(*), MIN(jid) FROM listener").Scan(&n, &first))
-	assert.Equal(t, maxListeners, n)
-	assert.Equal(t, bob+"/0002", first)
+	remembered := func(of, first string, most int) {
+		t.Helper()
+		var n int
+		var got string
+		require.NoError(t, w.store.db.QueryRow("SELECT COUNT(*), MIN(jid) FROM listener WHERE jid LIKE ?", of+"%").Scan(&n, &got))
+		assert.Equal(t, most, n)
+		assert.Equal(t, first, got)
+	}
+	tell(bobAt)
+	for i := range maxListenersOf + 2 {
+		tell(fmt.Sprintf("%s/%04d", eve, i))
+	}
+	remembered(eve, eve+"/0002", maxListenersOf)
+	remembered(bob, bobAt, 1)
+	for i := range maxListeners + 2 {
+		tell(fmt.Sprintf(`%04d\40x@onion.example.org/x`, i))
+	}
+	remembered("", `0002\40x@onion.example.org/x`, maxListeners)
 }
