@@ -56,9 +56,11 @@ func (a *Audited) Columns() []string {
 
 // Audit tells of the devices that the file of a directory has, sorted by their owners,
 // or of those of the owners that are given. It verifies all once more. It changes nothing,
-// and a Directory may be using the file. Where there is no file, nothing is kept.
-func Audit(ctx context.Context, file string, owners ...jid.JID) ([]Audited, error) {
-	all, err := auditFile(ctx, file, owners)
+// and a Directory may be using the file. Where there is no file, nothing is kept. local tells
+// of the users of the host, which has all of their keys: what of them nobody has asked for, or
+// not for long, is no fault.
+func Audit(ctx context.Context, file string, local func(jid.JID) bool, owners ...jid.JID) ([]Audited, error) {
+	all, err := auditFile(ctx, file, local, owners)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("omemo: %s: %w", file, err)
 	}
@@ -71,7 +73,7 @@ func Audit(ctx context.Context, file string, owners ...jid.JID) ([]Audited, erro
 }
 
 // auditFile audits owner by owner, so that not all is in memory at once.
-func auditFile(ctx context.Context, file string, owners []jid.JID) (all []Audited, err error) {
+func auditFile(ctx context.Context, file string, local func(jid.JID) bool, owners []jid.JID) (all []Audited, err error) {
 	if _, err := os.Stat(file); err != nil {
 		return nil, err
 	}
@@ -105,6 +107,7 @@ func auditFile(ctx context.Context, file string, owners []jid.JID) (all []Audite
 			if of.owner, err = jid.Parse(owner); err != nil {
 				return nil, err
 			}
+			of.local = local(of.owner)
 		}
 		for _, f := range []*Format{Legacy, OMEMO2} {
 			if f.namespace == space {
@@ -128,6 +131,7 @@ type auditItem struct {
 // An auditOf is what is kept of one owner, the lists before the bundles of their format.
 type auditOf struct {
 	owner jid.JID
+	local bool
 	asked bool // somebody has asked for keys
 	items []auditItem
 }
@@ -151,6 +155,9 @@ func (of *auditOf) add(all []Audited) []Audited {
 // devices are those of one format: what is on the list, and what is not.
 func (of *auditOf) devices(f *Format) (all []Audited) {
 	list := Audited{Owner: of.owner, Format: f, Faults: []string{"no device list"}}
+	if of.local {
+		list.Faults, list.Notes = nil, []string{"no device list: nobody has asked for it"}
+	}
 	var listed *DeviceList
 	bundles := map[uint32]auditItem{}
 	for _, it := range of.items {
@@ -159,7 +166,8 @@ func (of *auditOf) devices(f *Format) (all []Audited) {
 		case it.device > 0:
 			bundles[it.device] = it
 		default:
-			listed, list.Read, list.Faults = it.list, it.read, faultsOf(&it)
+			listed, list.Faults, list.Notes = it.list, nil, nil
+			list.read(&it, of.local)
 		}
 	}
 	if listed == nil && list.Read.IsZero() && len(bundles) == 0 {
@@ -175,7 +183,9 @@ func (of *auditOf) devices(f *Format) (all []Audited) {
 		for _, d := range listed.Devices {
 			a := Audited{Owner: of.owner, Format: f, Device: d.ID}
 			if it, ok := bundles[d.ID]; ok {
-				a.bundle(&it)
+				a.bundle(&it, of.local)
+			} else if of.local {
+				a.Notes = []string{"no bundle: nobody has asked for it"}
 			} else if of.asked {
 				a.Faults = []string{"no bundle"}
 			} else {
@@ -188,7 +198,7 @@ func (of *auditOf) devices(f *Format) (all []Audited) {
 	for _, device := range slices.Sorted(maps.Keys(bundles)) {
 		it := bundles[device]
 		a := Audited{Owner: of.owner, Format: f, Device: device}
-		a.bundle(&it)
+		a.bundle(&it, of.local)
 		if listed != nil {
 			a.Faults = append(a.Faults, "not on the device list")
 		}
@@ -197,8 +207,8 @@ func (of *auditOf) devices(f *Format) (all []Audited) {
 	return all
 }
 
-func (a *Audited) bundle(it *auditItem) {
-	a.Read, a.Faults = it.read, faultsOf(it)
+func (a *Audited) bundle(it *auditItem, local bool) {
+	a.read(it, local)
 	if it.bundle == nil {
 		return
 	}
@@ -208,12 +218,19 @@ func (a *Audited) bundle(it *auditItem) {
 	}
 }
 
-func faultsOf(it *auditItem) (faults []string) {
+// read tells of what is kept, as it was read last.
+func (a *Audited) read(it *auditItem, local bool) {
+	a.Read = it.read
 	if bad := new(Error); errors.As(it.err, &bad) {
-		faults = append(faults, bad.Fault)
+		a.Faults = append(a.Faults, bad.Fault)
 	}
-	if time.Since(it.read) > auditAge {
-		faults = append(faults, fmt.Sprintf("not renewed for more than %d days", auditAge/(24*time.Hour)))
+	if time.Since(it.read) <= auditAge {
+		return
 	}
-	return faults
+	days := auditAge / (24 * time.Hour)
+	if local {
+		a.Notes = append(a.Notes, fmt.Sprintf("nobody has asked for it for more than %d days", days))
+	} else {
+		a.Faults = append(a.Faults, fmt.Sprintf("not renewed for more than %d days", days))
+	}
 }

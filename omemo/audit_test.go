@@ -55,6 +55,30 @@ func findings(all []Audited) (rows []string) {
 	return rows
 }
 
+func isLocal(j jid.JID) bool { return j.Domainpart() == "example.org" }
+
+// Of a user of the host, whose server is here, nothing is missing that nobody has asked for.
+func TestAuditOfLocalUsers(t *testing.T) {
+	w := newWorld(t)
+	const owner = "alice@example.org"
+	w.knows(bobAt, owner, NodeLegacyDevices, current, list(Legacy, 1, 2))
+	w.knows(bobAt, owner, Legacy.nodeFor(1), current, newBundle(t, Legacy, newSigner(t, Legacy), 100).Element())
+	w.knows(bobAt, owner, NodeOMEMO2Bundles, "3", newBundle(t, OMEMO2, newSigner(t, OMEMO2), 9).Element())
+	w.shift(-31 * 24 * time.Hour)
+	w.sync()
+	old := time.Now().Add(-31 * 24 * time.Hour).UTC().Format(time.DateOnly)
+	all, err := Audit(t.Context(), w.file, isLocal)
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		owner + "|legacy|-|-|" + old + "|nobody has asked for it for more than 30 days",
+		owner + "|legacy|1|100|" + old + "|nobody has asked for it for more than 30 days",
+		owner + "|legacy|2|0|-|no bundle: nobody has asked for it",
+		owner + "|omemo:2|-|-|-|no device list: nobody has asked for it",
+		owner + "|omemo:2|3|9|" + old + "|few one-time pre-keys: fewer than 10; nobody has asked for it for more than 30 days",
+	}, findings(all))
+	assert.Equal(t, "Something is wrong with 1 of 5.", AuditSummary(all))
+}
+
 // An audit finds what is wrong, in a file that is in use, and in one that is not.
 func TestAudit(t *testing.T) {
 	w := audited(t)
@@ -66,21 +90,21 @@ func TestAudit(t *testing.T) {
 		bob + "|legacy|4|0|today|device 4: signedPreKeySignature is not by identityKey",
 		bob + "|omemo:2|5|100|" + old + "|not renewed for more than 30 days",
 	}
-	want := append([]string{"alice@example.org|legacy|7|0|-|no bundle, and nobody has asked for keys; only this format"}, bobs...)
+	want := append([]string{"alice@example.org|legacy|7|0|-|no bundle: nobody has asked for it; only this format"}, bobs...)
 	want = append(want, eve+"|omemo:2|-|-|today|no devices: does not use it any more; only this format")
 	check := func() {
-		all, err := Audit(t.Context(), w.file)
+		all, err := Audit(t.Context(), w.file, isLocal)
 		require.NoError(t, err)
 		assert.Equal(t, want, findings(all))
 		assert.Equal(t, "Something is wrong with 4 of 7.", AuditSummary(all))
-		all, err = Audit(t.Context(), w.file, jid.MustParse(bobAt), jid.MustParse(carol))
+		all, err = Audit(t.Context(), w.file, isLocal, jid.MustParse(bobAt), jid.MustParse(carol))
 		require.NoError(t, err)
 		assert.Equal(t, append(bobs, carol+"|-|-|-|-|no keys are kept: nobody has asked for them, or they were wrong"), findings(all))
 	}
 	check()
 	w.close()
 	check()
-	all, err := Audit(t.Context(), filepath.Join(t.TempDir(), "none"))
+	all, err := Audit(t.Context(), filepath.Join(t.TempDir(), "none"), isLocal)
 	require.NoError(t, err)
 	assert.Equal(t, "No keys are kept.", AuditSummary(all))
 }

@@ -50,7 +50,7 @@ func (d *Directory) audit(c *component.Call, owners []jid.JID) {
 		return
 	}
 	d.wg.Go(func() {
-		all, err := Audit(d.ctx, d.file, owners...)
+		all, err := Audit(d.ctx, d.file, d.o.Local, owners...)
 		if err != nil {
 			d.o.Log.Error("the keys cannot be audited", "error", err)
 			d.later(hostSide, c.Request.Error(component.NewError(stanza.Wait, stanza.InternalServerError, "The keys cannot be read.")))

@@ -36,7 +36,7 @@ func (cmd omemoAuditCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return configError{err}
 	}
-	typed, err := c.typed()
+	typed, hosts, err := c.typed()
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (cmd omemoAuditCmd) Run(ctx context.Context, out output) error {
 		}
 		owners = append(owners, j)
 	}
-	all, err := omemo.Audit(ctx, c.keysFile(), owners...)
+	all, err := omemo.Audit(ctx, c.keysFile(), func(j jid.JID) bool { return slices.Contains(hosts, j.Domainpart()) }, owners...)
 	if err != nil {
 		return err
 	}
@@ -69,20 +69,20 @@ func (cmd omemoAuditCmd) Run(ctx context.Context, out output) error {
 	return nil
 }
 
-// typed is what reads addresses as people type them.
-func (c *config) typed() (func(string) (jid.JID, error), error) {
+// typed is what reads addresses as people type them, and the domains of the host's users.
+func (c *config) typed() (func(string) (jid.JID, error), []string, error) {
 	if c.Federation == nil {
-		return jid.Parse, nil
+		return jid.Parse, c.Host.Domains, nil
 	}
 	id, err := c.identity()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	m, err := onionroute.NewAddressMap(c.gatewaySettings(id))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return m.Typed, nil
+	return m.Typed, c.domains(id), nil
 }
 
 // deviceFile is where the secrets of Allium's own OMEMO device are.

@@ -55,7 +55,7 @@ func TestOmemoAudit(t *testing.T) {
 		return err == nil && strings.Contains(out, "12345")
 	}, 10*time.Second, 10*time.Millisecond)
 	assert.Regexp(t, `(?m)^ADDRESS +FORMAT +DEVICE +PRE-KEYS +LAST READ +FINDINGS$`, out)
-	assert.Regexp(t, `(?m)^alice@example\.org +legacy +12345 +0 +- +no bundle, and nobody has asked for keys; only this format$`, out)
+	assert.Regexp(t, `(?m)^alice@example\.org +legacy +12345 +0 +- +no bundle: nobody has asked for it; only this format$`, out)
 	assert.Contains(t, out, "Nothing is wrong.")
 
 	out, err = audit("alice@example.org", "bob@example.org")
