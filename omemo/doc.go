@@ -76,7 +76,7 @@
 //     that other servers can reach. At a native host strangers are only asked: to their own
 //     servers, somebody at a peer is at an onion service.
 //
-// What is kept is bounded for each user and in all. Users whose keys nobody has asked for
+// What is kept is bounded for each user and in all. Users of peers whose keys nobody has asked for
 // are forgotten first, so that a peer cannot crowd out others by making up users.
 //
 // # One-time pre-keys

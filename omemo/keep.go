@@ -49,7 +49,7 @@ func (st *store) keep(owner jid.JID, f find, asked *component.Stanza) {
 		asker = asked.From.Bare()
 	}
 	st.queue(func(tx *sql.Tx) error {
-		id, err := st.owner(tx, owner, asked != nil, now)
+		id, err := st.owner(tx, owner, asked != nil || st.o.Local(owner), now)
 		if err != nil {
 			return err
 		}

@@ -44,12 +44,15 @@ func TestManyUsers(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.MaxUsers = users })
 	w.knows(alice, bob, NodeLegacyDevices, current, list(Legacy, 1))
 	w.knows(alice, eve, NodeLegacyDevices, current, list(Legacy, 1))
+	require.NoError(t, w.says(hostSide, event("alice@example.org", bobAt, "items", NodeLegacyDevices, item(current, list(Legacy, 1)))))
+	w.gets(peerSide)
 	for i := range 5 * users {
 		require.NoError(t, w.says(peerSide, event(user(i), alice, "items", NodeLegacyDevices, item(current, list(Legacy, 1)))))
 		w.gets(hostSide)
 	}
 	assert.Equal(t, users, w.has("SELECT COUNT(*) FROM owner"))
 	assert.Equal(t, users, w.has("SELECT COUNT(*) FROM item"))
+	assert.Equal(t, 1, w.has("SELECT COUNT(*) FROM listener"), "a user of the host is not made up")
 	w.still(alice, bob, Legacy, list(Legacy, 1))
 	w.has("SELECT 1 FROM owner") // what went before is done
 	require.True(t, w.store.queue(func(tx *sql.Tx) error {

@@ -32,7 +32,7 @@ var storeSchema = database.Schema{Migrations: []string{`
 CREATE TABLE owner (
 	id    INTEGER PRIMARY KEY,
 	jid   TEXT NOT NULL UNIQUE,
-	asked INTEGER NOT NULL, -- if somebody has asked for the keys
+	asked INTEGER NOT NULL, -- if somebody has asked for the keys, or they are of a user of the host
 	used  INTEGER NOT NULL, -- last; Unix seconds
 	bytes INTEGER NOT NULL  -- of what is kept
 );
@@ -140,7 +140,7 @@ func (st *store) queue(do func(*sql.Tx) error, done func(error)) bool {
 	}
 }
 
-// evict forgets users while there is too much: first those whose keys nobody has asked for,
+// evict forgets users while there is too much: first those at peers whose keys nobody has asked for,
 // then those whose keys were not used for longest.
 func (st *store) evict(tx *sql.Tx) error {
 	for st.users > st.o.MaxUsers || st.bytes > st.o.MaxBytes && st.users > 0 {
