@@ -68,6 +68,8 @@
 //   - A notification (XEP-0163 §4.3) goes on as it was verified, and what it tells is kept;
 //     nobody but their owner can change keys. With a new list of a peer's user come the
 //     bundles, fetched by the directory itself, so that they are there later.
+//     One of a stranger, who by an alias can be a contact of somebody at a peer, goes on, and
+//     is not kept.
 //   - What the host could not tell clients at peers, because Allium was away, they hear when
 //     its link is up again: the directory remembers whom the host notified of which list, and
 //     asks the host for these lists in the place of a client each, a few a second.

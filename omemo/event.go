@@ -47,7 +47,7 @@ func (d *Directory) message(ctx context.Context, from side, s *component.Stanza)
 func (d *Directory) event(from side, by, to jid.JID, e *component.Element) error {
 	isLocal := d.o.Local(by)
 	switch {
-	case isLocal != (from == hostSide), by.Localpart() == "", by.Resourcepart() != "":
+	case isLocal && from == peerSide, by.Localpart() == "", by.Resourcepart() != "":
 		return refuse("a notification that is not from the account of somebody there")
 	}
 	var kept []component.Node
@@ -99,6 +99,9 @@ func (d *Directory) event(from side, by, to jid.JID, e *component.Element) error
 		kept = append(kept, fresh.Node())
 	}
 	e.Nodes = kept
+	if !isLocal && from == hostSide {
+		return nil // of a stranger, who may be one of whom the gateway takes nothing
+	}
 	d.keep(from, by, found, nil)
 	for _, f := range found {
 		if from == hostSide && f.list != nil {

@@ -77,8 +77,7 @@ func TestBadNotifications(t *testing.T) {
 		"by a client":                   {peerSide, event(bobAt, alice, "items", NodeLegacyDevices, good)},
 		"by a server":                   {peerSide, event("x@onion.example.org", alice, "items", NodeLegacyDevices, item("current", list(OMEMO2, 1)))},
 		"by a local user, from outside": {peerSide, event("alice@example.org", alice, "items", NodeLegacyDevices, good)},
-		"by a peer, from inside":        {hostSide, event(bob, bobAt, "items", NodeLegacyDevices, good)},
-		"by a stranger":                 {hostSide, event(carol, bobAt, "items", NodeLegacyDevices, good)},
+		"bad, by a stranger":            {hostSide, event(carol, bobAt, "items", NodeLegacyDevices, strings.Replace(good, "66", "-66", 1))},
 		"by the host":                   {hostSide, event("example.org", bobAt, "items", NodeLegacyDevices, good)},
 		"published by another":          {peerSide, event(bob, alice, "items", NodeLegacyDevices, strings.Replace(good, "<item ", "<item publisher='"+eve+"' ", 1))},
 		"of no node":                    {peerSide, event(bob, alice, "items", NSLegacy+".x", good)},
@@ -106,6 +105,23 @@ func TestBadNotifications(t *testing.T) {
 			assert.Len(t, got.Nodes, 1)
 		})
 	}
+}
+
+// By an alias strangers can be contacts of somebody at a peer, who hears of their devices.
+// Whether that is so the gateway knows, and so nothing of it is kept.
+func TestNotificationsOfStrangers(t *testing.T) {
+	w := newWorld(t)
+	w.knows(alice, bob, NodeLegacyDevices, "current", list(Legacy, 1))
+	for _, by := range []string{carol, bob} {
+		for _, inside := range []string{item("current", list(Legacy, 66)), "<retract id='current'/>"} {
+			xml := event(by, bobAt, "items", NodeLegacyDevices, inside)
+			require.NoError(t, w.says(hostSide, xml))
+			assert.Equal(t, stanzaOf(t, xml).String(), w.gets(peerSide).String())
+		}
+	}
+	assert.Equal(t, 1, w.has("SELECT COUNT(*) FROM owner"))
+	assert.Zero(t, w.has("SELECT COUNT(*) FROM listener"))
+	w.still(alice, bob, Legacy, list(Legacy, 1))
 }
 
 // With a list of a contact come the bundles, so that they are there when the contact's
