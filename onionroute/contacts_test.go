@@ -91,8 +91,8 @@ func TestContactsAfterCrash(t *testing.T) {
 	require.NoError(t, b.HandleStanza(context.Background(), presence("bob@b.example/phone", alice, "")))
 	a.receive1(t)
 	require.Eventually(t, func() bool {
-		known, err := newContacts(a.spool, a.contacts.account, &defaultBounds).load()
-		return err == nil && len(known) == 1
+		kept := newContacts(a.spool, a.contacts.account, &defaultBounds)
+		return kept.load() == nil && len(kept.peers()) == 1
 	}, 5*time.Second, time.Millisecond)
 	a.crash(t)
 	b.stop()

@@ -181,6 +181,7 @@ func (g *Gateway) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	items, back := g.sift(items)
 	peers, parties := map[string]*peer{}, map[string][]string{}
 	of := func(onion string) *peer {
 		if peers[onion] == nil {
@@ -189,6 +190,10 @@ func (g *Gateway) load(ctx context.Context) error {
 		return peers[onion]
 	}
 	for _, ss := range stored {
+		if g.peerAllowed(ss.peer) != nil {
+			g.dropSession([]string{ss.id, ss.theirs})
+			continue
+		}
 		p := of(ss.peer)
 		s := newSession(ss.peer, ss.id)
 		s.theirs, s.recovered, s.lost = ss.theirs, true, ss.since
@@ -214,11 +219,15 @@ func (g *Gateway) load(ctx context.Context) error {
 			p.queue = append(p.queue, it)
 		}
 	}
-	known, err := g.contacts.load()
-	if err != nil {
+	if err := g.contacts.load(); err != nil {
 		return err
 	}
-	for _, onion := range known {
+	gone := g.contacts.drop(func(onion string, a acquaintance) bool { return !g.noted(onion, a) })
+	g.wg.Go(func() {
+		<-g.loaded
+		g.giveBack(back, gone)
+	})
+	for _, onion := range g.contacts.peers() {
 		p := of(onion) // it is not known if they still are
 		p.missing, p.missed = true, time.Now()
 	}

@@ -31,17 +31,41 @@ func (s *spool) online(onion string, who []acquaintance, is bool) {
 
 // load reads who was on-line, and the contacts. Of those who were on-line it takes no more
 // than there is room for.
-func (c *contacts) load() (peers []string, err error) {
+func (c *contacts) load() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.loadMet(); err != nil {
-		return nil, err
+		return err
 	}
 	over, err := c.loadOnline()
 	for onion, who := range over {
 		c.spool.online(onion, who, false)
 	}
-	return slices.Collect(maps.Keys(c.online)), err
+	return err
+}
+
+// peers are those at which somebody is on-line.
+func (c *contacts) peers() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(c.online))
+}
+
+// drop forgets those who are on-line and that which is true of, and gives them.
+func (c *contacts) drop(which func(onion string, a acquaintance) bool) (all []acquaintance) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for onion, who := range c.online {
+		var out []acquaintance
+		for a := range who {
+			if which(onion, a) {
+				out = append(out, a)
+			}
+		}
+		c.remove(onion, out)
+		all = append(all, out...)
+	}
+	return all
 }
 
 func (c *contacts) loadOnline() (over map[string][]acquaintance, err error) {
