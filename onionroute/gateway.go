@@ -168,6 +168,9 @@ func (g *Gateway) Service() *component.Service { return g.service }
 // itself, or to somebody at a peer. It does not wait for the peer.
 func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 	if s.To.Localpart() == "" && s.To.Domainpart() == g.c.Domain {
+		if g.rechecked(ctx, s) {
+			return nil
+		}
 		return g.greet(s, g.service.HandleStanza(ctx, s))
 	}
 	from := s.From

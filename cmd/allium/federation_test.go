@@ -209,10 +209,13 @@ func TestFaults(t *testing.T) {
 		again(t)
 	})
 	t.Run("host is killed", func(t *testing.T) {
+		a.send(t, a.to(t, b, component.Presence, ""))
+		there := b.expect(t, ctx, "presence", a, is(component.Presence, "")).From
 		from := a.logged()
 		require.NoError(t, a.host.Kill())
 		require.NoError(t, a.host.Start(ctx))
 		a.logs(t, from, `msg="attached to the host"`, time.Minute)
+		b.expect(t, ctx, "end of presence", a, func(s *component.Stanza) bool { return s.Type == "unavailable" && s.From.Equal(there) })
 		a.login(t)
 		again(t)
 	})

@@ -168,7 +168,7 @@ func (h *house) openGateway(router *component.Router, c *config, id *onionroute.
 		}
 	}
 	link, err := component.NewLink(component.LinkConfig{Server: c.Host.Server, Domain: c.gateway(id), Secret: c.Federation.Secret, PingTo: ping,
-		OnUp: h.keys.Recheck}, router)
+		OnUp: func() { h.keys.Recheck(); g.Recheck() }}, router)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,94 @@
+package onionroute
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// A host that is killed takes its users' sessions along, and does not say so: neither we nor it
+// know of it later. So whenever the host is there again, the sessions that peers were told of
+// are asked if they are there.
+
+const recheckID = "are-you-there-"
+
+// Recheck asks those sessions, and returns before they have answered.
+func (g *Gateway) Recheck() {
+	ctx := context.Background()
+	go func() {
+		for _, who := range g.guard.masks.shownAvailable() {
+			if g.guard.isLocal(who) {
+				g.askIfThere(ctx, who, component.IQ, string(stanza.GetIQ), component.NewElement(component.NSPing, "ping"))
+			}
+		}
+	}()
+}
+
+func (g *Gateway) askIfThere(ctx context.Context, who jid.JID, kind component.Kind, typ string, payload *component.Element) {
+	gateway, err := jid.New("", g.c.Domain, "")
+	if err == nil {
+		q := &component.Stanza{Kind: kind, Type: typ, ID: recheckID + rand.Text(), From: gateway, To: who}
+		err = g.out.Send(ctx, q.Add(payload))
+	}
+	if err != nil {
+		g.log.Debug("a session could not be asked if it is there", "error", err)
+	}
+}
+
+// rechecked takes an answer, and tells if it was one. A client that knows no ping, and a host
+// whose client is gone, answer alike; but no client gives a groupchat message back (RFC 6121
+// §8.5.3.2.1).
+func (g *Gateway) rechecked(ctx context.Context, s *component.Stanza) bool {
+	answer := s.Type == "error" || s.Kind == component.IQ && !s.IsRequest()
+	if !answer || !strings.HasPrefix(s.ID, recheckID) || !g.guard.isLocal(s.From) {
+		return false
+	}
+	switch c := s.StanzaError().Condition; {
+	case s.Kind == component.IQ && c == stanza.ServiceUnavailable:
+		g.askIfThere(ctx, s.From, component.Message, string(stanza.GroupChatMessage), component.NewElement(nsHints, "no-store"))
+	case c == stanza.ServiceUnavailable, c == stanza.ItemNotFound, c == stanza.RecipientUnavailable, c == stanza.Gone:
+		for _, to := range g.guard.masks.toldAvailable(s.From) {
+			gone := &component.Stanza{Kind: component.Presence, Type: string(stanza.UnavailablePresence), From: s.From}
+			var err error
+			if gone.To, err = jid.Parse(to); err == nil {
+				err = g.HandleStanza(ctx, gone)
+			}
+			if err != nil {
+				g.log.Debug("presence could not be sent", "error", err)
+			}
+		}
+	}
+	return true
+}
+
+// shownAvailable are the sessions of which somebody was told that they are available.
+func (m *masks) shownAvailable() map[string]jid.JID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	who := map[string]jid.JID{}
+	for _, k := range m.lru.Values() {
+		if len(k.open) > 0 {
+			who[k.real.String()] = k.real
+		}
+	}
+	return who
+}
+
+// toldAvailable is who was told that of a session.
+func (m *masks) toldAvailable(real jid.JID) (who []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.lru.Values() {
+		if k.real.Equal(real) {
+			for to := range k.open {
+				who = append(who, to)
+			}
+		}
+	}
+	return who
+}

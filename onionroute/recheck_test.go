@@ -1,0 +1,60 @@
+package onionroute
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/stanza"
+
+	"github.com/allium-xmpp/allium/component"
+)
+
+// When the host is there again, those who are on-line to peers are asked if they are there. Who
+// is not goes off-line to whoever was told otherwise, also after a restart of ours; who is, and
+// cannot be pinged, stays.
+func TestRecheck(t *testing.T) {
+	_, a, b, bob, alice := two(t, quick)
+	ctx := context.Background()
+	befriend(t, a, b, bob)
+	shown := map[string]string{}
+	for _, client := range []string{"phone", "desk", "old"} {
+		require.NoError(t, b.HandleStanza(ctx, presence("bob@b.example/"+client, alice, "")))
+		shown[client] = a.receive1(t).From.String()
+	}
+	require.NoError(t, b.HandleStanza(ctx, presence("bob@b.example/left", alice, "")))
+	require.NoError(t, b.HandleStanza(ctx, presence("bob@b.example/left", alice, "unavailable")))
+	a.receive1(t)
+	a.receive1(t)
+	b.stop()
+	b.start()
+	b.Recheck()
+	asked := map[string]*component.Stanza{}
+	for len(asked) < 3 {
+		if s := b.receive1(t); s.Kind == component.IQ { // and not a probe, as it was away
+			asked[s.To.Resourcepart()] = s
+		}
+	}
+	require.NotContains(t, asked, "left")
+	answer := func(s *component.Stanza) { require.NoError(t, b.HandleStanza(ctx, s)) }
+	unavailable := func(s *component.Stanza) *component.Stanza {
+		return s.Error(component.NewError(stanza.Cancel, stanza.ServiceUnavailable, ""))
+	}
+	answer(asked["desk"].Result())
+	answer(unavailable(asked["old"]))
+	message := func() *component.Stanza {
+		s := b.receive1(t)
+		for s.Kind == component.Presence {
+			s = b.receive1(t)
+		}
+		return s
+	}
+	again := message()
+	assert.Equal(t, []string{"groupchat", "bob@b.example/old"}, []string{again.Type, again.To.String()})
+	answer(unavailable(asked["phone"]))
+	answer(unavailable(message()))
+	got := a.receive1(t)
+	assert.Equal(t, []string{"unavailable", shown["phone"], "alice@a.example"}, []string{got.Type, got.From.String(), got.To.String()})
+	a.silent(t)
+}
