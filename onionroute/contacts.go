@@ -3,6 +3,7 @@ package onionroute
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -60,10 +61,11 @@ func newContacts(s *spool, account func(jid.JID) bool, b *bounds) *contacts {
 		lost: map[string]map[acquaintance]bool{}, met: newMet(), guests: guests, asking: asking}
 }
 
-// note takes note of presence from a peer.
-func (c *contacts) note(onion string, s *component.Stanza) {
+// note takes note of presence from a peer. It gives the clients that are not there any more,
+// if it is of the whole account that is told: so hosts answer a probe (RFC 6121 §4.3.2).
+func (c *contacts) note(onion string, s *component.Stanza) (gone []acquaintance) {
 	if s.Kind != component.Presence {
-		return
+		return nil
 	}
 	a := acquaintance{s.From.String(), s.To.String()}
 	c.mu.Lock()
@@ -71,7 +73,7 @@ func (c *contacts) note(onion string, s *component.Stanza) {
 	switch stanza.PresenceType(s.Type) {
 	case stanza.AvailablePresence:
 		if c.online[onion][a] {
-			return
+			return nil
 		}
 		known := acquaintance{s.From.Bare().String(), s.To.Bare().String()}
 		_, met := c.met.of[known.to][known.from]
@@ -79,7 +81,7 @@ func (c *contacts) note(onion string, s *component.Stanza) {
 			if noteOctets(a.from, a.to) <= maxGuestOctets {
 				c.asking.Add(acquaintance{a.from, known.to}, a.to)
 			}
-			return
+			return nil
 		}
 		c.add(onion, a, met)
 	case stanza.UnavailablePresence, stanza.ErrorPresence:
@@ -87,7 +89,16 @@ func (c *contacts) note(onion string, s *component.Stanza) {
 		if c.online[onion][a] {
 			c.remove(onion, []acquaintance{a})
 		}
+		if s.Type == string(stanza.UnavailablePresence) && s.From.Resourcepart() == "" {
+			for o := range c.online[onion] {
+				if o.to == a.to && strings.HasPrefix(o.from, a.from+"/") {
+					gone = append(gone, o)
+				}
+			}
+			c.remove(onion, gone)
+		}
 	}
+	return gone
 }
 
 // told takes note of presence to a peer: it tells who has business with whom.

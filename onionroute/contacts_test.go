@@ -84,6 +84,31 @@ func TestContactsOfEvicted(t *testing.T) {
 	assert.Equal(t, map[string]int{"chat": 1, "probe": 1}, types)
 }
 
+// A host that was killed answers the probe for who is not there any more without a client. All
+// that were there go off-line.
+func TestContactWithoutClients(t *testing.T) {
+	_, a, b, bob, alice := two(t, quick)
+	ctx := context.Background()
+	befriend(t, a, b, bob)
+	there := map[string]bool{bob: true}
+	for _, client := range []string{"phone", "desk"} {
+		require.NoError(t, b.HandleStanza(ctx, presence("bob@b.example/"+client, alice, "")))
+		there[a.receive1(t).From.String()] = true
+	}
+	require.NoError(t, b.HandleStanza(ctx, presence("bobby@b.example/x", alice, "")))
+	a.receive1(t)
+	require.NoError(t, b.HandleStanza(ctx, presence("bob@b.example", alice, "unavailable")))
+	gone := map[string]bool{}
+	for range 3 {
+		s := a.receive1(t)
+		assert.Equal(t, []string{"unavailable", "alice@a.example"}, []string{s.Type, s.To.String()})
+		gone[s.From.String()] = true
+	}
+	assert.Equal(t, there, gone)
+	assert.False(t, a.contacts.any(b.m.Identity))
+	a.silent(t)
+}
+
 // Also after a crash it is known who was on-line.
 func TestContactsAfterCrash(t *testing.T) {
 	_, a, b, bob, alice := two(t, quick, func(s *times) { s.grace = 300 * time.Millisecond })

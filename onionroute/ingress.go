@@ -79,6 +79,8 @@ func (g *Gateway) deliver(ctx context.Context, s *component.Stanza) error {
 	if alias != nil {
 		alias.veil(s, g.c.Domain)
 	}
-	g.contacts.note(onion, s)
+	for _, a := range g.contacts.note(onion, s) { // not all clients know what it says of these
+		g.presence(a.from, a.to, stanza.UnavailablePresence, g.out)
+	}
 	return g.out.Send(ctx, s)
 }
