@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -102,6 +104,9 @@ func (m *AddressMap) Typed(s string) (jid.JID, error) {
 		s = rest
 		if i := strings.IndexAny(s, "?#"); i >= 0 {
 			s = s[:i]
+		}
+		if plain, err := url.PathUnescape(s); err == nil && utf8.ValidString(plain) { // RFC 5122 §2.7.2
+			s = plain
 		}
 	}
 	j, err := jid.Parse(s)

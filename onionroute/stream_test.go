@@ -155,11 +155,12 @@ func TestPrompt(t *testing.T) {
 	}
 	want := `bob\40` + x + "@onion.a.example"
 	for _, typed := range []string{"bob@" + x, " bob@" + x + "\n", "bob @ " + x, "xmpp:bob@" + x + "?message", "BOB@" + strings.ToUpper(x), "bob@" + x + "/phone",
-		want, "bob%" + x + "@onion.a.example"} {
+		want, "bob%" + x + "@onion.a.example", "xmpp:" + strings.ReplaceAll(want, `\`, "%5C")} {
 		r := ask("alice@a.example/x", typed)
 		assert.Equal(t, want, r.Payload().Child(nsGateway, "jid").Text(), "%q: %s", typed, r)
 	}
 	assert.Equal(t, x+"@onion.a.example", ask("alice@a.example", x).Payload().Child(nsGateway, "jid").Text())
+	assert.Equal(t, `müller\40`+x+"@onion.a.example", ask("alice@a.example", "xmpp:m%C3%BCller@"+x+"?message").Payload().Child(nsGateway, "jid").Text())
 	for _, typed := range []string{"", "bob", "bob@example.org", "bob@" + x[1:], "bob@" + a.m.Identity, "@" + x} {
 		assert.Equal(t, stanza.NotAcceptable, ask("alice@a.example", typed).StanzaError().Condition, typed)
 	}
