@@ -47,13 +47,18 @@ func (g *Gateway) noSuchServer(to jid.JID) error {
 		if user, server, ok := g.m.remoteForm(to.Localpart()); ok {
 			if onion, err := jid.New(user, server, ""); err == nil {
 				if better, err := g.m.ToHost(onion); err == nil {
-					g.want(better)
-					return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "The address of this contact here is "+better.String())
+					return g.isHere(better)
 				}
 			}
 		}
 	}
 	return errNoSuchServer()
+}
+
+// isHere is the error for an address that has another form here.
+func (g *Gateway) isHere(better jid.JID) error {
+	g.want(better)
+	return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "The address of this contact here is "+better.Bare().String())
 }
 
 // onionIn finds names of onion services, as they are or escaped (XEP-0106, RFC 5122).

@@ -166,3 +166,25 @@ func TestVeil(t *testing.T) {
 		assert.Equal(t, want, s.String())
 	}
 }
+
+// With an address that people also write, a message arrives, and comes back from there. What has an
+// answer gets an error that tells the address which that would be from.
+func TestOtherForm(t *testing.T) {
+	a := startServerWith(t, newWire(), "a.example", func(*Config) {}, quick, func(s *times) { s.maxAge = 100 * time.Millisecond })
+	x, ctx := onionName("x"), context.Background()
+	bob := "bob%" + x + "@onion.a.example"
+	for _, s := range []*component.Stanza{presence("alice@a.example", bob, "subscribe"), ping("alice@a.example/x", bob), joins("alice@a.example/x", bob+"/nick")} {
+		err := a.HandleStanza(ctx, s)
+		var e *component.Stanza
+		if err == nil { // to who joins
+			e = a.receive1(t)
+		} else {
+			e = s.Error(err)
+		}
+		assert.Equal(t, bob, e.From.Bare().String())
+		assert.Contains(t, e.StanzaError().Text["en"], `is bob\40`+x+"@onion.a.example")
+	}
+	require.NoError(t, a.HandleStanza(ctx, message("alice@a.example/x", bob, "hi")))
+	assert.Equal(t, bob, a.receive1(t).From.String())
+	a.empties(t)
+}

@@ -173,8 +173,11 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 		}
 		return g.greet(s, g.service.HandleStanza(ctx, s))
 	}
-	from := s.From
+	from, to := s.From, s.To
 	err := g.toOnionSide(ctx, s)
+	if err != nil {
+		s.To = to
+	}
 	if err == nil || !isJoin(s) {
 		return g.forSender(from, err)
 	}
@@ -195,7 +198,10 @@ func (g *Gateway) toOnionSide(ctx context.Context, s *component.Stanza) error {
 	if s.Exceeds(component.Limits{}) {
 		return errTooLarge()
 	}
-	s.To = g.m.Canonical(s.To)
+	written := s.To
+	if s.To = g.m.Canonical(written); !s.To.Equal(written) && s.Kind != component.Message {
+		return g.isHere(s.To) // the answer would be from there, and nobody waits for that
+	}
 	to, err := g.m.ToOnion(s.To)
 	if err != nil {
 		return g.noSuchServer(s.To)
@@ -217,7 +223,7 @@ func (g *Gateway) toOnionSide(ctx context.Context, s *component.Stanza) error {
 	toOnion.payload(s.Nodes)
 	pass, err := g.guard.leaving(ctx, s)
 	xml := s.AppendXML(make([]byte, 0, 1024), component.NSServer) // which is enough for most
-	s.To, s.From, s.ID = head.To, head.From, head.ID              // s goes back to the caller if there is an error
+	s.To, s.From, s.ID = written, head.From, head.ID              // s goes back to the caller if there is an error
 	if !pass {
 		return err
 	}
