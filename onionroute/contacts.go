@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"mellium.im/xmpp/jid"
@@ -33,6 +34,9 @@ type contacts struct {
 	met    met
 	guests *lru.Cache[acquaintance, bool]   // as met, of those who have no account here; bare addresses
 	asking *lru.Cache[acquaintance, string] // presence that no business is known with yet → whom it is to; a.to is bare
+
+	probed   map[acquaintance]bool // whose presence the host was asked for; bare addresses
+	probedAt time.Time
 }
 
 // An acquaintance is an address at a peer, and whom here its presence was sent to.

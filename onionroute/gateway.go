@@ -173,6 +173,9 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 		}
 		return g.greet(s, g.service.HandleStanza(ctx, s))
 	}
+	if g.contacts.answersProbe(s) {
+		return nil
+	}
 	from, to := s.From, s.To
 	err := g.toOnionSide(ctx, s)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"strings"
+	"time"
 
 	"mellium.im/xmpp/jid"
 	"mellium.im/xmpp/stanza"
@@ -12,21 +13,61 @@ import (
 )
 
 // A host that is killed takes its users' sessions along, and does not say so: neither we nor it
-// know of it later. So whenever the host is there again, the sessions that peers were told of
-// are asked if they are there.
+// know of it later. And what users say when they come is lost while we are not attached. So
+// whenever we are again, the sessions that peers were told of are asked if they are there, and
+// the host is probed for those who have contacts at peers.
 
-const recheckID = "are-you-there-"
+const (
+	recheckID = "are-you-there-"
+	probeWait = 10 * time.Second // until what the host says is no answer to a probe
+)
 
-// Recheck asks those sessions, and returns before they have answered.
+// Recheck asks all these, and returns before they have answered.
 func (g *Gateway) Recheck() {
 	ctx := context.Background()
 	go func() {
+		<-g.loaded
+		for _, a := range g.contacts.probes(func(onion string) bool { return g.peerAllowed(onion) == nil }) {
+			g.presence(a.from, a.to, stanza.ProbePresence, g.out)
+		}
 		for _, who := range g.guard.masks.shownAvailable() {
 			if g.guard.isLocal(who) {
 				g.askIfThere(ctx, who, component.IQ, string(stanza.GetIQ), component.NewElement(component.NSPing, "ping"))
 			}
 		}
 	}()
+}
+
+// probes are all who have business with each other, and notes that the host is asked.
+func (c *contacts) probes(at func(onion string) bool) (all []acquaintance) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.probed, c.probedAt = map[acquaintance]bool{}, time.Now()
+	for account, of := range c.met.of {
+		for contact, m := range of {
+			if at(m.onion) {
+				a := acquaintance{contact, account}
+				all = append(all, a)
+				c.probed[a] = true
+			}
+		}
+	}
+	return all
+}
+
+// answersProbe takes what the host says to the contact of an account, and tells if it is that
+// there is nothing to tell: they have not asked.
+func (c *contacts) answersProbe(s *component.Stanza) bool {
+	if s.Kind != component.Presence || s.From.Resourcepart() != "" ||
+		s.Type != string(stanza.UnavailablePresence) && s.Type != string(stanza.UnsubscribedPresence) {
+		return false
+	}
+	a := acquaintance{s.To.Bare().String(), s.From.String()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	asked := c.probed[a] && time.Since(c.probedAt) < probeWait
+	delete(c.probed, a)
+	return asked
 }
 
 func (g *Gateway) askIfThere(ctx context.Context, who jid.JID, kind component.Kind, typ string, payload *component.Element) {

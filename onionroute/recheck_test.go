@@ -58,3 +58,31 @@ func TestRecheck(t *testing.T) {
 	assert.Equal(t, []string{"unavailable", shown["phone"], "alice@a.example"}, []string{got.Type, got.From.String(), got.To.String()})
 	a.silent(t)
 }
+
+// When we are attached again, the host is asked for the presence of who has contacts: they may
+// have come meanwhile. What it says of those who have not, their contacts have not asked for; later
+// words of the same are the account's own.
+func TestRecheckProbes(t *testing.T) {
+	_, a, b, bob, alice := two(t, quick)
+	ctx := context.Background()
+	befriend(t, a, b, bob)
+	carol := `carol\40` + b.m.Identity + "@onion.a.example"
+	require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example", carol, "subscribe")))
+	b.receive1(t)
+	a.Recheck()
+	asked := map[string]bool{}
+	for range 2 {
+		s := a.receive1(t)
+		assert.Equal(t, []string{"probe", "alice@a.example"}, []string{s.Type, s.To.String()})
+		asked[s.From.String()] = true
+	}
+	require.Equal(t, map[string]bool{bob: true, carol: true}, asked)
+	require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example", carol, "unsubscribed")))
+	require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example/x", bob, "")))
+	got := b.receive1(t)
+	assert.Equal(t, []string{"", alice}, []string{got.Type, got.From.Bare().String()})
+	require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example", carol, "unsubscribed")))
+	assert.Equal(t, "unsubscribed", b.receive1(t).Type)
+	a.silent(t)
+	b.silent(t)
+}

@@ -25,6 +25,7 @@ func TestProsodyAndProsody(t *testing.T) {
 	acquaint(t, a, b)
 	converse(t, a, b)
 	thousand(t, a, b)
+	comeMeanwhile(t, a, b)
 }
 
 // The same with an ejabberd on the other side.
@@ -33,6 +34,7 @@ func TestProsodyAndEjabberd(t *testing.T) {
 	acquaint(t, a, c)
 	converse(t, a, c)
 	thousand(t, a, c)
+	comeMeanwhile(t, c, a)
 }
 
 // The same with a server that has no Allium, but the module that came before it.
@@ -63,6 +65,18 @@ func acquaint(t testing.TB, a, b *node) {
 	a.send(t, &component.Stanza{Kind: component.Presence, Nodes: []component.Node{
 		component.NewElement(component.NSClient, "show", component.Text("away")).Node()}})
 	b.expect(t, ctx, "away", a, func(s *component.Stanza) bool { return s.Child(component.NSClient, "show").Text() == "away" })
+}
+
+// comeMeanwhile makes the one user log in while Allium is not there. The other one is told when it is.
+func comeMeanwhile(t *testing.T, a, b *node) {
+	ctx := deadline(t, 90*time.Second)
+	a.client.Close()
+	b.expect(t, ctx, "end of presence", a, func(s *component.Stanza) bool { return s.Type == "unavailable" && s.From.Resourcepart() != "" })
+	a.stopAllium()
+	a.login(t)
+	a.startAllium(t)
+	b.expect(t, ctx, "presence", a, is(component.Presence, ""))
+	says(t, ctx, a, b, "here I am")
 }
 
 // converse exchanges one of each thing that people's clients exchange.
