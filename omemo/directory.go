@@ -159,6 +159,7 @@ func (d *Directory) Close() error {
 			q.timer.Stop()
 		}
 	}
+	d.renewed.Purge()
 	d.mu.Unlock()
 	err := d.store.close()
 	d.wg.Wait()

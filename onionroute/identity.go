@@ -44,7 +44,8 @@ func (id *Identity) secret(purpose string) []byte {
 }
 
 // LoadIdentity reads a key file as tor writes it. It refuses one that others than its
-// owner can read, and one that has another name than hostname beside it, if that is there. The error wraps ErrNoIdentity if there is no such file.
+// owner can read, and one that has another name than hostname beside it says, if that is
+// there. The error wraps ErrNoIdentity if there is no such file.
 func LoadIdentity(file string) (*Identity, error) {
 	st, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {

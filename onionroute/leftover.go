@@ -67,9 +67,9 @@ type leftover struct {
 	err error
 }
 
-// sift gives the items of the last run that may go out, and those that go back. Others are
+// resume gives the items of the last run that may go out, and those that go back. Others are
 // dropped.
-func (g *Gateway) sift(items []*item) (good []*item, back []leftover) {
+func (g *Gateway) resume(items []*item) (good []*item, back []leftover) {
 	var out []*item
 	good = slices.DeleteFunc(items, func(it *item) bool {
 		may, err := g.holds(it)

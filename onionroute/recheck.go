@@ -56,18 +56,20 @@ func (c *contacts) probes(at func(onion string) bool) (all []acquaintance) {
 }
 
 // answersProbe takes what the host says to the contact of an account, and tells if it is that
-// there is nothing to tell: they have not asked.
+// there is nothing to tell: they have not asked. If there is something, that is the answer.
 func (c *contacts) answersProbe(s *component.Stanza) bool {
-	if s.Kind != component.Presence || s.From.Resourcepart() != "" ||
-		s.Type != string(stanza.UnavailablePresence) && s.Type != string(stanza.UnsubscribedPresence) {
+	if s.Kind != component.Presence {
 		return false
 	}
-	a := acquaintance{s.To.Bare().String(), s.From.String()}
+	a := acquaintance{s.To.Bare().String(), s.From.Bare().String()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	asked := c.probed[a] && time.Since(c.probedAt) < probeWait
+	if !c.probed[a] {
+		return false
+	}
 	delete(c.probed, a)
-	return asked
+	nothing := s.Type == string(stanza.UnavailablePresence) || s.Type == string(stanza.UnsubscribedPresence)
+	return nothing && s.From.Resourcepart() == "" && time.Since(c.probedAt) < probeWait
 }
 
 func (g *Gateway) askIfThere(ctx context.Context, who jid.JID, kind component.Kind, typ string, payload *component.Element) {

@@ -181,7 +181,7 @@ func (g *Gateway) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	items, back := g.sift(items)
+	items, back := g.resume(items)
 	peers, parties := map[string]*peer{}, map[string][]string{}
 	of := func(onion string) *peer {
 		if peers[onion] == nil {
