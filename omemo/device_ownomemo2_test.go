@@ -83,8 +83,9 @@ func TestReportOrder(t *testing.T) {
 // nothing any more. Another device has a session of its own.
 func TestReportReplaced(t *testing.T) {
 	o := newOwn(t)
-	first, other := o.begin(OMEMO2), o.begin(OMEMO2)
+	first := o.begin(OMEMO2)
 	first.reports(o.tell(alice, first.hello()))
+	other := o.begin(OMEMO2) // with another one-time pre-key
 	other.reports(o.tell(alice, other.hello()))
 	old := first.hello()
 	second := o.begin(OMEMO2)

@@ -264,7 +264,8 @@ func TestFaults(t *testing.T) {
 			sent = append(sent, a.send(t, a.to(t, b, component.Message, "chat", body("in time"))).ID)
 			time.Sleep(20 * time.Millisecond)
 		}
-		time.Sleep(50 * time.Millisecond)
+		require.Eventually(t, func() bool { return a.metric(t, "waiting") >= 10 }, time.Minute, time.Millisecond) // they are read
+		time.Sleep(100 * time.Millisecond)
 		a.allium.Process.Kill()
 		<-a.exited
 		a.flush = 0
