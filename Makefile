@@ -57,6 +57,7 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzAddressMap -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzChain -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzGuard -fuzztime $(FUZZTIME) ./onionroute
+	$(GO) test -run '^$$' -fuzz FuzzGuess -fuzztime $(FUZZTIME) ./onionroute
 	$(GO) test -run '^$$' -fuzz FuzzBundle -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzMessage -fuzzminimizetime 100x -fuzztime $(FUZZTIME) ./omemo
 	$(GO) test -run '^$$' -fuzz FuzzDevices -fuzztime $(FUZZTIME) ./omemo
