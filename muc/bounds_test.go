@@ -209,10 +209,7 @@ func TestMostAffiliates(t *testing.T) {
 	w.refused(w.admin(crone1, "coven", two), crone1, tooMany)
 	w.did(w.admin(crone1, "coven", affiliationItem("duncan@shakespeare.lit", "outcast", "")), crone1)
 	w.refused(w.configure(crone1, "coven", "muc#roomconfig_roomadmins", bare(macbeth)), crone1, tooMany)
-	approve := "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>" + NSRegisterMU + "</value></field>" +
-		"<field var='muc#register_allow'><value>1</value></field><field var='muc#register_jid'><value>" + bare(macbeth) +
-		"</value></field><field var='" + fieldNick + "'><value>king</value></field></x>"
-	w.refused(w.message(crone1, "coven@"+domain, "", approve), crone1, tooMany)
+	w.refused(w.message(crone1, "coven@"+domain, "", approval(bare(macbeth), "king")), crone1, tooMany)
 	token := w.link(crone1, "coven")
 	w.did(w.configure(crone1, "coven", "muc#roomconfig_membersonly", "1"), crone1)
 	require.Equal(t, notMember, condition(w.enterWith(macbeth, "coven", "king", token)))

@@ -182,7 +182,7 @@ func (r *room) askAdmins(bare jid.JID, nick string) {
 	}
 }
 
-// approveRegistration takes the answer to askAdmins.
+// approveRegistration takes the answer to askAdmins. Who gives it may name anybody in it.
 func (r *room) approveRegistration(s *component.Stanza, f *component.Form) error {
 	if r.affiliation(s.From.Bare()) < Admin {
 		return errForbidden
@@ -204,7 +204,7 @@ func (r *room) approveRegistration(s *component.Stanza, f *component.Form) error
 	if !r.roomFor(1, Admin) {
 		return errTooManyMembers
 	}
-	r.setAffiliation(action{jid: j.Bare(), level: Member, nick: nick, setsNick: true, inviter: r.addr}, "").now()
+	r.setAffiliation(action{jid: j.Bare(), level: Member, nick: nick, setsNick: true, by: s.From, inviter: r.addr}, "").now()
 	r.afterLeaving(j)
 	return nil
 }

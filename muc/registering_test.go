@@ -8,6 +8,13 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
+// approval is what an admin sends to have a registration.
+func approval(who, nick string) string {
+	return "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>" + NSRegisterMU + "</value></field>" +
+		"<field var='muc#register_allow'><value>1</value></field><field var='muc#register_jid'><value>" + who +
+		"</value></field><field var='" + fieldNick + "'><value>" + nick + "</value></field></x>"
+}
+
 // register asks to register a nickname.
 func (w *world) register(who, room, nick string) []*component.Stanza {
 	w.t.Helper()

@@ -45,9 +45,14 @@ func TestRelatedOutOfReach(t *testing.T) {
 	require.False(t, related(bare(queen)))
 	w.admin(hag, "coven", affiliationItem(bare(queen), "admin", ""))
 	w.invite(hag, "<invite to='king@hecate.lit'/>")
+	// Whoever approves a registration can say whose it is.
+	for _, s := range w.message(hag, "coven@"+domain, "", approval("jester@hecate.lit", "jester")) {
+		require.NotEqual(t, "jester@hecate.lit", s.To.String())
+	}
 	w.restart()
 	require.False(t, related(bare(queen)))
 	require.False(t, related("king@hecate.lit"))
+	require.False(t, related("jester@hecate.lit"))
 	w.admin(crone1, "coven", affiliationItem("king@hecate.lit", "admin", ""))
 	require.True(t, related("king@hecate.lit"), "made one by somebody who may")
 	w.enter(queen, "coven", "queen")
