@@ -106,3 +106,28 @@ func TestAliasRemovedMeanwhile(t *testing.T) {
 	b.silent(t)
 	a.empties(t)
 }
+
+// When the host is there again, it is not asked for who was one of its users under an earlier
+// configuration: it would ask the server that has their domain now. Nor is it in the name of a
+// contact that has another address here now, or cannot be one.
+func TestProbesChangedMeanwhile(t *testing.T) {
+	for name, set := range map[string]func(c *Config, b string){
+		"host has another domain": func(c *Config, _ string) { c.Hosts = []string{"other.example"} },
+		"gateway has a new name":  func(c *Config, _ string) { c.Domain = "new.a.example" },
+		"peer has an alias":       func(c *Config, b string) { c.Aliases = []Alias{{Domain: "hidden.a.example", Onion: b, Anyone: true}} },
+		"alias, and other domain": func(c *Config, b string) {
+			c.Aliases, c.Hosts = []Alias{{Domain: "hidden.a.example", Onion: b, Anyone: true}}, []string{"other.example"}
+		},
+		"peer is denied": func(c *Config, b string) { c.Peers = []Peer{{Onion: b, Deny: true}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, a, b, bob, _ := two(t, quick)
+			befriend(t, a, b, bob)
+			a.stop()
+			set(&a.config, b.m.Identity)
+			a.start()
+			a.Recheck()
+			a.silent(t)
+		})
+	}
+}

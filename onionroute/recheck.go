@@ -27,7 +27,7 @@ func (g *Gateway) Recheck() {
 	ctx := context.Background()
 	go func() {
 		<-g.loaded
-		for _, a := range g.contacts.probes(func(onion string) bool { return g.peerAllowed(onion) == nil }) {
+		for _, a := range g.contacts.probes(g.mayProbe) {
 			g.presence(a.from, a.to, stanza.ProbePresence, g.out)
 		}
 		for _, who := range g.guard.masks.shownAvailable() {
@@ -38,15 +38,21 @@ func (g *Gateway) Recheck() {
 	}()
 }
 
-// probes are all who have business with each other, and notes that the host is asked.
-func (c *contacts) probes(at func(onion string) bool) (all []acquaintance) {
+// mayProbe tells if an account is a user of the host, and who has business with it could be one of
+// their contacts still: the host would ask anybody, and answer to any domain.
+func (g *Gateway) mayProbe(onion string, a acquaintance) bool {
+	account, err := jid.Parse(a.to)
+	return err == nil && g.guard.isLocal(account) && g.noted(onion, a)
+}
+
+// probes are all who have business with each other and may be asked, and notes that the host is.
+func (c *contacts) probes(may func(onion string, a acquaintance) bool) (all []acquaintance) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.probed, c.probedAt = map[acquaintance]bool{}, time.Now()
 	for account, of := range c.met.of {
 		for contact, m := range of {
-			if at(m.onion) {
-				a := acquaintance{contact, account}
+			if a := (acquaintance{contact, account}); may(m.onion, a) {
 				all = append(all, a)
 				c.probed[a] = true
 			}
