@@ -101,6 +101,8 @@ func (c *contacts) note(onion string, s *component.Stanza) (gone []acquaintance)
 			}
 			c.remove(onion, gone)
 		}
+	case stanza.UnsubscribePresence:
+		c.hide(acquaintance{s.From.Bare().String(), s.To.Bare().String()})
 	}
 	return gone
 }
@@ -117,7 +119,7 @@ func (c *contacts) told(onion string, s *component.Stanza) {
 	case stanza.AvailablePresence, stanza.SubscribePresence, stanza.SubscribedPresence, stanza.ProbePresence:
 		account := c.account(s.From)
 		if account {
-			c.meet(onion, a)
+			c.meet(onion, a, s.Type == string(stanza.SubscribedPresence) || s.Type == "" && s.To.Resourcepart() == "")
 		} else if noteOctets(a.from, a.to) <= maxGuestOctets {
 			c.guests.Add(a, true)
 		}
@@ -129,6 +131,8 @@ func (c *contacts) told(onion string, s *component.Stanza) {
 		}
 	case stanza.UnsubscribePresence:
 		c.part(a)
+	case stanza.UnsubscribedPresence:
+		c.hide(a)
 	case stanza.UnavailablePresence, stanza.ErrorPresence:
 		c.left(onion, s.From, s.To)
 	}

@@ -225,13 +225,13 @@ func TestMet(t *testing.T) {
 	b := &bounds{contacts: 6 * n, ofAccount: 4 * n}
 	m := newMet()
 	for i := range 6 {
-		m.put(testX, acquaintance{fmt.Sprintf("x%02d", i), "alice"}, int64(10+(i+3)%6), b)
+		m.put(acquaintance{fmt.Sprintf("x%02d", i), "alice"}, meeting{onion: testX, day: int64(10 + (i+3)%6)}, b)
 	}
 	assert.Len(t, m.of["alice"], 4)
 	assert.NotContains(t, m.of["alice"], "x03", "the oldest")
 	assert.NotContains(t, m.of["alice"], "x04")
 	for i := range 3 {
-		m.put(testO, acquaintance{fmt.Sprintf("x%02d", i), "carol"}, 1, b)
+		m.put(acquaintance{fmt.Sprintf("x%02d", i), "carol"}, meeting{onion: testO, day: 1}, b)
 	}
 	assert.Len(t, m.of["alice"], 3, "who has most loses one")
 	assert.Len(t, m.of["carol"], 3)

@@ -122,7 +122,8 @@ func TestProbesChangedMeanwhile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, a, b, bob, _ := two(t, quick)
-			befriend(t, a, b, bob)
+			require.NoError(t, a.HandleStanza(context.Background(), presence("alice@a.example", bob, "subscribed")))
+			b.receive1(t)
 			a.stop()
 			set(&a.config, b.m.Identity)
 			a.start()

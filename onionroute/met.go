@@ -23,6 +23,7 @@ type met struct {
 type meeting struct {
 	onion string
 	day   int64 // when it was seen last, in days since 1970
+	shown bool  // it was told when the account is on-line, as its contact
 }
 
 const contactDays = 90 // until a contact that was not seen is forgotten
@@ -37,7 +38,7 @@ func today() int64 { return time.Now().Unix() / (24 * 60 * 60) }
 func noteOctets(from, to string) int { return len(from) + len(to) + 100 }
 
 // put takes a contact in, and tells who had to make room for it.
-func (m *met) put(onion string, a acquaintance, day int64, b *bounds) (out []acquaintance) {
+func (m *met) put(a acquaintance, is meeting, b *bounds) (out []acquaintance) {
 	n := noteOctets(a.from, a.to)
 	m.remove(a)
 	for m.octets[a.to] > 0 && m.octets[a.to]+n > b.ofAccount {
@@ -55,11 +56,11 @@ func (m *met) put(onion string, a acquaintance, day int64, b *bounds) (out []acq
 	if m.of[a.to] == nil {
 		m.of[a.to] = map[string]meeting{}
 	}
-	if m.at[onion] == nil {
-		m.at[onion] = map[string]int{}
+	if m.at[is.onion] == nil {
+		m.at[is.onion] = map[string]int{}
 	}
-	m.of[a.to][a.from] = meeting{onion, day}
-	m.at[onion][a.to]++
+	m.of[a.to][a.from] = is
+	m.at[is.onion][a.to]++
 	m.octets[a.to] += n
 	m.total += n
 	return out
@@ -98,14 +99,32 @@ func (m *met) remove(a acquaintance) bool {
 	return true
 }
 
-// meet takes note that an account here has business with somebody. c.mu is held.
-func (c *contacts) meet(onion string, a acquaintance) {
-	if was, known := c.met.of[a.to][a.from]; known && was.day == today() {
+// meet takes note that an account here has business with somebody, and if it is one who is told
+// when it is on-line. c.mu is held.
+func (c *contacts) meet(onion string, a acquaintance, shown bool) {
+	was, known := c.met.of[a.to][a.from]
+	is := meeting{onion, today(), shown || was.shown}
+	if known && is.day == was.day && is.shown == was.shown {
 		return
 	}
-	c.spool.unmeet(c.met.put(onion, a, today(), c.bounds))
+	c.spool.unmeet(c.met.put(a, is, c.bounds))
 	c.spool.do(database.Op{Lazy: true, Do: func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT INTO met (contact, account, peer, day) VALUES (?,?,?,?) ON CONFLICT (contact, account) DO UPDATE SET day = excluded.day", a.from, a.to, onion, today())
+		_, err := tx.Exec("INSERT INTO met (contact, account, peer, day, shown) VALUES (?,?,?,?,?) ON CONFLICT (contact, account) DO UPDATE SET day = excluded.day, shown = excluded.shown",
+			a.from, a.to, onion, is.day, is.shown)
+		return err
+	}})
+}
+
+// hide takes note that somebody is not told any more. c.mu is held.
+func (c *contacts) hide(a acquaintance) {
+	was, known := c.met.of[a.to][a.from]
+	if !known || !was.shown {
+		return
+	}
+	was.shown = false
+	c.met.of[a.to][a.from] = was
+	c.spool.do(database.Op{Lazy: true, Do: func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE met SET shown = 0 WHERE contact = ? AND account = ?", a.from, a.to)
 		return err
 	}})
 }
@@ -149,7 +168,7 @@ func (c *contacts) forgetOld() {
 }
 
 func (c *contacts) loadMet() error {
-	rows, err := c.spool.db.Query("SELECT contact, account, peer, day FROM met")
+	rows, err := c.spool.db.Query("SELECT contact, account, peer, day, shown FROM met")
 	if err != nil {
 		return fmt.Errorf("onionroute: spool: %w", err)
 	}
@@ -158,10 +177,10 @@ func (c *contacts) loadMet() error {
 	for rows.Next() {
 		var a acquaintance
 		var at meeting
-		if err := rows.Scan(&a.from, &a.to, &at.onion, &at.day); err != nil {
+		if err := rows.Scan(&a.from, &a.to, &at.onion, &at.day, &at.shown); err != nil {
 			return fmt.Errorf("onionroute: spool: %w", err)
 		}
-		out = append(out, c.met.put(at.onion, a, at.day, c.bounds)...)
+		out = append(out, c.met.put(a, at, c.bounds)...)
 	}
 	c.spool.unmeet(out)
 	return rows.Err()

@@ -46,13 +46,15 @@ func (g *Gateway) mayProbe(onion string, a acquaintance) bool {
 }
 
 // probes are all who have business with each other and may be asked, and notes that the host is.
+// It is asked for nobody but those who are seen by the contact: for others Prosody takes a probe
+// for the end of the request that may wait for its user, and denies it.
 func (c *contacts) probes(may func(onion string, a acquaintance) bool) (all []acquaintance) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.probed, c.probedAt = map[acquaintance]bool{}, time.Now()
 	for account, of := range c.met.of {
 		for contact, m := range of {
-			if a := (acquaintance{contact, account}); may(m.onion, a) {
+			if a := (acquaintance{contact, account}); m.shown && may(m.onion, a) {
 				all = append(all, a)
 				c.probed[a] = true
 			}
@@ -62,7 +64,8 @@ func (c *contacts) probes(may func(onion string, a acquaintance) bool) (all []ac
 }
 
 // answersProbe takes what the host says to the contact of an account, and tells if it is that
-// there is nothing to tell: they have not asked. If there is something, that is the answer.
+// there is nothing to tell: they have not asked. If there is something, that is the answer, also
+// that they are no contact any more. ejabberd says nothing where there is nothing to tell.
 func (c *contacts) answersProbe(s *component.Stanza) bool {
 	if s.Kind != component.Presence {
 		return false
@@ -74,8 +77,7 @@ func (c *contacts) answersProbe(s *component.Stanza) bool {
 		return false
 	}
 	delete(c.probed, a)
-	nothing := s.Type == string(stanza.UnavailablePresence) || s.Type == string(stanza.UnsubscribedPresence)
-	return nothing && s.From.Resourcepart() == "" && time.Since(c.probedAt) < probeWait
+	return s.Type == string(stanza.UnavailablePresence) && s.From.Resourcepart() == "" && time.Since(c.probedAt) < probeWait
 }
 
 func (g *Gateway) askIfThere(ctx context.Context, who jid.JID, kind component.Kind, typ string, payload *component.Element) {

@@ -59,16 +59,30 @@ func TestRecheck(t *testing.T) {
 	a.silent(t)
 }
 
-// When we are attached again, the host is asked for the presence of who has contacts: they may
-// have come meanwhile. What it says of those who have not, their contacts have not asked for; later
-// words of the same are the account's own.
+// When we are attached again, the host is asked for the presence of who has contacts that see it:
+// they may have come meanwhile. Where there is nothing to tell, the contacts have not asked for that;
+// later words of the same are the account's own. For others the host is not asked: Prosody denies
+// the request of a contact that waits for its user then.
 func TestRecheckProbes(t *testing.T) {
 	_, a, b, bob, alice := two(t, quick)
 	ctx := context.Background()
-	befriend(t, a, b, bob)
-	carol := `carol\40` + b.m.Identity + "@onion.a.example"
-	require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example", carol, "subscribe")))
-	b.receive1(t)
+	at := func(name string) string { return name + `\40` + b.m.Identity + "@onion.a.example" }
+	says := func(to, typ string) {
+		require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example", to, typ)))
+		assert.Equal(t, typ, b.receive1(t).Type)
+	}
+	says(bob, "subscribe")
+	says(at("carol"), "subscribed")
+	says(at("asked"), "subscribe")
+	says(at("denied"), "subscribed")
+	says(at("denied"), "unsubscribed")
+	says(at("left"), "subscribed")
+	require.NoError(t, b.HandleStanza(ctx, presence("left@b.example", alice, "unsubscribe")))
+	assert.Equal(t, "unsubscribe", a.receive1(t).Type)
+	says(at("room")+"/alice", "")
+	says(bob, "")
+	a.stop()
+	a.start()
 	a.Recheck()
 	asked := map[string]bool{}
 	for range 2 {
@@ -76,13 +90,17 @@ func TestRecheckProbes(t *testing.T) {
 		assert.Equal(t, []string{"probe", "alice@a.example"}, []string{s.Type, s.To.String()})
 		asked[s.From.String()] = true
 	}
-	require.Equal(t, map[string]bool{bob: true, carol: true}, asked)
-	require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example", carol, "unsubscribed")))
+	require.Equal(t, map[string]bool{bob: true, at("carol"): true}, asked)
+	require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example", at("carol"), "unavailable")))
 	require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example/x", bob, "")))
 	got := b.receive1(t)
 	assert.Equal(t, []string{"", alice}, []string{got.Type, got.From.Bare().String()})
-	require.NoError(t, a.HandleStanza(ctx, presence("alice@a.example", carol, "unsubscribed")))
-	assert.Equal(t, "unsubscribed", b.receive1(t).Type)
+	says(at("carol"), "unavailable")
 	a.silent(t)
 	b.silent(t)
+	a.Recheck()
+	for range 2 {
+		assert.Equal(t, "probe", a.receive1(t).Type)
+	}
+	says(bob, "unsubscribed")
 }

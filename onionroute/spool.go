@@ -126,7 +126,9 @@ CREATE TABLE met ( -- whom accounts here have business with; bare addresses, hos
 	day     INTEGER NOT NULL, -- when it was seen last, in days since 1970
 	PRIMARY KEY (contact, account)
 );
-`, database.JournalTable},
+`, database.JournalTable, `
+ALTER TABLE met ADD COLUMN shown INTEGER NOT NULL DEFAULT 0; -- if it was told when the account is on-line, as its contact
+`},
 	Pragmas:     []string{"secure_delete(ON)"},
 	Soon:        true, // a message would wait for the disk twice on its way, and so would those that are read behind it
 	Connections: 1,
