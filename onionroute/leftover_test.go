@@ -115,10 +115,7 @@ func TestProbesChangedMeanwhile(t *testing.T) {
 		"host has another domain": func(c *Config, _ string) { c.Hosts = []string{"other.example"} },
 		"gateway has a new name":  func(c *Config, _ string) { c.Domain = "new.a.example" },
 		"peer has an alias":       func(c *Config, b string) { c.Aliases = []Alias{{Domain: "hidden.a.example", Onion: b, Anyone: true}} },
-		"alias, and other domain": func(c *Config, b string) {
-			c.Aliases, c.Hosts = []Alias{{Domain: "hidden.a.example", Onion: b, Anyone: true}}, []string{"other.example"}
-		},
-		"peer is denied": func(c *Config, b string) { c.Peers = []Peer{{Onion: b, Deny: true}} },
+		"peer is denied":          func(c *Config, b string) { c.Peers = []Peer{{Onion: b, Deny: true}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, a, b, bob, _ := two(t, quick)
@@ -131,4 +128,18 @@ func TestProbesChangedMeanwhile(t *testing.T) {
 			a.silent(t)
 		})
 	}
+}
+
+// Nor by an alias that is open to strangers, which such a user is now.
+func TestProbesByAliasChangedMeanwhile(t *testing.T) {
+	a, b := aliased(t, true)
+	require.NoError(t, a.HandleStanza(context.Background(), presence("alice@a.example", "talk@hidden.a.example", "subscribed")))
+	b.receive1(t)
+	a.Recheck()
+	assert.Equal(t, "probe", a.receive1(t).Type)
+	a.stop()
+	a.config.Hosts = []string{"other.example"}
+	a.start()
+	a.Recheck()
+	a.silent(t)
 }
