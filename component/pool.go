@@ -81,9 +81,20 @@ func (p *Pool) Want(domain string) error {
 	}
 	select {
 	case <-link.Up():
+	case <-p.ending():
 	case <-time.After(attachTimeout):
 	}
 	return nil
+}
+
+// ending is closed when no link will come up any more.
+func (p *Pool) ending() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx == nil {
+		return nil
+	}
+	return p.ctx.Done()
 }
 
 // Send sends the stanza to the host by the link of its sender's domain. The error is that

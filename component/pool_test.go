@@ -77,3 +77,26 @@ func TestPoolRun(t *testing.T) {
 	cancel()
 	require.NoError(t, <-ended)
 }
+
+// Links that end do not wait for each other, also when the host has written much that is not
+// handled yet.
+func TestPoolEnds(t *testing.T) {
+	defer func(d time.Duration) { attachTimeout = d }(attachTimeout)
+	attachTimeout = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p, err := NewPool(LinkConfig{Server: "127.0.0.1:1", Log: slog.New(slog.DiscardHandler)}, HandlerFunc(func(context.Context, *Stanza) error { return nil }),
+		filepath.Join(t.TempDir(), "attached"))
+	require.NoError(t, err)
+	require.NoError(t, p.Run(ctx))
+	handled := make(chan error)
+	go func() {
+		handled <- p.HandleStanza(ctx, &Stanza{Kind: Message, From: jid.MustParse("alice@a.example"), To: jid.MustParse("x@b.example")})
+	}()
+	select {
+	case err := <-handled:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for a link that will not be")
+	}
+}
