@@ -97,11 +97,19 @@ func (p *Pool) ending() <-chan struct{} {
 	return p.ctx.Done()
 }
 
+// Has tells if a domain is attached, or about to be.
+func (p *Pool) Has(domain string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.links[domain] != nil
+}
+
 // Send sends the stanza to the host by the link of its sender's domain. The error is that
 // of Link.Send, or resource-constraint when too many domains are attached.
 func (p *Pool) Send(ctx context.Context, s *Stanza) error {
 	var link *Link
-	if err := p.with(s.From.Domainpart(), func(l *pooled) { link, l.heard = l.link, true }); err != nil {
+	isProbe := s.Kind == Presence && s.Type == string(stanza.ProbePresence) // which can be ours
+	if err := p.with(s.From.Domainpart(), func(l *pooled) { link, l.heard = l.link, l.heard || !isProbe }); err != nil {
 		return err
 	}
 	return link.Send(ctx, s)

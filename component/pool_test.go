@@ -27,6 +27,7 @@ func TestPool(t *testing.T) {
 		return p
 	}
 	p := open()
+	assert.False(t, p.Has("friend.example"))
 	from := func(domain string) error {
 		return p.Send(t.Context(), &Stanza{Kind: Message, From: jid.MustParse("x@" + domain), To: jid.MustParse("alice@a.example")})
 	}
@@ -49,7 +50,7 @@ func TestPool(t *testing.T) {
 	p.remember()
 	again := open()
 	assert.Len(t, again.links, 1)
-	assert.Contains(t, again.links, "friend.example")
+	assert.True(t, again.Has("friend.example"))
 	again.detachIdle(time.Now().Add(2 * idleWanted))
 	assert.Empty(t, again.links)
 
@@ -58,6 +59,10 @@ func TestPool(t *testing.T) {
 		require.NoError(t, p.Want(fmt.Sprintf("n%d.example", i)), "there is nobody")
 	}
 	assert.Contains(t, p.links, "friend.example")
+	for domain := range p.links {
+		require.NoError(t, p.Send(t.Context(), &Stanza{Kind: Presence, Type: "probe", From: jid.MustParse("x@" + domain), To: jid.MustParse("alice@a.example")}))
+	}
+	require.NoError(t, from("new.example"), "a probe is no sign that anybody is there")
 	for i := range poolSize - 2 {
 		require.NoError(t, from(fmt.Sprintf("w%d.example", i)))
 		require.NoError(t, to(fmt.Sprintf("w%d.example", i), "chat"))

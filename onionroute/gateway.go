@@ -36,6 +36,8 @@ type Config struct {
 	// Wanted is called with the domain of somebody whose address a user of a native
 	// host has asked the gateway for; nil if nobody needs to know.
 	Wanted func(domain string)
+	// Attached tells if the host can answer to a domain of a peer; nil: to all.
+	Attached func(domain string) bool
 	// Stranger tells if a request of a peer may go on to a stranger, by Allium itself, and
 	// be answered; nil: none may. The stanza is as the host sees it.
 	Stranger  func(*component.Stanza) bool

@@ -116,6 +116,7 @@ func TestProbesChangedMeanwhile(t *testing.T) {
 		"gateway has a new name":  func(c *Config, _ string) { c.Domain = "new.a.example" },
 		"peer has an alias":       func(c *Config, b string) { c.Aliases = []Alias{{Domain: "hidden.a.example", Onion: b, Anyone: true}} },
 		"peer is denied":          func(c *Config, b string) { c.Peers = []Peer{{Onion: b, Deny: true}} },
+		"peer is not attached":    func(c *Config, _ string) { c.Attached = func(string) bool { return false } },
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, a, b, bob, _ := two(t, quick)

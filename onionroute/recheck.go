@@ -39,10 +39,13 @@ func (g *Gateway) Recheck() {
 }
 
 // mayProbe tells if an account is a user of the host, and who has business with it could be one of
-// their contacts still: the host would ask anybody, and answer to any domain.
+// their contacts still: the host would ask anybody, and answer to any domain. The domains of
+// contacts are not attached for that, in the place of those that are in use.
 func (g *Gateway) mayProbe(onion string, a acquaintance) bool {
 	account, err := jid.Parse(a.to)
-	return err == nil && g.guard.isLocal(account) && g.noted(onion, a)
+	contact, err2 := jid.Parse(a.from)
+	return err == nil && err2 == nil && g.guard.isLocal(account) && g.noted(onion, a) &&
+		(g.c.Attached == nil || g.c.Attached(contact.Domainpart()))
 }
 
 // probes are all who have business with each other and may be asked, and notes that the host is.

@@ -149,6 +149,7 @@ func (h *house) openGateway(router *component.Router, c *config, id *onionroute.
 		if err := h.attachPeers(router, c, ping); err != nil {
 			return err
 		}
+		settings.Attached = h.pool.Has
 		settings.Wanted = func(domain string) {
 			if err := h.pool.Want(domain); err != nil {
 				slog.Warn("a domain cannot be attached to the host: are there too many?", "peer", domain)
