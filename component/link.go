@@ -72,7 +72,10 @@ type Link struct {
 	up        chan struct{} // closed while the link is up
 	isUp      bool
 	downSince time.Time
-	err       error // why it is down
+	err       error              // why it is down
+	waits     context.Context    // of who handles a stanza; nil: there is none yet
+	hurry     context.CancelFunc // ends it
+	full      bool               // too many wait to be handled
 
 	heard atomic.Int64 // when bytes last came from the host, Unix nanoseconds
 }
@@ -145,7 +148,7 @@ func (l *Link) Run(ctx context.Context) error {
 	go func() {
 		defer close(handled)
 		for a := range l.in {
-			l.handle(ctx, a)
+			l.handle(l.waiting(ctx), a)
 		}
 	}()
 	defer func() {

@@ -151,13 +151,46 @@ func (l *Link) take(e *Element) {
 	} else if len(s.ID) > MaxID {
 		err = NewError(stanza.Modify, stanza.PolicyViolation, "The id is too long.")
 	}
-	l.in <- arrival{s, err}
+	l.arrive(arrival{s, err})
+}
+
+// arrive has a stanza handled. When too many wait for that, who handles one does not wait for
+// room any more: until we read on there is none.
+func (l *Link) arrive(a arrival) {
+	select {
+	case l.in <- a:
+	default:
+		l.setFull(true)
+		l.in <- a
+		l.setFull(false)
+	}
+}
+
+func (l *Link) setFull(is bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.full = is; l.waits != nil {
+		l.hurry()
+		l.waits = nil
+	}
+}
+
+// waiting is the context of who handles a stanza.
+func (l *Link) waiting(ctx context.Context) context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waits == nil {
+		if l.waits, l.hurry = context.WithCancel(ctx); l.full {
+			l.hurry()
+		}
+	}
+	return l.waits
 }
 
 // refuse answers an element that is not handled.
 func (l *Link) refuse(e *Element, err error) {
 	if s, perr := ParseStanza(e); perr == nil {
-		l.in <- arrival{s, err}
+		l.arrive(arrival{s, err})
 	}
 }
 

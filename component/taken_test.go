@@ -391,6 +391,30 @@ func TestAnswerWhenFull(t *testing.T) {
 	}
 }
 
+// Where the host writes more than can wait to be handled, who answers it does not wait for room:
+// there would be none until what the host has confirmed is read.
+func TestManyAnswersWhenFull(t *testing.T) {
+	h := startRawHost(t)
+	l, err := component.NewLink(component.LinkConfig{Server: h.ln.Addr().String(), Domain: "one.example.org", Secret: "x", PingTo: "example.org",
+		Buffer: 400, SendTimeout: time.Hour}, component.NewRouter())
+	require.NoError(t, err)
+	run(t, l)
+	c := h.accept()
+	up(t, l)
+	taken := make(chan int, 1)
+	require.NoError(t, l.Send(t.Context(), numbered("a@b", 1, func() { taken <- 1 }).Add(component.NewElement("x", strings.Repeat("x", 400)))))
+	_, ping := c.until()
+	for range 300 {
+		c.write("<iq type='get' id='i' from='a@example.org' to='one.example.org'><query xmlns='x'/></iq>")
+	}
+	c.answer(ping)
+	select {
+	case <-taken:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the confirmation is not read")
+	}
+}
+
 // Without a domain to ping, what is written counts as taken.
 func TestTakenWithoutPing(t *testing.T) {
 	h := startRawHost(t)
