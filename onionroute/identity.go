@@ -45,7 +45,7 @@ func (id *Identity) secret(purpose string) []byte {
 
 // LoadIdentity reads a key file as tor writes it. It refuses one that others than its
 // owner can read, and one that has another name than hostname beside it says, if that is
-// there. The error wraps ErrNoIdentity if there is no such file.
+// there and not empty, as a power failure can leave it. The error wraps ErrNoIdentity if there is no such file.
 func LoadIdentity(file string) (*Identity, error) {
 	st, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,7 +71,7 @@ func LoadIdentity(file string) (*Identity, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("onionroute: the name of the key: %w", err)
 	}
-	if want := strings.TrimSpace(string(name)); err == nil && want != id.name {
+	if want := strings.TrimSpace(string(name)); want != "" && want != id.name {
 		return nil, fmt.Errorf("onionroute: %s is the key of %s, and not of %q, as %s says: if it was not exchanged it is damaged, restore it from your backup; if it was, delete %[4]s",
 			file, id.name, want, nameFile(file))
 	}
