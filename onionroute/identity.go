@@ -45,7 +45,8 @@ func (id *Identity) secret(purpose string) []byte {
 
 // LoadIdentity reads a key file as tor writes it. It refuses one that others than its
 // owner can read, and one that has another name than hostname beside it says, if that is
-// there and not empty, as a power failure can leave it. The error wraps ErrNoIdentity if there is no such file.
+// there, and not empty, as a power failure can leave it. The error wraps ErrNoIdentity if
+// there is no key file.
 func LoadIdentity(file string) (*Identity, error) {
 	st, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
