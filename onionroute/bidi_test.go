@@ -2,11 +2,11 @@ package onionroute
 
 import (
 	"context"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,43 +14,40 @@ import (
 	"github.com/allium-xmpp/allium/component"
 )
 
+// isCalled is a server without a chain to which somebody here writes, its name and its end of
+// the stream. It has told those features.
+func isCalled(t *testing.T, w *wire, a *server, features string) (name string, r *raw) {
+	dir, err := os.MkdirTemp("", "called")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	id, err := CreateIdentity(filepath.Join(dir, "key"))
+	require.NoError(t, err)
+	l, err := net.Listen("unix", filepath.Join(dir, "s"))
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	w.mu.Lock()
+	w.ports[id.Name()] = l.Addr().String()
+	w.mu.Unlock()
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+id.Name()+"@onion.a.example", "hi")))
+	c, err := l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(time.Minute))
+	r = &raw{t, c, component.NewDecoder(c, component.Limits{})}
+	r.header()
+	r.write("<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' id='x' version='1.0'>" +
+		"<stream:features>" + features + "</stream:features>")
+	return id.Name(), r
+}
+
 // A server without a chain that has bidi (XEP-0288) and stream management (XEP-0198): it
 // answers by the stream that we opened, only for the domains that it is reached by, and
 // what it acknowledges is done with.
 func TestBidiWithOthers(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example")
-	dir, err := os.MkdirTemp("", "bidi")
-	require.NoError(t, err)
-	defer os.RemoveAll(dir)
-	id, err := CreateIdentity(filepath.Join(dir, "key"))
-	require.NoError(t, err)
-	l, err := net.Listen("unix", filepath.Join(dir, "s"))
-	require.NoError(t, err)
-	defer l.Close()
-	x := id.Name()
-	w.mu.Lock()
-	w.ports[x] = l.Addr().String()
-	w.mu.Unlock()
-	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `bob\40`+x+"@onion.a.example", "hi")))
-
-	c, err := l.Accept()
-	require.NoError(t, err)
-	defer c.Close()
-	d := component.NewDecoder(c, component.Limits{})
-	next := func() *component.Element {
-		e, err := d.Next()
-		require.NoError(t, err)
-		return e
-	}
-	write := func(s string) {
-		_, err := io.WriteString(c, s)
-		require.NoError(t, err)
-	}
-	_, err = d.Header()
-	require.NoError(t, err)
-	write("<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback' id='x' version='1.0'>" +
-		"<stream:features><bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/></stream:features>")
+	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
+	next, write := r.next, r.write
 	require.True(t, next().Is(nsBidi, "bidi"))
 	ask := parseDialback(next())
 	require.Equal(t, "result", ask.name)
@@ -85,4 +82,25 @@ func TestNothingAcknowledged(t *testing.T) {
 	assert.Equal(t, "hi", a.receive1(t).Body())
 	r.write("<a xmlns='urn:xmpp:sm:3' h='1'/>")
 	r.fails("undefined-condition")
+}
+
+// A peer that offers to manage the stream, and then does not, is talked with all the same, and
+// what was written is asked about as with those that never offered it.
+func TestManagesNothingAfterAll(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	_, r := isCalled(t, w, a, "<sm xmlns='urn:xmpp:sm:3'/>")
+	r.write(string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer)))
+	require.True(t, r.next().Is(nsSM, "enable"))
+	r.write("<failed xmlns='urn:xmpp:sm:3'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>")
+	require.Equal(t, "hi", r.next().Child(component.NSClient, "body").Text())
+	ask := r.next()
+	if ask.Is(nsSM, "r") { // it was under way
+		ask = r.next()
+	}
+	require.True(t, isDialback(ask, "verify"), ask)
+	assert.NotZero(t, a.waits())
+	r.write(string(parseDialback(ask).answer("invalid").element().AppendXML(nil, component.NSServer)))
+	a.empties(t)
+	assert.Len(t, w.dialled(), 1)
 }

@@ -86,6 +86,10 @@ func (st *stream) manage(e *component.Element) error {
 			st.resumed = &h
 		case e.Name.Local == "failed" && st.resuming:
 			st.refusedResume = true
+		case e.Name.Local == "failed" && st.enabling && !st.sess.resumable():
+			// XEP-0198 §3: the stream goes on without. What was written is asked about in the other way.
+			st.log.Debug("the peer does not manage the stream after all")
+			st.enabling, st.managed, st.offersSM, st.probe = false, false, false, ""
 		case e.Name.Local == "failed" && st.enabling:
 			return component.NewStreamError(condition.PolicyViolation, "no stream management after all")
 		case e.Name.Local == "enabled" && st.enabling:
