@@ -131,6 +131,26 @@ func TestAliasErrors(t *testing.T) {
 	}
 }
 
+// Prosody tells all in a room why somebody was thrown out, by the text of the error, and so also
+// who came to a room of a native host by an alias.
+func TestErrorsToNativeRooms(t *testing.T) {
+	var rooms string
+	a := startServerWith(t, newWire(), "a.example", func(c *Config) {
+		rooms = "talk." + c.Identity.Name()
+		c.Native, c.Hosts, c.Services = true, []string{c.Identity.Name(), rooms}, nil
+	}, quick)
+	text := func(from string) string {
+		err := a.HandleStanza(context.Background(), ping(from, "bob@"+onionName("nobody")))
+		back := ping(from, "bob@"+onionName("nobody")).Error(err)
+		if err == nil {
+			back = a.receive1(t)
+		}
+		return back.StanzaError().Text["en"]
+	}
+	assert.Contains(t, text("alice@"+a.m.Identity+"/x"), "Tor")
+	assert.Empty(t, text("den@"+rooms+"/nick"))
+}
+
 // Addresses that have no form but an onion one go, with what makes no sense without
 // them; what a person wrote stays as it is.
 func TestVeil(t *testing.T) {

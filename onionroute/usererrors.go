@@ -18,14 +18,16 @@ func errTooLarge() error {
 
 // forSender gives an error the form in which the sender of a stanza gets it: with its text, if
 // it is one of our users. Others, who come by an alias or through a room, do not need to
-// know that there is Tor behind it.
+// know that there is Tor behind it. Prosody's rooms tell all in them why somebody was thrown
+// out, so those of a native host get none.
 func (g *Gateway) forSender(from jid.JID, err error) error {
-	if g.guard.hasRooms(from.Domainpart()) && errors.Is(err, errRefused()) {
+	room := g.guard.hasRooms(from.Domainpart())
+	if room && errors.Is(err, errRefused()) {
 		// By this a room knows that who was in it cannot be any more (XEP-0045 §18.1.2).
 		return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, "")
 	}
 	var se stanza.Error
-	if slices.Contains(g.c.Hosts, from.Domainpart()) || !errors.As(err, &se) {
+	if !room && slices.Contains(g.c.Hosts, from.Domainpart()) || !errors.As(err, &se) {
 		return err
 	}
 	return component.NewError(se.Type, se.Condition, "")
