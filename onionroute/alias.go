@@ -102,7 +102,7 @@ var written = map[xml.Name]bool{
 // people where others are. So would addresses at the gateway, also of peers that have an
 // ordinary name.
 func (alias *Alias) veil(s *component.Stanza, gateway string) {
-	s.Nodes = veil(s.Nodes, gateway)
+	s.Nodes = alias.veilAll(s.Nodes, gateway)
 	// The text of an invitation is made by the room (XEP-0045 §7.8.2).
 	x := s.Child(nsMUCUser, "x")
 	if b := s.Child(component.NSClient, "body"); b != nil && (x.Child(nsMUCUser, "invite") != nil || x.Child(nsMUCUser, "decline") != nil) {
@@ -110,16 +110,19 @@ func (alias *Alias) veil(s *component.Stanza, gateway string) {
 	}
 }
 
-func veil(nodes []component.Node, gateway string) []component.Node {
-	return slices.DeleteFunc(nodes, func(n component.Node) bool { return n.Element != nil && veiled(n.Element, gateway) })
+func (alias *Alias) veilAll(nodes []component.Node, gateway string) []component.Node {
+	return slices.DeleteFunc(nodes, func(n component.Node) bool { return n.Element != nil && alias.veiled(n.Element, gateway) })
 }
 
 // veiled takes the names out of an element, and tells if nothing is left of it.
-func veiled(e *component.Element, gateway string) bool {
+func (alias *Alias) veiled(e *component.Element, gateway string) bool {
 	if written[e.Name] {
 		return false
 	}
 	pointless := false
+	if link := e.Text(); strings.HasPrefix(link, "xmpp:") { // to be passed on, as one by which people are invited
+		e.SetText(strings.Replace(link, "@"+alias.Onion, "@"+alias.Domain, 1))
+	}
 	e.Attr = slices.DeleteFunc(e.Attr, func(a component.Attr) bool {
 		named := namesOnion(a.Value, gateway)
 		pointless = pointless || named && slices.Contains(places[e.Name].attrs, a.Name.Local)
@@ -129,10 +132,10 @@ func veiled(e *component.Element, gateway string) bool {
 		pointless = true
 		e.SetText("")
 	}
-	if pointless && !nameless[e.Name] {
+	if pointless && !nameless[e.Name] && !(e.Is(nsMUC+"#admin", "item") && e.AttrValue("role") != "") {
 		return true
 	}
-	e.Nodes = veil(e.Nodes, gateway)
+	e.Nodes = alias.veilAll(e.Nodes, gateway)
 	return false
 }
 

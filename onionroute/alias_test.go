@@ -172,7 +172,11 @@ func TestVeil(t *testing.T) {
 		"<delay xmlns='urn:xmpp:delay' stamp='s' from='onion.example.org/x'/>":                                                   "<delay xmlns='urn:xmpp:delay' stamp='s'/>",
 		`<reference xmlns='urn:xmpp:reference:0' uri='xmpp:bob%5C40friends.example@onion.example.org'/>`:                         "",
 		"<x xmlns='jabber:x:conference' jid='talk@hidden.onion.example.org'/>":                                                   "<x xmlns='jabber:x:conference' jid='talk@hidden.onion.example.org'/>",
-		"<thing xmlns='urn:x' at='" + testX + "' keep='1'><b>" + testX + "</b></thing>":                                          "<thing xmlns='urn:x' keep='1'/>",
+		// Whom an admin of the room can kick, by the nickname. An affiliation is of nobody then.
+		"<query xmlns='http://jabber.org/protocol/muc#admin'><item role='moderator' nick='n' jid='" + x + "/r'/><item affiliation='owner' nick='n' jid='" + x + "'/></query>": "<query xmlns='http://jabber.org/protocol/muc#admin'><item role='moderator' nick='n'/></query>",
+		// A link to what the alias stands for is one by the alias.
+		"<x xmlns='jabber:x:data'><field var='uri'><value>xmpp:talk@rooms." + testO + "?join;password=p</value></field><field var='other'><value>xmpp:" + x + "</value></field></x>": "<x xmlns='jabber:x:data'><field var='uri'><value>xmpp:talk@hidden.example.org?join;password=p</value></field><field var='other'/></x>",
+		"<thing xmlns='urn:x' at='" + testX + "' keep='1'><b>" + testX + "</b></thing>":                                                                                              "<thing xmlns='urn:x' keep='1'/>",
 	} {
 		e, err := component.NewContentDecoder(strings.NewReader("<message>"+in+"</message>"), component.NSClient, component.Limits{}).Next()
 		require.NoError(t, err, in)
