@@ -41,6 +41,8 @@ func (st *stream) serve(ctx context.Context, direct bool) {
 
 func (st *stream) converse(ctx context.Context, direct bool) error {
 	// The end of the program interrupts the reader.
+	ctx, cancel := st.lasting(ctx)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { st.c.raw.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	st.patience(ctx, st.g.times.header)
@@ -59,6 +61,24 @@ func (st *stream) converse(ctx context.Context, direct bool) error {
 			return err
 		}
 	}
+}
+
+// lasting is a context that outlives the end of the program where what the peer has written and
+// we have not read would be lost, since it never asks what has arrived: the peer is told, and
+// has a moment to end the stream in its turn (RFC 6120 §4.4).
+func (st *stream) lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	reads, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		defer cancel()
+		if !st.isProven("") || st.isTrusted() || st.session() != nil || st.c.finish(component.NewStreamError(condition.SystemShutdown, "")) != nil {
+			return
+		}
+		select {
+		case <-reads.Done():
+		case <-time.After(closeTimeout):
+		}
+	})
+	return reads, func() { stop(); cancel() }
 }
 
 // startTLS puts TLS under a stream that the peer opened, and looks who it says it is.

@@ -162,3 +162,17 @@ func numbered(by int, alice, bob string, n int64) *component.Stanza {
 	}
 	return message("bob@b.example", alice, body)
 }
+
+// What a peer that cannot resume a stream has written before it hears that we stop arrives.
+func TestReadToTheEnd(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, believe)
+	r := x.proven(t, a)
+	stopped := make(chan struct{})
+	go func() { a.stop(); close(stopped) }()
+	require.NotNil(t, r.next().Child(component.NSStreams, "system-shutdown"))
+	r.write("<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>under way</body></message></stream:stream>")
+	assert.Equal(t, "under way", a.receive1(t).Body())
+	<-stopped
+}
