@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -41,7 +42,8 @@ func (p *peer) connectBy(ctx context.Context) (*stream, error) {
 	direct, known := p.g.spool.direct(p.onion, p.g.times.abilities)
 	if direct || !known {
 		st, err := p.open(ctx, portServerTLS)
-		if err == nil || ctx.Err() != nil || !otherPort(err) {
+		closed := !known && errors.Is(err, io.EOF) // as by a proxy with nothing behind it
+		if err == nil || ctx.Err() != nil || !otherPort(err) && !closed {
 			return st, err
 		}
 		p.log.Debug("the peer has no direct TLS", "reason", err)

@@ -3,6 +3,8 @@ package onionroute
 import (
 	"context"
 	"database/sql"
+	"net"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -70,4 +72,29 @@ func (s *server) connected() (n int) {
 		p.mu.Unlock()
 	}
 	return n
+}
+
+// A peer that closes connections to the one port at once, as a proxy does with nothing behind
+// it, is called at the other.
+func TestPortThatCloses(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example", quick)
+	x := startRawServer(t, w, believe)
+	x.got = make(chan string, 10)
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			c.Read(make([]byte, 10_000))
+			c.Close()
+		}
+	}()
+	w.mu.Lock()
+	w.tls[x.name] = l.Addr().String()
+	w.mu.Unlock()
+	require.NoError(t, a.HandleStanza(context.Background(), message("alice@a.example", `eve\40`+x.name+"@onion.a.example", "hi")))
+	require.Eventually(t, func() bool { return len(x.got) == 1 }, 10*time.Second, time.Millisecond)
+	assert.Equal(t, []int{portServerTLS, portServer}, w.portsOf(x.name))
+	a.empties(t)
 }
