@@ -135,20 +135,9 @@ func (alias *Alias) veiled(e *component.Element, gateway string) bool {
 	if pointless && !nameless[e.Name] && !(e.Is(nsMUC+"#admin", "item") && e.AttrValue("role") != "") {
 		return true
 	}
-	if e.Is(nsData, "x") && e.AttrValue("type") == "form" {
-		e.Nodes = slices.DeleteFunc(e.Nodes, func(n component.Node) bool { return n.Element != nil && lacks(n.Element, gateway) })
-	}
+	wholeFields(e, func(v string) bool { return namesOnion(v, gateway) })
 	e.Nodes = alias.veilAll(e.Nodes, gateway)
 	return false
-}
-
-// lacks tells if a value is about to be taken out of a field of a form. Who submits the form would
-// take it out for good, as an owner of a room the other owners; a field that is not there stays as
-// it is (XEP-0045 §10.2).
-func lacks(field *component.Element, gateway string) bool {
-	return field.Is(nsData, "field") && slices.ContainsFunc(field.Nodes, func(n component.Node) bool {
-		return n.Element != nil && n.Element.Is(nsData, "value") && namesOnion(n.Element.Text(), gateway)
-	})
 }
 
 // namesOnion tells if there is a name of an onion service in a value, or an address at the

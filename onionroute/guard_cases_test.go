@@ -111,6 +111,9 @@ var crossings = func() []cross {
 		// A namespace that is declared for all of the stanza is where it is used, too.
 		{rule: "nested-jids", in: "<message xmlns:p='urn:example.org' to='{B}' from='{ALICE}'><y xmlns='urn:y' p:a='1'/><body p:a='1'>x</body></message>",
 			out: "<message to='{B}' from='{ALICE}'><body>x</body></message>", off: "<message xmlns:p='urn:example.org' to='{B}' from='{ALICE}'><y xmlns='urn:y' p:a='1'/><body p:a='1'>x</body></message>"},
+		// What is taken out of a field does not go when the form is submitted: the field does.
+		part(msg, "nested-jids", body+"<x xmlns='jabber:x:data' type='form'><field var='name'><value>Friends of example.org</value></field><field var='other'><value>n</value></field></x>",
+			body+"<x xmlns='jabber:x:data' type='form'><field var='other'><value>n</value></field></x>"),
 		// Encoded, it is a name all the same.
 		part(msg, "nested-jids", body+"<x xmlns='urn:x'>acct:alice%40example.org</x>", body),
 		part(msg, "nested-jids", body+"<x xmlns='urn:x' at='alice\\40example.org'/>", body),

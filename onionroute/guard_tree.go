@@ -178,6 +178,22 @@ func (gd *guard) sift(attrs *[]component.Attr, nodes *[]component.Node, f func(v
 	return hit
 }
 
+// wholeFields takes out of e, if it is a form to be filled in, each field of which a value is about
+// to be taken out. Who submits the form would take it out for good, as an owner of a room the other
+// owners; a field that is not there stays as it is (XEP-0045 §10.2).
+func wholeFields(e *component.Element, goes func(v string) bool) (hit bool) {
+	if !e.Is(nsData, "x") || e.AttrValue("type") != "form" {
+		return false
+	}
+	before := len(e.Nodes)
+	e.Nodes = slices.DeleteFunc(e.Nodes, func(n component.Node) bool {
+		return n.Element != nil && n.Element.Is(nsData, "field") && slices.ContainsFunc(n.Element.Nodes, func(n component.Node) bool {
+			return n.Element != nil && n.Element.Is(nsData, "value") && goes(n.Element.Text())
+		})
+	})
+	return len(e.Nodes) < before
+}
+
 func deleteEach(attrs []component.Attr, drop func(*component.Attr) bool) []component.Attr {
 	kept := attrs[:0]
 	for i := range attrs {
