@@ -119,6 +119,9 @@ func (alias *Alias) veiled(e *component.Element, gateway string) bool {
 	if written[e.Name] {
 		return false
 	}
+	if e.Is(component.NSStanzas, "text") {
+		return true // of an error, by which servers tell which software they are
+	}
 	pointless := false
 	if link := e.Text(); strings.HasPrefix(link, "xmpp:") { // to be passed on, as one by which people are invited
 		e.SetText(strings.Replace(link, "@"+alias.Onion, "@"+alias.Domain, 1))
