@@ -107,7 +107,7 @@ func nativeEjabberd(t testing.TB, name string) *node {
 	file := filepath.Join(n.dir, "native.yml")
 	require.NoError(t, os.WriteFile(file, []byte(strings.NewReplacer("onion-name.onion", n.onion, "8888", port).Replace(string(text))), 0o644))
 	n.host, err = hosttest.StartEjabberd(deadline(t, time.Minute), filepath.Join(n.dir, "host"), hosttest.Config{Domains: []string{n.domain},
-		Users: map[string]string{n.account(): n.pass}, Extra: "include_config_file:\n  " + file + ":\n    allow_only: [listen, append_host_config]\n"})
+		Users: map[string]string{n.account(): n.pass}, Extra: "include_config_file:\n  " + file + ":\n    allow_only: [listen, modules]\n"})
 	require.NoError(t, err)
 	n.startNative(t, "", "127.0.0.1:"+port)
 	return n
@@ -267,7 +267,7 @@ func TestInitAndCheckNative(t *testing.T) {
 				server = "127.0.0.1:" + freePort(t)
 				included := filepath.Join(dir, "lines.yml")
 				require.NoError(t, os.WriteFile(included, []byte(strings.ReplaceAll(lines, "8888", server[len("127.0.0.1:"):])), 0o600))
-				host.Extra = "include_config_file:\n  " + included + ":\n    allow_only: [listen, append_host_config]\n"
+				host.Extra = "include_config_file:\n  " + included + ":\n    allow_only: [listen, modules]\n"
 				h, err = hosttest.StartEjabberd(deadline(t, time.Minute), filepath.Join(dir, "host"), host)
 				require.NoError(t, err)
 			}
