@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	mcomponent "mellium.im/xmpp/component"
@@ -25,7 +26,7 @@ func Connect(ctx context.Context, server, domain, secret string) (net.Conn, erro
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", server)
 	if err != nil {
-		return nil, &HostError{Err: err, Hint: "is the host running, and is " + server + " its component port?"}
+		return nil, &HostError{Err: err, Hint: "is the host running, and is " + server + " its component port? Prosody has one after it was restarted with a component in its configuration, ejabberd after a reload"}
 	}
 	if err := handshake(ctx, conn, addr, secret); err != nil {
 		conn.Close()
@@ -60,6 +61,9 @@ func (e *HostError) Unwrap() error { return e.Err }
 
 // explain adds what the admin can do about a stream error from the host.
 func explain(err error) error {
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		err = errno // without the addresses, of which ours is another one at each try
+	}
 	hint := ""
 	switch {
 	case errors.Is(err, stream.NotAuthorized):
@@ -70,12 +74,12 @@ func explain(err error) error {
 		hint = "another program, or another Allium, is attached for this domain"
 	case errors.Is(err, stream.SystemShutdown):
 		hint = "the host is shutting down"
-	case errors.Is(err, stream.InvalidNamespace):
+	case errors.Is(err, stream.InvalidNamespace), errors.Is(err, stream.UnsupportedStanzaType):
 		hint = "this is not the host's component port, but one for clients or servers"
 	case errors.Is(err, stream.PolicyViolation):
 		hint = "the host refused what it was sent; see its log"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		hint = "the host closed the connection without a reason; see its log"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		hint = "the host closed the connection without a reason: is this its component port? See its log"
 	default:
 		hint = "see the host's log"
 	}

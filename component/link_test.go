@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,7 @@ var hosts = map[string]func(context.Context, string, hosttest.Config) (*hosttest
 func startHost(t *testing.T, kind string) *hosttest.Host {
 	h, err := hosts[kind](t.Context(), t.TempDir(), hosttest.Config{
 		Domains: []string{"example.org"}, Users: map[string]string{"alice@example.org": "secret"},
-		Components: map[string]string{"one.example.org": "first", "two.example.org": "second"}})
+		Components: map[string]string{"one.example.org": "first", "two.example.org": "second"}, S2S: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { h.Stop() })
 	return h
@@ -192,14 +193,25 @@ func TestLinkTrouble(t *testing.T) {
 			says(h.ComponentAddr(), "three.example.org", "first", map[string]string{
 				"prosody": "add it to the host's configuration", "ejabberd": "a domain that the host has no component for"}[kind])
 			says(h.ClientAddr(), "one.example.org", "first", "component port")
-			says("127.0.0.1:1", "one.example.org", "first", "is the host running")
+			says("127.0.0.1:1", "one.example.org", "first", "after it was restarted with a component")
+			says(h.S2SAddr(), "one.example.org", "first", "one for clients or servers")
+			silent, err := net.Listen("tcp", "127.0.0.1:0") // as ports for the web do
+			require.NoError(t, err)
+			defer silent.Close()
+			go func() {
+				for conn, err := silent.Accept(); err == nil; conn, err = silent.Accept() {
+					conn.(*net.TCPConn).SetLinger(0)
+					conn.Close()
+				}
+			}()
+			says(silent.Addr().String(), "one.example.org", "first", "is this its component port")
 			if kind == "prosody" {
 				_, _, stop := attach(t, h.ComponentAddr(), "one.example.org", "first", component.NewRouter())
 				time.Sleep(500 * time.Millisecond)
 				says(h.ComponentAddr(), "one.example.org", "first", "another program, or another Allium")
 				stop()
 			}
-			_, err := component.Connect(t.Context(), h.ComponentAddr(), "one.example.org", "wrong")
+			_, err = component.Connect(t.Context(), h.ComponentAddr(), "one.example.org", "wrong")
 			assert.ErrorIs(t, err, stream.NotAuthorized)
 			// With the right secret it works after all that.
 			l, _, stop := attach(t, h.ComponentAddr(), "one.example.org", "first", component.NewRouter())
