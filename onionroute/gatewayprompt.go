@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -74,10 +75,11 @@ func (g *Gateway) typed(s string) (jid.JID, error) {
 		return j, errors.New("This is not an address. Onion addresses look like bob@….onion.")
 	}
 	onion, err := g.m.ToOnion(j)
+	elsewhere := g.m.plain(j.Domainpart()) && !slices.Contains(g.m.Domains, j.Domainpart())
 	switch {
 	case err == nil && g.m.remote(onion.Domainpart()):
 		return j, nil
-	case g.m.Serves(j.Domainpart()) || err == nil && g.m.own(onion.Domainpart()):
+	case g.m.Serves(j.Domainpart()) || err == nil && g.m.own(onion.Domainpart()) && !elsewhere:
 		if here, err := g.m.ToHost(onion); err == nil {
 			j = here
 		}

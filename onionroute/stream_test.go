@@ -165,7 +165,9 @@ func TestPrompt(t *testing.T) {
 		assert.Equal(t, stanza.NotAcceptable, ask("alice@a.example", typed).StanzaError().Condition, typed)
 	}
 	for typed, want := range map[string]string{"alice@" + a.m.Identity: "write to alice@a.example as it is", "alice@a.example": "write to alice@a.example as it is",
-		"bob@" + strings.Repeat("a", 56) + ".onion": "a letter must be wrong", "bob@" + x[1:]: "is it complete?"} {
+		"bob@" + strings.Repeat("a", 56) + ".onion": "a letter must be wrong", "bob@" + x[1:]: "is it complete?",
+		"bob": "bob is not the address of somebody at another onion service", "bob@example.org": "bob@example.org is not the address of somebody at another onion service",
+		"onion.a.example": "write to onion.a.example as it is"} {
 		assert.Contains(t, ask("alice@a.example", typed).String(), want, typed)
 	}
 	assert.Equal(t, stanza.Forbidden, ask("carol@jabber.example", "bob@"+x).StanzaError().Condition)
