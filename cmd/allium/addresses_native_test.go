@@ -276,7 +276,14 @@ func TestInitAndCheckNative(t *testing.T) {
 			require.NoError(t, err, out)
 			require.Contains(t, out, "ok      host lets Allium speak for onion services")
 			require.Contains(t, out, "ok      host serves rooms."+id.Name())
-			if kind == "prosody" { // without the module
+			if kind == "prosody" { // without its rooms, and without the module
+				text, err := os.ReadFile(file)
+				require.NoError(t, err)
+				require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(text), "\"rooms.", "\"chat.")), 0o600))
+				out, err = check(server, c.Host.Secret)
+				require.Error(t, err, out)
+				require.Contains(t, out, "the host does not have it: correct host.domains, or add it")
+				require.NoError(t, os.WriteFile(file, text, 0o600))
 				h.Stop()
 				host.HostExtra = strings.Replace(host.HostExtra, `modules_enabled = { "allium" }`, "", 1)
 				h, err = hosttest.StartProsody(deadline(t, time.Minute), filepath.Join(dir, "second"), host)

@@ -153,6 +153,9 @@ func serves(conn io.Writer, d *component.Decoder, from, domain string) error {
 			continue
 		}
 		if s.Type != string(stanza.ResultIQ) {
+			if s.Type != "error" { // the request itself: a native host hands over what it does not have
+				return errors.New("the host does not have it: correct host.domains, or add it to the host's configuration")
+			}
 			return fmt.Errorf("the host does not have it (%s): what is for its users would be sent into the open network; correct host.domains", s.StanzaError().Condition)
 		}
 		return nil

@@ -90,6 +90,7 @@ func TestConfigErrors(t *testing.T) {
 		{`["example.org"]`, `"example.org"`, `:4: host.domains: this is a list: ["..."]`},
 		{"[host]", "[host]\nserver = 127.0.0.1:5347", ":3: host.server: Invalid float value: \"127.0.0.1\"; texts stand in quotes"},
 		{"[federation]", "[tor]\n[tor]\n[federation]", ":6: Key 'tor' has already been defined."},
+		{"[federation]", "#[[peer]]\n[log]\n#[muc]\ndomain = \"r.example\"\n#[[alias]]\n[federation]", `:8: unknown key "log.domain"; it stands in [log] here: is [muc] meant, which is behind a # still?`},
 		{"[federation]", "[muc]\ndomain = \"r.example\"\n#[log]\nlevel = \"debug\"\n[federation]", `:8: unknown key "muc.level"; it stands in [muc] here: is [log] meant, which is behind a # still?`},
 		{"[federation]", "[muc]\ndomain = \"r.example\"\ndefault_kind = \"secret\"\n[federation]", `:7: muc.default_kind: "secret" is not one of encrypted, `},
 		{`secret = "s"`, `secret_file = "none"`, ":3: host.secret_file: there is no "},

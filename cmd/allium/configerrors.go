@@ -86,12 +86,17 @@ func unknownKey(file, text string, key toml.Key) error {
 	if s := sections[key[0]]; s != "" {
 		hint = meant(s, []string{s})
 	}
+	line := findLine(text, key)
+	above := strings.Join(strings.Split(text, "\n")[:line-1], "\n")
+	nearest := -1
 	for _, k := range known {
 		section, name, ok := strings.Cut(k, ".")
 		out := regexp.MustCompile(`(?m)^\s*#\s*\[+` + regexp.QuoteMeta(section) + `\]+`)
-		if ok && len(key) == 2 && name == key[1] && out.MatchString(text) {
+		at := out.FindAllStringIndex(above, -1)
+		if ok && len(key) == 2 && name == key[1] && len(at) > 0 && at[len(at)-1][0] > nearest {
+			nearest = at[len(at)-1][0]
 			hint = fmt.Sprintf("; it stands in [%s] here: is [%s] meant, which is behind a # still?", key[0], section)
 		}
 	}
-	return fmt.Errorf("%s:%d: unknown key %q%s", file, findLine(text, key), key.String(), hint)
+	return fmt.Errorf("%s:%d: unknown key %q%s", file, line, key.String(), hint)
 }
