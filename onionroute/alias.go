@@ -41,8 +41,9 @@ func (alias *Alias) relays(s *component.Stanza) bool {
 }
 
 // noSuchServer is the error for an address that has no form on the onion side. Where it
-// has another form here, the text says which.
+// has another form here, the text says which, and else what is wrong with it.
 func (g *Gateway) noSuchServer(to jid.JID) error {
+	meant := to.Bare()
 	if to.Domainpart() == g.m.Gateway {
 		if user, server, ok := g.m.remoteForm(to.Localpart()); ok {
 			if onion, err := jid.New(user, server, ""); err == nil {
@@ -51,6 +52,14 @@ func (g *Gateway) noSuchServer(to jid.JID) error {
 				}
 			}
 		}
+		if user, server, ok := cutLast(to.Localpart(), `\40`); ok {
+			if other, err := jid.New(unescape(user), server, ""); err == nil {
+				meant = other
+			}
+		}
+	}
+	if _, err := g.typed(meant.String()); err != nil {
+		return component.NewError(stanza.Cancel, stanza.RemoteServerNotFound, err.Error())
 	}
 	return errNoSuchServer()
 }

@@ -214,3 +214,19 @@ func TestOtherForm(t *testing.T) {
 	assert.Equal(t, bob, a.receive1(t).From.String())
 	a.empties(t)
 }
+
+// Who writes to a wrong address reads what is wrong with it.
+func TestWrongAddresses(t *testing.T) {
+	a := startServerWith(t, newWire(), "a.example", func(*Config) {}, quick)
+	x := onionName("x")
+	for to, says := range map[string]string{
+		"bob@onion.a.example":                                         "is it complete?",
+		`bob\40example.net@onion.a.example`:                           "is it complete?",
+		`bob\40` + strings.Repeat("a", 56) + `.onion@onion.a.example`: "a letter must be wrong.",
+		`bob\40` + x[1:] + "@onion.a.example":                         "is it complete?",
+		`bob\40` + a.m.Identity + "@onion.a.example":                  "This is an address of this server",
+	} {
+		err := a.HandleStanza(context.Background(), message("alice@a.example", to, "hi"))
+		assert.ErrorContains(t, err, says, to)
+	}
+}

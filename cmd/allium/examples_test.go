@@ -73,6 +73,9 @@ func attachProsody(t *testing.T, modules, lines string) *hosttest.Host {
 	require.NoError(t, err)
 	t.Cleanup(func() { h.Stop() })
 	attachExample(t, h, h.ComponentAddr())
+	onion := strings.Repeat("a", 56) + ".onion"
+	assert.Contains(t, writesTo(t, h, `o\27neil@`+onion+"/phone").Text["en"], `The address of this contact here is o\5c27neil\40`+onion+"@onion.example.org")
+	assert.Contains(t, writesTo(t, h, onion).Text["en"], "here is "+onion+"@onion.example.org")
 	return h
 }
 
@@ -103,8 +106,8 @@ func attachExample(t *testing.T, h *hosttest.Host, server string) {
 			assert.NoError(t, serves(conn, d, "onion.example.org", "example.org"))
 			assert.Error(t, serves(conn, d, "onion.example.org", "nowhere.example"))
 			assert.False(t, looksUp(conn, d, "onion.example.org"))
-			assert.Contains(t, []stanza.Condition{stanza.NotAllowed, stanza.Forbidden}, writesTo(t, h, "bob@"+strings.Repeat("a", 56)+".onion"))
-			assert.Equal(t, stanza.RemoteServerNotFound, writesTo(t, h, "bob@nowhere.example"))
+			assert.Contains(t, []stanza.Condition{stanza.NotAllowed, stanza.Forbidden}, writesTo(t, h, "bob@"+strings.Repeat("a", 56)+".onion").Condition)
+			assert.Equal(t, stanza.RemoteServerNotFound, writesTo(t, h, "bob@nowhere.example").Condition)
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -113,7 +116,7 @@ func attachExample(t *testing.T, h *hosttest.Host, server string) {
 }
 
 // writesTo gives the error that a user gets who writes to somebody.
-func writesTo(t *testing.T, h *hosttest.Host, to string) stanza.Condition {
+func writesTo(t *testing.T, h *hosttest.Host, to string) stanza.Error {
 	t.Helper()
 	c, err := hosttest.Login(deadline(t, 20*time.Second), h.ClientAddr(), "alice@example.org", "secret")
 	require.NoError(t, err)
@@ -121,7 +124,7 @@ func writesTo(t *testing.T, h *hosttest.Host, to string) stanza.Condition {
 	require.NoError(t, c.Send(&component.Stanza{Kind: component.Message, ID: "1", To: jid.MustParse(to)}))
 	s, err := c.Expect(deadline(t, 20*time.Second), "error", isError("1"))
 	require.NoError(t, err)
-	return s.StanzaError().Condition
+	return s.StanzaError()
 }
 
 // Beside a host that has not the rule of the examples, check says so.
