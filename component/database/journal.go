@@ -81,6 +81,7 @@ func OpenJournal(db *sql.DB, file string, replay func(notes []byte) error, fold 
 		err = j.Fold(db, fold)
 	} else {
 		j.number++
+		beginLog(db)
 	}
 	if err == nil {
 		err = j.clear(file)
@@ -109,6 +110,21 @@ func (j *Journal) open(file string) (err error) {
 	defer folder.Close()
 	folder.Sync() // their names; not all file systems can
 	return nil
+}
+
+// beginLog has something written to the log of the database: SQLite has the disk flush where it
+// begins, and what is committed first would wait for that, with all behind it. If it cannot be,
+// nothing is lost.
+func beginLog(db *sql.DB) {
+	if tx, err := db.Begin(); err == nil {
+		defer tx.Rollback()               // does nothing behind a Commit
+		for _, by := range []int{1, -1} { // what changes nothing is not written
+			if _, err := tx.Exec("UPDATE journal SET folded = folded + ?", by); err != nil {
+				return
+			}
+		}
+		tx.Commit()
+	}
 }
 
 // clear empties the files, when what was folded of them is on disk.

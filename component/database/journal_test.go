@@ -377,3 +377,16 @@ func TestJournalFiles(t *testing.T) {
 	_, err = tryBox(t, file)
 	require.Error(t, err)
 }
+
+// The first that is committed does not wait for the disk: the log has begun before.
+func TestLogBegins(t *testing.T) {
+	file := testFile(t)
+	for range 2 {
+		b := openBox(t, file)
+		log, err := os.Stat(file + "-wal")
+		require.NoError(t, err)
+		assert.Greater(t, log.Size(), int64(4096))
+		b.close()
+		require.NoFileExists(t, file+"-wal")
+	}
+}
