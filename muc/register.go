@@ -168,7 +168,8 @@ func (r *room) unregister(s *component.Stanza) error {
 // errUnregistered is for who is not a member, and would have to be.
 var errUnregistered = fail(stanza.Auth, stanza.RegistrationRequired, "")
 
-// askAdmins asks the admins and owners to approve a registration (XEP-0045 §9.9).
+// askAdmins asks the admins and owners to approve a registration (XEP-0045 §9.9), but those whom
+// somebody named who may not have the room write to them, until they come.
 func (r *room) askAdmins(bare jid.JID, nick string) {
 	f := component.Form{Type: "form", FormType: NSRegisterMU, Title: "Registration request",
 		Instructions: "Somebody wants to become a member of " + r.title() + ".",
@@ -178,6 +179,9 @@ func (r *room) askAdmins(bare jid.JID, nick string) {
 			{Var: fieldNick, Type: "text-single", Label: "Nickname", Values: []string{nick}},
 		}}
 	for _, key := range append(r.withLevel(Owner), r.withLevel(Admin)...) {
+		if r.affiliates.get(key).far {
+			continue
+		}
 		r.send((&component.Stanza{Kind: component.Message, From: r.addr, To: jid.MustParse(key)}).Add(f.Element()))
 	}
 }

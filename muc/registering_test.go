@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -240,4 +241,20 @@ func TestApproveRegistration(t *testing.T) {
 	require.Equal(t, "king", w.reserved(macbeth, "coven"))
 	require.Equal(t, []string{"101"}, codes(w.only(out, bare(macbeth))), "and is told")
 	require.Equal(t, "cancel/conflict", condition(w.only(answer(crone1, "1"), crone1)), "it is decided")
+}
+
+// Who registers has nobody written to whom an admin named who may not have the room do that, until
+// these come.
+func TestApprovalOutOfReach(t *testing.T) {
+	const queen = "queen@hecate.lit/throne"
+	w := newWorld(t, func(o *Options) {
+		o.MayReach = func(by, whom jid.JID) bool { return by.String() != bare(hag) || whom.Domainpart() != "hecate.lit" }
+	})
+	w.coven("{urn:xmpp:allium:0}approve", "1")
+	w.grant(bare(hag), "owner")
+	w.admin(hag, "coven", affiliationItem(bare(queen), "admin", ""))
+	asked := func() int { return len(to(w.register(macbeth, "coven", "king"), bare(queen))) }
+	require.Zero(t, asked())
+	w.enter(queen, "coven", "queen")
+	require.Equal(t, 1, asked())
 }
