@@ -284,10 +284,10 @@ func (sv *Service) gone(s *component.Stanza) {
 }
 
 // sleep lets go of a room that nobody is in and nothing was done in for a while.
-func (a *actor) sleep(before time.Time) bool {
+func (a *actor) sleep(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.running || len(a.queue) > 0 || a.occupants.Load() > 0 || a.pending.Load() > 0 || a.reading.Load() > 0 || a.busy.Load() > before.Unix() {
+	if a.running || len(a.queue) > 0 || a.occupants.Load() > 0 || a.pending.Load() > 0 || a.reading.Load() > 0 || !longAgo(a.busy.Load(), now, sleepAfter) {
 		return false
 	}
 	a.ended = true

@@ -15,10 +15,9 @@ const ghostID = "still-there-"
 // pingSilent asks clients that have said nothing for a while if they are there (XEP-0045
 // §18.1.2).
 func (r *room) pingSilent(after time.Duration) {
-	before := r.now.Add(-after).Unix()
 	for _, o := range r.list {
 		for _, ses := range o.sessions {
-			if max(ses.seen, ses.asked) <= before {
+			if longAgo(max(ses.seen, ses.asked), r.now, after) {
 				r.askIfThere(ses)
 			}
 		}
@@ -27,6 +26,7 @@ func (r *room) pingSilent(after time.Duration) {
 
 func (r *room) askIfThere(ses *session) {
 	ses.asked = r.now.Unix()
+	ses.seen = min(ses.seen, ses.asked)
 	q := &component.Stanza{Kind: component.IQ, Type: string(stanza.GetIQ), ID: ghostID + "ping", From: r.addr, To: ses.to.JID}
 	r.send(q.Add(component.NewElement(component.NSPing, "ping")))
 }
@@ -45,7 +45,7 @@ func (r *room) bounced(ses *session, s *component.Stanza) bool {
 		r.lost(ses, "")
 	case s.StanzaError().Condition != stanza.ServiceUnavailable:
 		return false
-	case ses.asked <= r.now.Add(-askAgainAfter).Unix():
+	case longAgo(ses.asked, r.now, askAgainAfter):
 		r.askIfThere(ses)
 	}
 	return true

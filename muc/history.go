@@ -64,7 +64,7 @@ func (r *room) wantsHistory(s *component.Stanza) bool {
 // cool takes out of memory what nobody needed for a while: the history, and who left.
 func (r *room) cool() {
 	r.forgetComings()
-	if r.warm && r.archives() && r.now.Add(-coolAfter).Unix() > r.entered {
+	if r.warm && r.archives() && longAgo(r.entered, r.now, coolAfter) {
 		r.warm, r.history = false, history{}
 	}
 }

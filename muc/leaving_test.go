@@ -174,6 +174,37 @@ func TestMissedWhileHostWasAway(t *testing.T) {
 	}
 }
 
+// A clock that was put back does not keep a room from asking, nor in memory.
+func TestClockPutBack(t *testing.T) {
+	w := newWorld(t)
+	w.gather("muc#roomconfig_persistentroom", "1")
+	later := time.Now().Add(24 * time.Hour)
+	require.Empty(t, w.together("coven", event{do: func(r *room) {
+		for _, o := range r.list {
+			o.shown.seen, o.shown.asked = later.Unix(), later.Unix()
+		}
+		r.comings, r.swept = map[string]rateLimit{"duncan@shakespeare.lit": {last: later.UnixNano()}}, later.UnixNano()
+		r.warm, r.entered = true, later.Unix()
+	}}))
+	w.sv.Recheck()
+	w.settle()
+	out := w.send("")
+	require.Len(t, out, 3)
+	w.sv.tick(time.Now())
+	w.settle()
+	require.Empty(t, w.send(""), "they were asked now")
+	a := w.sv.awake("coven")
+	require.Nil(t, a.room.comings)
+	require.False(t, a.room.warm)
+	// A client that is there says so, and one that cannot take messages is gone.
+	for _, ping := range out {
+		w.iq(ping.To.String(), witches, "error", ping.ID, bounce("gone"))
+	}
+	a.busy.Store(later.Unix())
+	w.sv.tick(time.Now())
+	require.Nil(t, w.sv.awake("coven"))
+}
+
 // XEP-0045 §11.2: a service that stops tells so.
 func TestShutdown(t *testing.T) {
 	w := newWorld(t)

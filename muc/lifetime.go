@@ -26,15 +26,15 @@ func (sv *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			sv.stop()
 			return nil
-		case now := <-tick.C:
-			sv.tick(now)
+		case <-tick.C:
+			sv.tick(time.Now())
 		}
 	}
 }
 
 func (sv *Service) tick(now time.Time) {
 	for _, a := range sv.all() {
-		if a.sleep(now.Add(-sleepAfter)) {
+		if a.sleep(now) {
 			sv.remove(a)
 		} else if a.occupants.Load() > 0 {
 			a.post(event{do: func(r *room) { r.pingSilent(pingAfter); r.cool() }})

@@ -74,6 +74,12 @@ var (
 	returnWithin = 10 * time.Minute
 )
 
+// longAgo tells if something was so long ago, in Unix seconds. What is still to come was before the
+// clock was put back, and is long ago too.
+func longAgo(at int64, now time.Time, after time.Duration) bool {
+	return at <= now.Add(-after).Unix() || at > now.Unix()
+}
+
 // rateLimit is a token bucket of burstSeconds.
 type rateLimit struct {
 	tokens float32
@@ -142,11 +148,13 @@ func (b *buckets) allow(bare string, perSecond int, now time.Time) bool {
 // forgetFull takes out from time to time the buckets of those who may do as much as others
 // again, even if they were in debt. It returns when it last did, in Unix nanoseconds.
 func forgetFull(buckets map[string]rateLimit, last int64, now time.Time) int64 {
-	before := now.Add(-2 * burstSeconds * time.Second).UnixNano()
-	if last > before {
+	const full = 2 * burstSeconds * time.Second
+	before, after := now.Add(-full).UnixNano(), now.Add(full).UnixNano()
+	past := func(at int64) bool { return at < before || at > after } // see longAgo; others may be a little ahead
+	if !past(last) {
 		return last
 	}
-	maps.DeleteFunc(buckets, func(_ string, l rateLimit) bool { return l.last < before })
+	maps.DeleteFunc(buckets, func(_ string, l rateLimit) bool { return past(l.last) })
 	return now.UnixNano()
 }
 
