@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -163,4 +164,25 @@ func TestURIOfANewHat(t *testing.T) {
 	require.Len(t, uris, 2)
 	list, _ := w.command(crone1, "coven", hatNode+"list")
 	require.Len(t, rows(list), 2)
+}
+
+// XEP-0004 §3.4: the columns of a table that hold addresses say so, by which a gateway knows them.
+func TestColumnsOfAddresses(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Admins = []jid.JID{jid.MustParse(bare(crone1))} })
+	w.open(crone1, "coven", "firstwitch")
+	for command, want := range map[string]string{NSAllium + "#invitations": "creator", hatNode + "list-assigned": "hats#jid"} {
+		answer, _ := w.command(crone1, "coven", command)
+		require.Equal(t, []string{want}, columnsOfAddresses(answer))
+	}
+	answer, _ := w.command(crone1, "", NSAllium+"#rooms", "search", "")
+	require.Equal(t, []string{"room", "creator"}, columnsOfAddresses(answer))
+}
+
+func columnsOfAddresses(answer *component.Stanza) (columns []string) {
+	for _, n := range answer.Payload().Child(component.NSData, "x").Child(component.NSData, "reported").Nodes {
+		if n.Element.AttrValue("type") == "jid-single" {
+			columns = append(columns, n.Element.AttrValue("var"))
+		}
+	}
+	return columns
 }

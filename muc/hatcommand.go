@@ -184,6 +184,6 @@ func (r *room) listWearers(*component.Call) (*component.Reply, error) {
 			rows = append(rows, []string{bare, uri, r.hats[uri].title, r.hats[uri].hue})
 		}
 	}
-	return table(nsHatCommands, "Who has which hat", []component.Field{{Var: fieldHatJID, Label: "User"},
+	return table(nsHatCommands, "Who has which hat", []component.Field{{Var: fieldHatJID, Type: "jid-single", Label: "User"},
 		{Var: fieldHatURI, Label: "URI"}, {Var: fieldHatTitle, Label: "Title"}, {Var: fieldHatHue, Label: "Colour"}}, rows)
 }

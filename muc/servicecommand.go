@@ -71,8 +71,8 @@ func (sv *Service) showRooms(c *component.Call) (*component.Reply, error) {
 	for _, l := range lines {
 		rows = append(rows, []string{l.name + "@" + sv.o.Domain, l.room.Config.Name, strconv.Itoa(l.occupants), l.room.Config.Kind(), l.room.Creator})
 	}
-	r, err := table(NSAllium, "Rooms", []component.Field{{Var: "room", Label: "Room"}, {Var: "name", Label: "Name"},
-		{Var: "occupants", Label: "Occupants"}, {Var: "kind", Label: "Kind"}, {Var: "creator", Label: "Made by"}}, rows)
+	r, err := table(NSAllium, "Rooms", []component.Field{{Var: "room", Type: "jid-single", Label: "Room"}, {Var: "name", Label: "Name"},
+		{Var: "occupants", Label: "Occupants"}, {Var: "kind", Label: "Kind"}, {Var: "creator", Type: "jid-single", Label: "Made by"}}, rows)
 	r.Note = note
 	return r, err
 }

@@ -113,7 +113,7 @@ func (r *room) listInvitations(*component.Call) (*component.Reply, error) {
 		rows = append(rows, []string{i.id(), i.note, i.usesLeft(), i.validUntil(), i.creator})
 	}
 	return table(NSAllium, "Invitations", []component.Field{{Var: "id", Label: "Invitation"}, {Var: "note", Label: "Note"},
-		{Var: "uses", Label: "Uses left"}, {Var: "expires", Label: "Valid until"}, {Var: "creator", Label: "Made by"}}, rows)
+		{Var: "uses", Label: "Uses left"}, {Var: "expires", Label: "Valid until"}, {Var: "creator", Type: "jid-single", Label: "Made by"}}, rows)
 }
 
 // revokeInvitation makes an invitation worth nothing. Who became a member by it stays one.

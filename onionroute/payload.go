@@ -104,7 +104,11 @@ func (t translation) element(e *component.Element) {
 		}
 	}
 	if e.Is(nsData, "field") {
-		t.field(e)
+		t.field(e, e.AttrValue("type"))
+		return
+	}
+	if head := e.Child(nsData, "reported"); head != nil && e.Is(nsData, "x") {
+		t.table(e, head)
 		return
 	}
 	t.payload(e.Nodes)
@@ -119,15 +123,34 @@ func isStanza(e *component.Element) bool {
 	return e.Name.Local == "message" || e.Name.Local == "presence" || e.Name.Local == "iq"
 }
 
+// table translates a form with rows, of which the head tells what is in a column (XEP-0004 §3.4).
+func (t translation) table(x, head *component.Element) {
+	types := map[string]string{}
+	for _, n := range head.Nodes {
+		types[n.Element.AttrValue("var")] = n.Element.AttrValue("type")
+	}
+	for _, n := range x.Nodes {
+		if n.Element == nil || !n.Element.Is(nsData, "item") {
+			t.payload([]component.Node{n})
+			continue
+		}
+		for _, n := range n.Element.Nodes {
+			if n.Element != nil {
+				t.field(n.Element, types[n.Element.AttrValue("var")])
+			}
+		}
+	}
+}
+
 // field translates a field of a data form that holds JIDs (XEP-0004 §3.3), or that is
 // known to although forms of type submit need not say so.
-func (t translation) field(e *component.Element) {
-	switch e.AttrValue("type") {
+func (t translation) field(e *component.Element, typ string) {
+	switch typ {
 	case "jid-single", "jid-multi":
 	default:
 		switch e.AttrValue("var") {
 		case "with", // XEP-0313
-			"muc#roomconfig_roomadmins", "muc#roomconfig_roomowners", "muc#jid", "jid", "accountjids", "accountjid":
+			"muc#roomconfig_roomadmins", "muc#roomconfig_roomowners", "muc#jid", "muc#register_jid", "hats#jid", "jid", "accountjids", "accountjid":
 		default:
 			return
 		}
