@@ -131,6 +131,10 @@ func (alias *Alias) veiled(e *component.Element, gateway string) bool {
 	if e.Is(component.NSStanzas, "text") {
 		return true // of an error, by which servers tell which software they are
 	}
+	if e.Is(nsData, "field") && e.AttrValue("var") == "onion-uri" { // of an invitation by link, of another Allium
+		e.SetAttr("var", "link")
+		e.SetAttr("label", "Link")
+	}
 	pointless := false
 	if link := e.Text(); strings.HasPrefix(link, "xmpp:") { // to be passed on, as one by which people are invited
 		e.SetText(strings.Replace(link, "@"+alias.Onion, "@"+alias.Domain, 1))

@@ -176,6 +176,7 @@ func TestVeil(t *testing.T) {
 		"<query xmlns='http://jabber.org/protocol/muc#admin'><item role='moderator' nick='n' jid='" + x + "/r'/><item affiliation='owner' nick='n' jid='" + x + "'/></query>": "<query xmlns='http://jabber.org/protocol/muc#admin'><item role='moderator' nick='n'/></query>",
 		// A link to what the alias stands for is one by the alias.
 		"<x xmlns='jabber:x:data'><field var='uri'><value>xmpp:talk@rooms." + testO + "?join;password=p</value></field><field var='other'><value>xmpp:" + x + "</value></field></x>": "<x xmlns='jabber:x:data'><field var='uri'><value>xmpp:talk@hidden.example.org?join;password=p</value></field><field var='other'/></x>",
+		"<x xmlns='jabber:x:data'><field var='onion-uri' label='Link for users of onion servers'><value>xmpp:talk@rooms." + testO + "?join;password=p</value></field></x>":           "<x xmlns='jabber:x:data'><field var='link' label='Link'><value>xmpp:talk@hidden.example.org?join;password=p</value></field></x>",
 		// Who submits a form does not throw out the owners of whom they see nothing.
 		"<x xmlns='jabber:x:data' type='form'><field var='owners'><value>carol@jabber.org</value><value>" + x + "</value></field><field var='name'><value>n</value></field></x>": "<x xmlns='jabber:x:data' type='form'><field var='name'><value>n</value></field></x>",
 		"<thing xmlns='urn:x' at='" + testX + "' keep='1'><b>" + testX + "</b></thing>":                                                                                          "<thing xmlns='urn:x' keep='1'/>",
