@@ -53,9 +53,11 @@
 //
 // # Concurrency
 //
-// A Link has two goroutines: one reads, parses and calls the Router, which calls
-// the handler; one writes. A Handler therefore must not wait for anything that
-// comes in by the same link; it hands long work to a goroutine of its own. Send
-// is safe for concurrent use, keeps the order of each caller, and waits at most
-// [LinkConfig].SendTimeout, or for a stanza with Taken, as long as its context lasts.
+// A Link has three goroutines: one reads and parses; one calls the Router, which calls
+// the handler, for one stanza after the other; one writes. A Handler therefore must not
+// wait for another stanza that comes in by the same link; it hands long work to a
+// goroutine of its own. Send is safe for concurrent use, keeps the order of each caller,
+// and waits at most [LinkConfig].SendTimeout, or for a stanza with Taken, as long as its
+// context lasts. A Handler may wait in Send: what the host confirms is read meanwhile. When
+// many stanzas wait to be handled, the context of the Handler ends, and it waits no longer.
 package component
