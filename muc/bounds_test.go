@@ -318,6 +318,19 @@ func TestRateOfRegistrations(t *testing.T) {
 	}), burstSeconds)
 }
 
+// Issue point 6: everybody is told of each registration, and of each end of one.
+func TestRateOfNicknames(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Limits.PresenceRate = 1 })
+	w.coven()
+	n := w.until(hag, "wait/policy-violation", func(i int) []*component.Stanza {
+		out := w.register(hag, "coven", fmt.Sprint("hag", i))
+		return []*component.Stanza{w.only(out[len(out)-1:], hag)}
+	})
+	require.GreaterOrEqual(t, n, burstSeconds)
+	w.refused(w.set(hag, "coven", "<query xmlns='jabber:iq:register'><remove/></query>"), hag, "wait/policy-violation")
+	w.did(w.register(crone2, "coven", "secondwitch"), crone2)
+}
+
 // Issue point 6: the history is bounded by its size too, in memory and for who enters, whether
 // there is an archive or not.
 func TestSizeOfHistory(t *testing.T) {

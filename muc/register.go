@@ -104,6 +104,9 @@ func (r *room) mayRegister(bare jid.JID) error {
 // registerSet registers a nickname, or ends that.
 func (r *room) registerSet(_ *session, s *component.Stanza) error {
 	bare, q := s.From.Bare(), s.Payload()
+	if !r.registers.allow(bare.String(), r.limits.PresenceRate, r.now) {
+		return errRate // all are told each time
+	}
 	if q.Child(NSRegister, "remove") != nil {
 		return r.unregister(s)
 	}

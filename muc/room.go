@@ -11,16 +11,17 @@ import (
 
 // settings are what all rooms of a service have in common.
 type settings struct {
-	limits   Limits
-	key      []byte // of occupant ids and archive ids
-	ids      idCipher
-	admin    func(bare jid.JID) bool // is an admin of the service
-	creator  func(bare jid.JID) bool // see mayMakeRooms
-	onionOf  func(jid.JID) (jid.JID, bool)
-	mayReach func(by, whom jid.JID) bool
-	dialogs  *component.Dialogs
-	motd     *motd
-	outside  buckets // by who made a room, of what it tells those who are not there
+	limits    Limits
+	key       []byte // of occupant ids and archive ids
+	ids       idCipher
+	admin     func(bare jid.JID) bool // is an admin of the service
+	creator   func(bare jid.JID) bool // see mayMakeRooms
+	onionOf   func(jid.JID) (jid.JID, bool)
+	mayReach  func(by, whom jid.JID) bool
+	dialogs   *component.Dialogs
+	motd      *motd
+	outside   buckets // by who made a room, of what it tells those who are not there
+	registers buckets // by user, of registrations
 }
 
 // A room is the state of one room. It does no I/O: handle takes a stanza, and leaves in
