@@ -17,7 +17,7 @@ type Limits struct {
 	Rooms        int // in all; default 100,000
 	RoomRate     int // that one user makes, per second over ten seconds; default 20
 	MessageRate  int // of one client, and to those outside of the rooms that one user made, the same; default 10
-	PresenceRate int // the same for changes of presence; default 5
+	PresenceRate int // the same for changes of presence, and for registrations of one user; default 5
 	VoiceRate    int // requests for voice in a room; default 1
 	Message      int // octets of a message; default 64 KiB
 	Presence     int // octets of what a client puts into its presence; default 16 KiB
