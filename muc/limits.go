@@ -150,11 +150,11 @@ func (b *buckets) allow(bare string, perSecond int, now time.Time) bool {
 func forgetFull(buckets map[string]rateLimit, last int64, now time.Time) int64 {
 	const full = 2 * burstSeconds * time.Second
 	before, after := now.Add(-full).UnixNano(), now.Add(full).UnixNano()
-	past := func(at int64) bool { return at < before || at > after } // see longAgo; others may be a little ahead
-	if !past(last) {
+	old := func(at int64) bool { return at < before || at > after } // see longAgo; others may be a little ahead
+	if !old(last) {
 		return last
 	}
-	maps.DeleteFunc(buckets, func(_ string, l rateLimit) bool { return past(l.last) })
+	maps.DeleteFunc(buckets, func(_ string, l rateLimit) bool { return old(l.last) })
 	return now.UnixNano()
 }
 
