@@ -151,7 +151,7 @@ func (alias *Alias) veiled(e *component.Element, gateway string) bool {
 	if pointless && !nameless[e.Name] && !(e.Is(nsMUC+"#admin", "item") && e.AttrValue("role") != "") {
 		return true
 	}
-	wholeFields(e, func(v string) bool { return namesOnion(v, gateway) })
+	wholeFields(e, func(value, _ *component.Element) bool { return namesOnion(value.Text(), gateway) })
 	e.Nodes = alias.veilAll(e.Nodes, gateway)
 	return false
 }

@@ -124,11 +124,7 @@ func unmask(gd *guard, s *component.Stanza) finding {
 // hostNames removes what still has a name of the host in it, after the addresses in known
 // places were translated. What people write themselves is left as it is.
 func hostNames(gd *guard, s *component.Stanza) finding {
-	hit := false
-	walk(&s.Nodes, func(e *component.Element) bool {
-		hit = wholeFields(e, gd.exposes) || hit
-		return true
-	})
+	hit := wholeForms(&s.Nodes, gd.exposes)
 	hit = gd.sift(&s.Attr, &s.Nodes, func(v string) (string, bool) { return v, !gd.exposes(v) }) || hit
 	// Text beside the elements of a stanza means nothing.
 	if gd.exposes((&component.Element{Nodes: s.Nodes}).Text()) {

@@ -76,23 +76,25 @@ var crossings = func() []cross {
 	toRoom, fromRoom := wrap("<message to='{ROOM}' from='{B}'", "</message>"), wrap("<message to='{B}' from='{ANA}'", "</message>")
 	common := "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://jabber.org/protocol/caps' ver='" + commonCaps.AttrValue("ver") + "'/>"
 	const (
-		softForm = "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>urn:xmpp:dataforms:softwareinfo</value></field><field var='software'><value>Gajim</value></field></x>"
-		contact  = "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>http://jabber.org/network/serverinfo</value></field><field var='abuse-addresses'><value>mailto:abuse@example.com</value></field></x>"
-		ice      = "<jingle xmlns='urn:xmpp:jingle:1' action='session-initiate' sid='1'><content creator='initiator' name='voice'><description xmlns='urn:xmpp:jingle:apps:rtp:1'/><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1'><candidate ip='192.0.2.3' port='5000'/></transport></content></jingle>"
-		s5b      = "<jingle xmlns='urn:xmpp:jingle:1' action='transport-info' sid='1'><content creator='initiator' name='f'><transport xmlns='urn:xmpp:jingle:transports:s5b:1'/></content></jingle>"
-		s5bQuery = "<query xmlns='http://jabber.org/protocol/bytestreams' sid='1'><streamhost host='192.0.2.3' port='7777'/></query>"
-		propose  = "<propose xmlns='urn:xmpp:jingle-message:0' id='1'><description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>"
-		oob      = "<x xmlns='jabber:x:oob'><url>https://files.example/a.png</url></x>"
-		event    = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='%s'><item id='1'/></items></event>"
-		read     = "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='%s'/></pubsub>"
-		body     = "<body>look</body>"
-		metadata = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:avatar:metadata'><item id='1'><metadata xmlns='urn:xmpp:avatar:metadata'>%s</metadata></item></items></event>"
-		vcard    = "<vCard xmlns='vcard-temp'><PHOTO><TYPE>image/png</TYPE>%s</PHOTO><URL>http://files.example/</URL></vCard>"
-		vcard4   = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:vcard4'><item id='1'><vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'>%s</vcard></item></items></event>"
-		media    = "<query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='form'><field var='ocr'><media xmlns='urn:xmpp:media-element'>%s</media></field></x></query>"
-		xhtml    = "<html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'>%s</body></html>"
-		post     = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:microblog:0'><item id='1'><entry xmlns='http://www.w3.org/2005/Atom'>%s</entry></item></items></event>"
-		slot     = "<slot xmlns='urn:xmpp:http:upload:0'><put url='https://files.example/a'/><get url='https://files.example/a'/></slot>"
+		softForm   = "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>urn:xmpp:dataforms:softwareinfo</value></field><field var='software'><value>Gajim</value></field></x>"
+		contact    = "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>http://jabber.org/network/serverinfo</value></field><field var='abuse-addresses'><value>mailto:abuse@example.com</value></field></x>"
+		ice        = "<jingle xmlns='urn:xmpp:jingle:1' action='session-initiate' sid='1'><content creator='initiator' name='voice'><description xmlns='urn:xmpp:jingle:apps:rtp:1'/><transport xmlns='urn:xmpp:jingle:transports:ice-udp:1'><candidate ip='192.0.2.3' port='5000'/></transport></content></jingle>"
+		s5b        = "<jingle xmlns='urn:xmpp:jingle:1' action='transport-info' sid='1'><content creator='initiator' name='f'><transport xmlns='urn:xmpp:jingle:transports:s5b:1'/></content></jingle>"
+		s5bQuery   = "<query xmlns='http://jabber.org/protocol/bytestreams' sid='1'><streamhost host='192.0.2.3' port='7777'/></query>"
+		propose    = "<propose xmlns='urn:xmpp:jingle-message:0' id='1'><description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>"
+		config     = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>"
+		fieldOther = "<field var='other'><value>n</value></field><field var='muc#roomconfig_roomsecret'><value>see b\u00fccher.example and example.org</value></field>"
+		oob        = "<x xmlns='jabber:x:oob'><url>https://files.example/a.png</url></x>"
+		event      = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='%s'><item id='1'/></items></event>"
+		read       = "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='%s'/></pubsub>"
+		body       = "<body>look</body>"
+		metadata   = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:avatar:metadata'><item id='1'><metadata xmlns='urn:xmpp:avatar:metadata'>%s</metadata></item></items></event>"
+		vcard      = "<vCard xmlns='vcard-temp'><PHOTO><TYPE>image/png</TYPE>%s</PHOTO><URL>http://files.example/</URL></vCard>"
+		vcard4     = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:vcard4'><item id='1'><vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'>%s</vcard></item></items></event>"
+		media      = "<query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='form'><field var='ocr'><media xmlns='urn:xmpp:media-element'>%s</media></field></x></query>"
+		xhtml      = "<html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'>%s</body></html>"
+		post       = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:xmpp:microblog:0'><item id='1'><entry xmlns='http://www.w3.org/2005/Atom'>%s</entry></item></items></event>"
+		slot       = "<slot xmlns='urn:xmpp:http:upload:0'><put url='https://files.example/a'/><get url='https://files.example/a'/></slot>"
 	)
 	node := func(s, n string) string { return strings.Replace(s, "%s", n, 1) }
 	return []cross{
@@ -114,6 +116,7 @@ var crossings = func() []cross {
 		// What is taken out of a field does not go when the form is submitted: the field does.
 		part(msg, "nested-jids", body+"<x xmlns='jabber:x:data' type='form'><field var='name'><value>Friends of example.org</value></field><field var='other'><value>n</value></field></x>",
 			body+"<x xmlns='jabber:x:data' type='form'><field var='other'><value>n</value></field></x>"),
+		part(set, "nested-jids", config+"<field var='name'><value>Friends of example.org</value></field>"+fieldOther+"</x></query>", config+fieldOther+"</x></query>"),
 		// Encoded, it is a name all the same.
 		part(msg, "nested-jids", body+"<x xmlns='urn:x'>acct:alice%40example.org</x>", body),
 		part(msg, "nested-jids", body+"<x xmlns='urn:x' at='alice\\40example.org'/>", body),
@@ -253,6 +256,10 @@ var crossings = func() []cross {
 		inward(part(inMsg, "online", body+"<x xmlns='jabber:x:event'><composing/><offline/></x>", body+"<x xmlns='jabber:x:event'><composing/></x>")),
 
 		// Whether a name of the host is right, by what is done with it; see TestGuess.
+		// What is odd in a form goes with its field, which stays as it is then.
+		inward(cross{rule: "guess", in: "<iq to='{ROOM}' from='{B}' id='1' type='set'>" + config + "<field var='desc'><value>see b\u00fccher.example</value></field>" + fieldOther + "</x></query></iq>",
+			out: "<iq to='{ROOM}' from='{B}' id='1' type='set'>" + config + fieldOther + "</x></query></iq>",
+			off: "<iq to='{ROOM}' from='{B}' id='1' type='set'>" + config + "<field var='desc'><value>see b\u00fccher.example</value></field>" + fieldOther + "</x></query></iq>"}),
 		inward(part(toRoom, "guess", "<x xmlns='jabber:x:conference' jid='talk@example.org'/>", "<x xmlns='jabber:x:conference' jid='talk@"+stood+"'/>")),
 		part(fromRoom, "guess", "<x xmlns='jabber:x:conference' jid='talk\\40"+stood+"@{I}'/>", "<x xmlns='jabber:x:conference' jid='talk\\40example.org@{I}'/>").from(
 			"<x xmlns='jabber:x:conference' jid='talk@" + stood + "'/>"),

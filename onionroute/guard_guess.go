@@ -53,9 +53,11 @@ func guessed(gd *guard, s *component.Stanza) finding {
 	if !gd.isBlind(s) {
 		return finding{}
 	}
+	goes := func(v string) bool { return isOdd(v) || gd.finds(v, gd.standIns) } // or it would become the name
 	hit := onlyElements(&s.Nodes)
+	hit = wholeForms(&s.Nodes, goes) || hit
 	return changed(gd.sift(&s.Attr, &s.Nodes, func(v string) (string, bool) {
-		return gd.swap(v, gd.hidden, gd.standIns), !isOdd(v) && !gd.finds(v, gd.standIns) // or it would become the name
+		return gd.swap(v, gd.hidden, gd.standIns), !goes(v)
 	}) || hit)
 }
 

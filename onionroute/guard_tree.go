@@ -178,20 +178,29 @@ func (gd *guard) sift(attrs *[]component.Attr, nodes *[]component.Node, f func(v
 	return hit
 }
 
-// wholeFields takes out of e, if it is a form to be filled in, each field of which a value is about
-// to be taken out. Who submits the form would take it out for good, as an owner of a room the other
-// owners; a field that is not there stays as it is (XEP-0045 §10.2).
-func wholeFields(e *component.Element, goes func(v string) bool) (hit bool) {
-	if !e.Is(nsData, "x") || e.AttrValue("type") != "form" {
+// wholeFields takes out of e, if it is a form that is to be filled in or was, each field of which a
+// value is about to be taken out. By submitting the form that would be taken out for good, as an
+// owner of a room takes out the other owners; a field that is not there stays as it is (XEP-0045 §10.2).
+func wholeFields(e *component.Element, goes func(value, field *component.Element) bool) (hit bool) {
+	if typ := e.AttrValue("type"); !e.Is(nsData, "x") || typ != "form" && typ != "submit" {
 		return false
 	}
 	before := len(e.Nodes)
 	e.Nodes = slices.DeleteFunc(e.Nodes, func(n component.Node) bool {
-		return n.Element != nil && n.Element.Is(nsData, "field") && slices.ContainsFunc(n.Element.Nodes, func(n component.Node) bool {
-			return n.Element != nil && n.Element.Is(nsData, "value") && goes(n.Element.Text())
+		return n.Element != nil && n.Element.Is(nsData, "field") && slices.ContainsFunc(n.Element.Nodes, func(v component.Node) bool {
+			return v.Element != nil && v.Element.Is(nsData, "value") && goes(v.Element, n.Element)
 		})
 	})
 	return len(e.Nodes) < before
+}
+
+// wholeForms does that at any depth, for values that sift is about to take out.
+func wholeForms(nodes *[]component.Node, goes func(v string) bool) (hit bool) {
+	walk(nodes, func(e *component.Element) bool {
+		hit = wholeFields(e, func(value, field *component.Element) bool { return !isAuthored(value, field) && goes(value.Text()) }) || hit
+		return true
+	})
+	return hit
 }
 
 func deleteEach(attrs []component.Attr, drop func(*component.Attr) bool) []component.Attr {
