@@ -94,7 +94,7 @@ func plainEvent(s *component.Stanza) (hit bool) {
 	}) || hit
 }
 
-// vcardOut leaves the nickname and a photo that is in the vCard itself.
+// vcardOut leaves of people's the nickname and a photo that is in the vCard itself.
 func vcardOut(gd *guard, s *component.Stanza) finding {
 	hit := false
 	reduce := func(of *component.Element, keep func(*component.Element) bool) {
@@ -102,7 +102,10 @@ func vcardOut(gd *guard, s *component.Stanza) finding {
 		of.Nodes = slices.DeleteFunc(of.Nodes, func(n component.Node) bool { return n.Element != nil && !keep(n.Element) })
 		hit = hit || len(of.Nodes) < before
 	}
-	if !gd.isPerson(s.From) && !gd.isPart(s.From) {
+	switch {
+	case asks(s, nsVCard): // of a room, which has it from its people: what is taken out would be lost for all (XEP-0486)
+		return finding{}
+	case !gd.isPerson(s.From) && !(gd.isPart(s.From) && s.From.Localpart() == ""):
 		return finding{}
 	}
 	has(s.Nodes, func(e *component.Element) bool {

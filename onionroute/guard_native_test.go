@@ -78,6 +78,10 @@ func TestGuardNativeServices(t *testing.T) {
 		service + "/x": {
 			"<vCard xmlns='vcard-temp'><FN>ejabberd/mod_muc</FN><URL>https://ejabberd.im</URL></vCard>", "<vCard xmlns='vcard-temp'/>",
 		},
+		// An owner gives it back with another picture.
+		"den@" + service: {
+			"<vCard xmlns='vcard-temp'><DESC>Ours</DESC><PHOTO><BINVAL>AA==</BINVAL></PHOTO></vCard>", "<vCard xmlns='vcard-temp'><DESC>Ours</DESC><PHOTO><BINVAL>AA==</BINVAL></PHOTO></vCard>",
+		},
 	} {
 		xml, err := b.out(readStanza(t, "<iq to='bob@"+testX+"' from='"+from+"' id='1' type='result'>"+c.in+"</iq>"))
 		require.NoError(t, err)

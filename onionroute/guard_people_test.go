@@ -91,6 +91,11 @@ func TestGuardRooms(t *testing.T) {
 		require.NoError(t, err)
 		assert.Contains(t, xml, payload)
 	}
+	// A room at a peer gets all of the vCard that its owner here gives it: it has been there before.
+	const card = "<vCard xmlns='vcard-temp'><DESC>of theirs</DESC><PHOTO><BINVAL>AA==</BINVAL></PHOTO></vCard>"
+	xml, err := b.out(readStanza(t, hostSide.Replace("<iq to='{B}' from='{A}' id='1' type='set'>"+card+"</iq>")))
+	require.NoError(t, err)
+	assert.Contains(t, xml, card)
 	for to, payloads := range map[string][]string{
 		in: {"<query xmlns='http://jabber.org/protocol/disco#info'/>", "<query xmlns='http://jabber.org/protocol/disco#items'/>", "<vCard xmlns='vcard-temp'/>",
 			"<query xmlns='http://jabber.org/protocol/disco#info' node='x-roomuser-item'/>", "<query xmlns='jabber:iq:register'/>",
