@@ -56,8 +56,8 @@ func (st *stream) close(p *peer, why error) error {
 		return err
 	}
 	select {
-	case <-st.ended: // the peer has read all of it
-		if !st.managed && sess != nil {
+	case <-st.ended:
+		if !st.managed && sess != nil && st.c.d.Closed() { // the peer has read all of it
 			p.release(sess.takeBack()...)
 			st.useful = true
 		}

@@ -2,6 +2,7 @@ package onionroute
 
 import (
 	"context"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -175,4 +176,27 @@ func TestReadToTheEnd(t *testing.T) {
 	r.write("<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>under way</body></message></stream:stream>")
 	assert.Equal(t, "under way", a.receive1(t).Body())
 	<-stopped
+}
+
+// What was written to such a peer waits for the next start, if the peer does not end the stream in
+// its turn: it is cut off, or stops too and has not read any more.
+func TestCutAtTheEnd(t *testing.T) {
+	for _, says := range []string{"", "<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>", "</stream:stream>"} {
+		w := newWire()
+		a := startServer(t, w, "a.example", quick)
+		_, r := isCalled(t, w, a, "")
+		r.write(string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer)))
+		require.Equal(t, "hi", r.next().Child(component.NSClient, "body").Text())
+		stopped := make(chan struct{})
+		go func() { a.stop(); close(stopped) }()
+		for err := error(nil); err != io.EOF; _, err = r.d.Next() {
+			require.NoError(t, err)
+		}
+		r.write(says)
+		r.Close()
+		<-stopped
+		a.start()
+		<-a.loaded
+		assert.Equal(t, says == "</stream:stream>", a.waits() == 0, says)
+	}
 }
