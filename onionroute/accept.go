@@ -19,6 +19,8 @@ import (
 // until it ends. Who it is, its chain tells, or Dialback (XEP-0220) does.
 func (st *stream) serve(ctx context.Context, direct bool) {
 	defer st.cancel()
+	// At the end, whatever is being written has to hurry.
+	defer context.AfterFunc(ctx, func() { st.c.hurry(time.Now().Add(closeTimeout)) })()
 	err := st.g.careful(st, func() error { return st.converse(st.ctx, direct) })
 	var timeout net.Error
 	switch {

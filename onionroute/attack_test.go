@@ -218,3 +218,29 @@ func TestNeverEndingElement(t *testing.T) {
 	}
 	assert.False(t, timeout != nil && timeout.Timeout())
 }
+
+// Nor does one that asks, and does not read the answers.
+func TestNoReaderAtTheEnd(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, believe)
+	r := x.proven(t, a)
+	a.mu.Lock()
+	in := a.oldest(func(in *stream) bool { return in.claimed == x.name })
+	a.mu.Unlock()
+	written := func() bool {
+		in.c.waiting.Lock()
+		defer in.c.waiting.Unlock()
+		return len(in.c.replies) == 0
+	}
+	for full := false; !full; {
+		r.write(strings.Repeat("<db:result from='"+x.name+"' to='other."+a.m.Identity+"'>k</db:result>", 20) +
+			"<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>hi</body></message>")
+		a.receive1(t)
+		for i := 0; i < 300 && !written(); i++ {
+			time.Sleep(time.Millisecond)
+		}
+		full = !written()
+	}
+	a.stop() // which asserts that it ends
+}
