@@ -175,7 +175,7 @@ func (g *Gateway) HandleStanza(ctx context.Context, s *component.Stanza) error {
 		}
 		return g.greet(s, g.service.HandleStanza(ctx, s))
 	}
-	if g.contacts.answersProbe(s) {
+	if g.contacts.answersProbe(s) || s.To.Localpart() == "" && g.m.Aliases[s.To.Domainpart()] != "" && g.rechecked(ctx, s) {
 		return nil
 	}
 	from, to := s.From, s.To

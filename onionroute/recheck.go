@@ -30,9 +30,9 @@ func (g *Gateway) Recheck() {
 		for _, a := range g.contacts.probes(g.mayProbe) {
 			g.presence(a.from, a.to, stanza.ProbePresence, g.out)
 		}
-		for _, who := range g.guard.masks.shownAvailable() {
-			if g.guard.isLocal(who) {
-				g.askIfThere(ctx, who, component.IQ, string(stanza.GetIQ), component.NewElement(component.NSPing, "ping"))
+		for _, shown := range g.guard.masks.shownAvailable() {
+			if by := g.asker(shown); by != "" {
+				g.askIfThere(ctx, by, shown.who, component.IQ, string(stanza.GetIQ), component.NewElement(component.NSPing, "ping"))
 			}
 		}
 	}()
@@ -83,10 +83,23 @@ func (c *contacts) answersProbe(s *component.Stanza) bool {
 	return s.Type == string(stanza.UnavailablePresence) && s.From.Resourcepart() == "" && time.Since(c.probedAt) < probeWait
 }
 
-func (g *Gateway) askIfThere(ctx context.Context, who jid.JID, kind component.Kind, typ string, payload *component.Element) {
-	gateway, err := jid.New("", g.c.Domain, "")
+// asker is the domain that a session is asked by: the gateway's, or the alias that a stranger uses,
+// who may not know of any other; "" if there is none.
+func (g *Gateway) asker(s shown) string {
+	to, err := jid.Parse(s.to)
+	switch {
+	case g.guard.isLocal(s.who):
+		return g.c.Domain
+	case err == nil && g.guard.isStranger(s.who) && g.m.Aliases[to.Domainpart()] != "":
+		return to.Domainpart()
+	}
+	return ""
+}
+
+func (g *Gateway) askIfThere(ctx context.Context, by string, who jid.JID, kind component.Kind, typ string, payload *component.Element) {
+	asker, err := jid.New("", by, "")
 	if err == nil {
-		q := &component.Stanza{Kind: kind, Type: typ, ID: recheckID + rand.Text(), From: gateway, To: who}
+		q := &component.Stanza{Kind: kind, Type: typ, ID: recheckID + rand.Text(), From: asker, To: who}
 		err = g.out.Send(ctx, q.Add(payload))
 	}
 	if err != nil {
@@ -99,12 +112,12 @@ func (g *Gateway) askIfThere(ctx context.Context, who jid.JID, kind component.Ki
 // §8.5.3.2.1).
 func (g *Gateway) rechecked(ctx context.Context, s *component.Stanza) bool {
 	answer := s.Type == "error" || s.Kind == component.IQ && !s.IsRequest()
-	if !answer || !strings.HasPrefix(s.ID, recheckID) || !g.guard.isLocal(s.From) {
+	if !answer || !strings.HasPrefix(s.ID, recheckID) || !g.guard.isAccount(s.From) {
 		return false
 	}
 	switch c := s.StanzaError().Condition; {
 	case s.Kind == component.IQ && c == stanza.ServiceUnavailable:
-		g.askIfThere(ctx, s.From, component.Message, string(stanza.GroupChatMessage), component.NewElement(nsHints, "no-store"))
+		g.askIfThere(ctx, s.To.Domainpart(), s.From, component.Message, string(stanza.GroupChatMessage), component.NewElement(nsHints, "no-store"))
 	case c == stanza.ServiceUnavailable, c == stanza.ItemNotFound, c == stanza.RecipientUnavailable, c == stanza.Gone:
 		for _, to := range g.guard.masks.toldAvailable(s.From) {
 			gone := &component.Stanza{Kind: component.Presence, Type: string(stanza.UnavailablePresence), From: s.From}
@@ -120,17 +133,23 @@ func (g *Gateway) rechecked(ctx context.Context, s *component.Stanza) bool {
 	return true
 }
 
-// shownAvailable are the sessions of which somebody was told that they are available.
-func (m *masks) shownAvailable() map[string]jid.JID {
+// shown is a session of which somebody was told that it is available, and one who was.
+type shown struct {
+	who jid.JID
+	to  string
+}
+
+// shownAvailable are all of these.
+func (m *masks) shownAvailable() map[string]shown {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	who := map[string]jid.JID{}
+	all := map[string]shown{}
 	for _, k := range m.lru.Values() {
-		if len(k.open) > 0 {
-			who[k.real.String()] = k.real
+		for to := range k.open {
+			all[k.real.String()] = shown{k.real, to}
 		}
 	}
-	return who
+	return all
 }
 
 // toldAvailable is who was told that of a session.

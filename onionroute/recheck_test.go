@@ -59,6 +59,26 @@ func TestRecheck(t *testing.T) {
 	a.silent(t)
 }
 
+// Strangers who use an alias are asked by that.
+func TestRecheckStrangers(t *testing.T) {
+	a, b := aliased(t, true)
+	ctx := context.Background()
+	require.NoError(t, a.HandleStanza(ctx, presence("carol@jabber.org/phone", "talk@hidden.a.example/carol", "")))
+	shown := b.receive1(t).From.String()
+	a.stop()
+	a.start()
+	a.Recheck()
+	for _, kind := range []component.Kind{component.IQ, component.Message} {
+		asked := a.receive1(t)
+		assert.Equal(t, []string{"hidden.a.example", "carol@jabber.org/phone"}, []string{asked.From.String(), asked.To.String()})
+		assert.Equal(t, kind, asked.Kind)
+		require.NoError(t, a.HandleStanza(ctx, asked.Error(component.NewError(stanza.Cancel, stanza.ServiceUnavailable, ""))))
+	}
+	got := b.receive1(t)
+	assert.Equal(t, []string{"unavailable", shown, "talk@rooms.b.example/carol"}, []string{got.Type, got.From.String(), got.To.String()})
+	a.silent(t)
+}
+
 // When we are attached again, the host is asked for the presence of who has contacts that see it:
 // they may have come meanwhile. Where there is nothing to tell, the contacts have not asked for that;
 // later words of the same are the account's own. For others the host is not asked: Prosody denies
