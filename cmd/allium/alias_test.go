@@ -82,6 +82,11 @@ func TestAlias(t *testing.T) {
 		assert.NotContains(t, s.String(), ".onion")
 		assert.NotEqual(t, "spam", s.Body())
 	}
+	// Who goes while the public server is not there is in no room any more once it is again.
+	require.NoError(t, bridge.host.Kill())
+	require.NoError(t, carol.client.Close())
+	require.NoError(t, bridge.host.Start(ctx))
+	hidden.inRoom(t, ctx, "carol leaves", home+"/"+carol.user, is(component.Presence, "unavailable"))
 	bridge.stopAllium()
 	out, err := runAllium(ctx, "check", "--config", bridge.config, "--offline")
 	require.NoError(t, err, out)
