@@ -134,21 +134,21 @@ func (b *border) fuzzOut(t *testing.T, s *component.Stanza) {
 	if !isError {
 		require.Equal(t, before, peoplesTexts(after), out)
 	}
-	var look func(e *component.Element)
-	look = func(e *component.Element) {
+	var look func(e, in *component.Element)
+	look = func(e, in *component.Element) {
 		for _, a := range e.Attr {
-			require.False(t, !isAuthoredAttr(e, a, nil) && (hostName.MatchString(a.Value) || hostName.MatchString(decoded(a.Value))), "%s: %s", a.Value, out)
+			require.False(t, !isAuthoredAttr(e, a, in) && (hostName.MatchString(a.Value) || hostName.MatchString(decoded(a.Value))), "%s: %s", a.Value, out)
 		}
-		if !isAuthored(e, nil) {
+		if !isAuthored(e, in) {
 			require.False(t, hostName.MatchString(e.Text()), "%s: %s", e.Text(), out)
 		}
 		for _, n := range e.Nodes {
 			if n.Element != nil {
-				look(n.Element)
+				look(n.Element, e)
 			}
 		}
 	}
-	look(after.Element())
+	look(after.Element(), nil)
 }
 
 // FuzzGuard begins with something for each rule, whichever way it is for.
