@@ -22,9 +22,9 @@ demo: demo-packages build
 
 # Tests of whole servers wait more than they compute: those with real clients, the longest,
 # run beside all others, in a network namespace and with a Tor network of their own, and
-# without -race, which makes all that they do several times as long. So do the demo and the
-# tests of native hosts, so that both parts take about as long.
-LONG = ^Test(Clients|Keys|Demo|Native)
+# without -race, which makes all that they do several times as long. So do the demo, and the
+# tests of native hosts and of leaks, so that both parts take about as long.
+LONG = ^Test(Clients|Keys|Demo|Native|Leaks)
 test: test-packages check
 	@echo "$(GO) test ./..., in two parts"; \
 	$(GO) test -timeout 30m -run '$(LONG)|^TestZ' ./cmd/allium & long=$$!; \
