@@ -78,7 +78,8 @@ func explain(err error) error {
 		hint = "this is not the host's component port, but one for clients or servers"
 	case errors.Is(err, stream.PolicyViolation):
 		hint = "the host refused what it was sent; see its log"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		err = io.EOF // which of these it is, is a matter of chance
 		hint = "the host closed the connection without a reason: is this its component port? See its log"
 	default:
 		hint = "see the host's log"

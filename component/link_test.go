@@ -200,6 +200,7 @@ func TestLinkTrouble(t *testing.T) {
 			defer silent.Close()
 			go func() {
 				for conn, err := silent.Accept(); err == nil; conn, err = silent.Accept() {
+					conn.Read(make([]byte, 1))
 					conn.(*net.TCPConn).SetLinger(0)
 					conn.Close()
 				}
