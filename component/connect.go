@@ -61,9 +61,6 @@ func (e *HostError) Unwrap() error { return e.Err }
 
 // explain adds what the admin can do about a stream error from the host.
 func explain(err error) error {
-	if errno := syscall.Errno(0); errors.As(err, &errno) {
-		err = errno // without the addresses, of which ours is another one at each try
-	}
 	hint := ""
 	switch {
 	case errors.Is(err, stream.NotAuthorized):
@@ -79,7 +76,7 @@ func explain(err error) error {
 	case errors.Is(err, stream.PolicyViolation):
 		hint = "the host refused what it was sent; see its log"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		err = io.EOF // which of these it is, is a matter of chance
+		err = io.EOF // which of these it is, is chance, and some have our port in them: the same is told once
 		hint = "the host closed the connection without a reason: is this its component port? See its log"
 	default:
 		hint = "see the host's log"
