@@ -156,14 +156,6 @@ func TestMessageOfTheDayThatCannotBeStored(t *testing.T) {
 	require.NotContains(t, summary(w.enter(hag, "coven", "thirdwitch"), hag), "Fair is foul.")
 
 	w.do(queen, "", nsServiceAdmin+"#set-motd", "motd", "Foul is fair.")
-	mend = w.breaks("INSERT", "affiliate")
-	enter := event{s: parseOne(t, "<presence from='"+crone2+"' to='coven@"+domain+"/secondwitch'><x xmlns='"+NSMUC+"'/></presence>")}
-	ban := event{do: func(r *room) { r.affiliate(bare(hag), affiliate{level: Outcast}) }}
-	refused := summary(w.together("coven", ban, enter), crone2)
-	mend()
-	require.Contains(t, refused, "presence error secondwitch wait/resource-constraint")
-	require.NotContains(t, refused, "Foul is fair.")
-	w.enter(crone1, "coven", "firstwitch")
 	mend = w.breaks("INSERT", "told")
 	out := w.enter(crone2, "coven", "secondwitch")
 	mend()
