@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +68,38 @@ func TestBidiWithOthers(t *testing.T) {
 	write("<message from='bob@" + onionName("y") + "' to='alice@" + a.m.Identity + "'><body>forged</body></message>")
 	require.NotNil(t, next().Child(component.NSStreams, "invalid-from"))
 	a.silent(t)
+}
+
+// What a peer writes before it answers that it manages the stream is not counted
+// (XEP-0198 §4): or one that was never read would count for it.
+func TestBeforeManaged(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
+	require.True(t, r.next().Is(nsBidi, "bidi"))
+	valid := string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer))
+	says := func(body string) {
+		r.write("<message from='bob@" + x + "' to='alice@" + a.m.Identity + "'><body>" + body + "</body></message>")
+		require.Equal(t, body, a.receive1(t).Body())
+	}
+	r.write(valid)
+	require.True(t, r.next().Is(nsSM, "enable"))
+	says("before")
+	r.write("<message from='bob@" + x + "' to='alice@" + a.m.Identity + "' id='" + strings.Repeat("x", component.MaxID+1) + "'/><enabled xmlns='urn:xmpp:sm:3'/>")
+	says("behind")
+	told := func() string {
+		r.write("<r xmlns='urn:xmpp:sm:3'/>")
+		for {
+			if e := r.next(); e.Is(nsSM, "a") {
+				return e.AttrValue("h")
+			}
+		}
+	}
+	require.Eventually(t, func() bool { return told() != "0" }, time.Minute, time.Millisecond)
+	for range 20 {
+		require.Equal(t, "1", told())
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // A peer that manages a stream which is for one direction has nothing to acknowledge, and may

@@ -275,7 +275,7 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 		return nil
 	}
 	var sess *session
-	if st.managed {
+	if st.counts() {
 		sess = st.sess
 		s.Taken = sess.received(st)
 	}
@@ -294,6 +294,10 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 	}
 	return nil
 }
+
+// counts tells if what is read by the stream now is acknowledged: not what the peer wrote
+// before it answered (XEP-0198 §4), as Prosody with bidi does. st.mu is held.
+func (st *stream) counts() bool { return st.managed && !st.enabling }
 
 // mayRead waits as long as a peer has to that sends too much, by whichever stream, and as
 // long as all strangers have to if it is one.
@@ -318,7 +322,7 @@ func (st *stream) mayRead(ctx context.Context) error {
 func (st *stream) oversized(e *component.Element) {
 	st.mu.Lock()
 	over, taken := st.over, func() {}
-	if st.managed && !over && isStanzaName(e.Name) {
+	if st.counts() && !over && isStanzaName(e.Name) {
 		taken = st.sess.received(st)
 	}
 	st.mu.Unlock()

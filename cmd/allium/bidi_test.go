@@ -17,6 +17,9 @@ import (
 	"github.com/allium-xmpp/allium/component/hosttest"
 )
 
+// oneStream is what Prosody's log says when preferring has come to that.
+const oneStream = "all goes by one stream now"
+
 // preferring is a module by which Prosody makes use of what it has. Left to itself, it offers
 // stream management (XEP-0198) only to those whose certificate it believes, and writes by
 // the stream by which it asked about the other's key, never by one that the other has made
@@ -34,7 +37,7 @@ local function prefer(peer)
 		if not session or session.destroyed or session == other or other and other.type ~= "s2sout" then return end
 		if other then other:close(); end
 		s2sout[peer] = session;
-		module:log("info", "all goes by one stream now");
+		module:log("info", "` + oneStream + `");
 	end);
 end
 module:hook("s2sin-established", function (event)
@@ -72,7 +75,7 @@ func TestModOnionsBidi(t *testing.T) {
 		hangUp(tor)
 		says(t, ctx, a, d, "hi")
 		if d == both {
-			require.Eventually(t, func() bool { return strings.Contains(tail(d.host.LogFile()), "all goes by one stream now") }, time.Minute, 20*time.Millisecond)
+			require.Eventually(t, func() bool { return strings.Contains(tail(d.host.LogFile()), oneStream) }, time.Minute, 20*time.Millisecond)
 		}
 		for _, c := range circuits() { // which has verified our key
 			tor.command("CLOSECIRCUIT " + c[1])
@@ -100,8 +103,22 @@ func TestModOnionsBidi(t *testing.T) {
 		go f.speak(ctx)
 	}
 	tors := []*torWatch{both.watch(t), a.watch(t)}
+	// One stream again is one that is managed. By another, Prosody would lose what the next
+	// cut finds under way.
+	managed := func() (ones, sessions int) {
+		log, err := os.ReadFile(a.log)
+		require.NoError(t, err)
+		theirs, err := os.ReadFile(both.host.LogFile())
+		require.NoError(t, err)
+		return strings.Count(string(theirs), oneStream), strings.Count(string(log[from:]), `msg="the peer manages the stream" peer=`+both.onion)
+	}
 	for range 3 {
+		onesBefore, sessionsBefore := managed()
 		hangUp(tors...)
+		require.Eventually(t, func() bool {
+			ones, sessions := managed()
+			return ones > onesBefore && sessions > sessionsBefore
+		}, time.Minute, 20*time.Millisecond)
 		for _, f := range w.flows {
 			f.finish(t) // and go on
 		}
