@@ -260,6 +260,9 @@ func (a *actor) end(rest []event) {
 	rest = append(rest, a.queue...)
 	a.queue, a.weight = nil, 0
 	a.mu.Unlock()
+	if a.undone.Load() { // which may be known only by what is left: its end was not stored
+		a.sv.relist(a.addr.Localpart())
+	}
 	for _, e := range rest {
 		switch {
 		case e.do == nil:

@@ -76,6 +76,15 @@ func (w *world) breaks(what, table string) (mend func()) {
 	}
 }
 
+// waiting is a change that is stored when it is let go on.
+type waiting struct{ begun, goOn chan struct{} }
+
+func (c waiting) apply(*transaction) error {
+	close(c.begun)
+	<-c.goOn
+	return nil
+}
+
 // What a room said before something that cannot be stored is sent, and answered, though it
 // waited with that; also where that is told by portions.
 func TestWhatWasSaidBeforeWhatCannotBeStored(t *testing.T) {
@@ -107,23 +116,44 @@ func TestWhatWasSaidBeforeWhatCannotBeStored(t *testing.T) {
 	}
 }
 
+// A room whose end could not be stored is there at once, also if that is known before it has ended.
+func TestEndThatCannotBeStored(t *testing.T) {
+	w := newWorld(t)
+	w.coven("muc#roomconfig_persistentroom", "1")
+	mend := w.breaks("DELETE", "room")
+	destroy := "<iq type='set' id='set' from='" + crone1 + "' to='coven@" + domain + "'><query xmlns='" + NSOwner + "'><destroy/></query></iq>"
+	out := w.together("coven", event{s: parseOne(t, destroy), done: w.st.wait})
+	mend()
+	require.Equal(t, "wait/resource-constraint", condition(to(out, crone1)[0]))
+	require.Equal(t, "owner", item(to(w.enter(crone1, "coven", "firstwitch"), crone1)[0]).AttrValue("affiliation"))
+}
+
 // What follows in a room from what cannot be stored has not happened either, and nobody hears of
 // it; what comes when that is known is for the room as it is stored.
 func TestWhatFollowsFromWhatCannotBeStored(t *testing.T) {
 	w := newWorld(t)
 	w.coven("muc#roomconfig_persistentroom", "1", "muc#roomconfig_roomname", "A Dark Cave")
 	mend := w.breaks("INSERT", "affiliate")
-	change := func(id, field, value string) event {
+	set := func(id, field, value string) event {
 		return event{s: parseOne(t, "<iq type='set' id='"+id+"' from='"+crone1+"' to='coven@"+domain+"'><query xmlns='"+NSOwner+"'><x xmlns='jabber:x:data' type='submit'>"+
 			"<field var='"+field+"'><value>"+value+"</value></field></x></query></iq>")}
 	}
 	enter := func(who, nick string) event {
 		return event{s: parseOne(t, "<presence from='"+who+"' to='coven@"+domain+"/"+nick+"'><x xmlns='"+NSMUC+"'/></presence>")}
 	}
+	busy := waiting{make(chan struct{}), make(chan struct{})} // so that nothing is known to have failed before who enters waits for that
+	w.st.submit([]change{busy}, func(error) {})
+	<-busy.begun
+	go func() {
+		for len(w.st.work) < 3 {
+			time.Sleep(time.Millisecond)
+		}
+		close(busy.goOn)
+	}()
 	out := w.together("coven",
 		event{s: parseOne(t, "<iq type='set' id='both' from='"+crone1+"' to='coven@"+domain+"'><query xmlns='"+NSOwner+"'><x xmlns='jabber:x:data' type='submit'>"+
 			"<field var='muc#roomconfig_whois'><value>anyone</value></field><field var='muc#roomconfig_roomadmins'><value>"+bare(macbeth)+"</value></field></x></query></iq>")},
-		change("name", "muc#roomconfig_roomname", "A Heath"),
+		set("name", "muc#roomconfig_roomname", "A Heath"),
 		enter(hecate, "hecate"),
 		event{do: func(r *room) { r.hand() }}, // that is known then
 		enter(crone2, "secondwitch"))

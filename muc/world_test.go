@@ -126,14 +126,23 @@ func (w *world) send(xml string) []*component.Stanza {
 
 // settle waits until nothing is under way.
 func (w *world) settle() {
-	w.st.wait() // what is done then can be for rooms
-	for !w.idle() {
-		time.Sleep(50 * time.Microsecond)
+	for range 2 { // what could not be stored has rooms do something again
+		w.st.wait()
+		for !w.idle() {
+			time.Sleep(50 * time.Microsecond)
+		}
 	}
 	w.st.wait() // also for what rooms wanted that are no more
 }
 
 func (w *world) idle() bool {
+	c := w.sv.crew // also with a room that is off the list
+	c.mu.Lock()
+	working := len(c.ready) > 0 || c.idle < c.size
+	c.mu.Unlock()
+	if working {
+		return false
+	}
 	for _, a := range w.sv.all() {
 		if !a.idle() {
 			return false
