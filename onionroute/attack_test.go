@@ -52,15 +52,21 @@ func TestTooLargeForPeers(t *testing.T) {
 	assert.Len(t, b.receive1(t).Body(), 240_000)
 }
 
-// What a peer sends too large by is told to it, and its stream goes on.
+// What a peer sends too large by is told to it, and its stream goes on, also when it says nothing
+// for a while then.
 func TestTooLargeFromPeer(t *testing.T) {
 	w := newWire()
-	a := startServer(t, w, "a.example")
+	a := startServer(t, w, "a.example", func(s *times) { s.element = 100 * time.Millisecond })
 	x := startRawServer(t, w, believe)
 	r := x.proven(t, a)
 	head := " from='eve@" + x.name + "' to='alice@" + a.m.Identity + "'>"
-	r.write("<message id='1'" + head + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + "</message><message" + head + "<body>hi</body></message>")
+	tooLarge := "<message id='1'" + head + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + "</message>"
+	r.write(tooLarge + "<message" + head + "<body>hi</body></message>")
 	assert.Equal(t, "hi", a.receive1(t).Body())
+	r.write(tooLarge)
+	time.Sleep(2 * a.times.element)
+	r.write("<message" + head + "<body>again</body></message>")
+	assert.Equal(t, "again", a.receive1(t).Body())
 }
 
 // One peer that lets verifications wait, or opens many streams, does not keep out

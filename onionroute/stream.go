@@ -150,11 +150,8 @@ func (st *stream) elements(ctx context.Context) (restart bool, err error) {
 	for {
 		e, err := st.next()
 		over := new(component.OversizeError)
-		if errors.As(err, &over) && st.isProven(domainOf(e.AttrValue("from"))) {
-			st.oversized(e)
-			continue
-		}
-		if err != nil {
+		tooLarge := errors.As(err, &over) && st.isProven(domainOf(e.AttrValue("from")))
+		if err != nil && !tooLarge {
 			return false, err
 		}
 		st.mu.Lock()
@@ -168,6 +165,10 @@ func (st *stream) elements(ctx context.Context) (restart bool, err error) {
 			} else {
 				st.patience(ctx, st.g.times.auth-time.Since(st.since))
 			}
+		}
+		if tooLarge {
+			st.oversized(e)
+			continue
 		}
 		if restart, err := st.element(ctx, e); restart || err != nil {
 			return restart, err
