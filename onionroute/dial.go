@@ -82,7 +82,7 @@ func (p *peer) open(ctx context.Context, port int) (*stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.patience+p.g.times.negotiate)
 	defer cancel()
 	raw := &eagerConn{dial: func(first []byte) (net.Conn, error) { return p.reach(ctx, port, first) }}
-	st := p.g.newStream(p.g.ctx, newConn(raw, p.g.c.Unauthenticated, p.g.times.write))
+	st := p.g.newStream(context.WithoutCancel(p.g.ctx), newConn(raw, p.g.c.Unauthenticated, p.g.times.write))
 	st.initiator, st.base, st.p, st.log = true, p.onion, p, p.log
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
@@ -282,9 +282,13 @@ func (st *stream) confirm() error {
 	return err
 }
 
-// read reads a stream that we opened until it ends.
+// read reads a stream that we opened until it ends, at the end of the program too: who cannot
+// resume it does not write again what is under way. Who can does.
 func (st *stream) read() {
 	defer close(st.ended)
+	if st.pipelined {
+		defer context.AfterFunc(st.g.ctx, st.cancel)()
+	}
 	st.err = st.g.careful(st, func() error {
 		if st.pipelined {
 			if err := st.confirm(); err != nil {

@@ -178,6 +178,27 @@ func TestReadToTheEnd(t *testing.T) {
 	<-stopped
 }
 
+// So it does if we have opened the stream, which goes both ways.
+func TestReadToTheEndBothWays(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/>")
+	require.True(t, r.next().Is(nsBidi, "bidi"))
+	r.write(string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer)))
+	require.Equal(t, "hi", r.next().Child(component.NSClient, "body").Text())
+	stopped := make(chan struct{})
+	go func() { a.stop(); close(stopped) }()
+	for err := error(nil); err != io.EOF; _, err = r.d.Next() {
+		require.NoError(t, err)
+	}
+	for range 10 {
+		r.write("<message from='bob@" + x + "' to='alice@" + a.m.Identity + "'><body>under way</body></message>")
+		assert.Equal(t, "under way", a.receive1(t).Body())
+	}
+	r.write("</stream:stream>")
+	<-stopped
+}
+
 // What was written to such a peer waits for the next start, if the peer does not end the stream in
 // its turn: it is cut off, or stops too and has not read any more.
 func TestCutAtTheEnd(t *testing.T) {
