@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/stanza"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -100,6 +101,43 @@ func TestBeforeManaged(t *testing.T) {
 		require.Equal(t, "1", told())
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// A server with other rules has users with addresses that cannot be read here, and lets others write
+// to some: such a stanza is refused, and counts; what others write comes.
+func TestMisaddressed(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
+	require.True(t, r.next().Is(nsBidi, "bidi"))
+	r.write(string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer)))
+	require.True(t, r.next().Is(nsSM, "enable"))
+	r.write("<enabled xmlns='urn:xmpp:sm:3'/>")
+	require.Equal(t, "hi", r.next().Child(component.NSClient, "body").Text())
+	require.True(t, r.next().Is(nsSM, "r"))
+	says := func(from, to string) {
+		r.write("<message from='" + from + "' to='" + to + "@" + a.m.Identity + "'><body>hi</body></message>")
+	}
+	says("bob@"+x, "\u2603")
+	says("bob@"+x+"/\U0010fffd@/", "alice")
+	says("\u2603@"+x, "\u2603")
+	says("bob@"+x, "alice")
+	assert.Equal(t, `bob\40`+x+"@onion.a.example", a.receive1(t).From.String())
+	var s *component.Stanza
+	for all := false; s == nil || !all; {
+		e := r.next()
+		all = all || e.AttrValue("h") == "4"
+		if !e.Is(nsSM, "a") && !e.Is(nsSM, "r") {
+			require.Nil(t, s, "there is one answer")
+			s, _ = component.ParseStanza(e)
+		}
+	}
+	assert.Equal(t, a.m.Identity, s.From.String())
+	assert.Equal(t, "bob@"+x, s.To.String())
+	assert.Equal(t, stanza.JIDMalformed, s.StanzaError().Condition)
+	r.write("<message from='\u2603@" + onionName("y") + "' to='alice@" + a.m.Identity + "'/>")
+	r.fails("improper-addressing")
+	a.silent(t)
 }
 
 // A peer that manages a stream which is for one direction has nothing to acknowledge, and may

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,7 +168,7 @@ func (st *stream) elements(ctx context.Context) (restart bool, err error) {
 			}
 		}
 		if tooLarge {
-			st.oversized(e)
+			st.refuse(e, component.NewError(stanza.Modify, stanza.PolicyViolation, ""))
 			continue
 		}
 		if restart, err := st.element(ctx, e); restart || err != nil {
@@ -251,6 +252,9 @@ func (st *stream) isProven(domain string) bool {
 // stanza takes a stanza from the peer.
 func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 	s, err := component.ParseStanza(e)
+	if err != nil && st.isProven(domainOf(e.AttrValue("from"))) && st.g.m.Serves(domainOf(e.AttrValue("to"))) {
+		return st.misaddressed(ctx, e)
+	}
 	if err != nil || s.To.Equal(jid.JID{}) || s.From.Equal(jid.JID{}) {
 		return component.NewStreamError(condition.ImproperAddressing, "stanza without proper to and from")
 	}
@@ -267,7 +271,7 @@ func (st *stream) stanza(ctx context.Context, e *component.Element) error {
 		return err
 	}
 	if len(s.ID) > component.MaxID {
-		st.oversized(e)
+		st.refuse(e, component.NewError(stanza.Modify, stanza.PolicyViolation, ""))
 		return nil
 	}
 	st.mu.Lock()
@@ -319,8 +323,19 @@ func (st *stream) mayRead(ctx context.Context) error {
 	return nil
 }
 
-// oversized answers a stanza that is over a limit.
-func (st *stream) oversized(e *component.Element) {
+// misaddressed refuses a stanza of which an address cannot be read, but for its domain. A server
+// with other rules, as those before RFC 7622, has users with such addresses, and lets others write
+// to some: what all the others write must not get lost with the stream.
+func (st *stream) misaddressed(ctx context.Context, e *component.Element) error {
+	if err := st.mayRead(ctx); err != nil {
+		return err
+	}
+	st.refuse(e, component.NewError(stanza.Modify, stanza.JIDMalformed, ""))
+	return nil
+}
+
+// refuse answers a stanza that goes no further. Who cannot be addressed has no answer.
+func (st *stream) refuse(e *component.Element, why error) {
 	st.mu.Lock()
 	over, taken := st.over, func() {}
 	if st.counts() && !over && isStanzaName(e.Name) {
@@ -331,8 +346,12 @@ func (st *stream) oversized(e *component.Element) {
 		return
 	}
 	taken()
-	if s, err := component.ParseStanza(e); err == nil && st.g.m.Serves(s.To.Domainpart()) {
-		st.g.answer(s, component.NewError(stanza.Modify, stanza.PolicyViolation, ""))
+	s, err := component.ParseStanza(e)
+	if err != nil && s != nil && s.To.Equal(jid.JID{}) { // and not by an address that nobody can read
+		s.To, err = component.ParseJID(domainOf(e.AttrValue("to")))
+	}
+	if err == nil && st.g.m.Serves(s.To.Domainpart()) {
+		st.g.answer(s, why)
 	}
 }
 
@@ -347,7 +366,12 @@ func (st *stream) patience(ctx context.Context, d time.Duration) {
 
 // domainOf is the domain of an address, and one that nobody has where there is none.
 func domainOf(address string) string {
-	j, err := jid.Parse(address)
+	bare, _, _ := strings.Cut(address, "/")
+	_, domain, found := strings.Cut(bare, "@")
+	if !found {
+		domain = bare
+	}
+	j, err := component.NewJID("", domain, "")
 	if err != nil {
 		return "-"
 	}
