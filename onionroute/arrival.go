@@ -180,8 +180,9 @@ func (st *stream) silent(now time.Time) bool {
 	if st.slowest > 0 {
 		late = now.Add(-min(max(10*st.slowest, t.answerMin), t.answerMax))
 	}
-	// What was heard or written meanwhile is a sign of life too.
-	if !st.heard.Before(late) || !st.wrote.Before(late) {
+	// What was heard or written meanwhile is a sign of life too. And when the host lets us wait, we
+	// do not hear the peer: who can resume the session loses nothing by another stream, others do.
+	if !st.heard.Before(late) || !st.wrote.Before(late) || st.handling && !st.trusted {
 		return false
 	}
 	for _, v := range st.asked {

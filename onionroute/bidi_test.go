@@ -140,6 +140,33 @@ func TestMisaddressed(t *testing.T) {
 	a.silent(t)
 }
 
+// While the host lets us wait, nothing is read: that such a peer has not answered then is no sign
+// that it is gone. What it has acknowledged would go out again, and it would take what it wrote for
+// lost.
+func TestHostLetsWait(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example", quick, func(s *times) {
+		s.tick, s.answerMin, s.answerMax = 10*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond
+	})
+	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
+	require.True(t, r.next().Is(nsBidi, "bidi"))
+	r.write(string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer)))
+	require.True(t, r.next().Is(nsSM, "enable"))
+	for range cap(a.toUs) {
+		a.toUs <- nil
+	}
+	r.write("<enabled xmlns='urn:xmpp:sm:3'/><message from='bob@" + x + "' to='alice@" + a.m.Identity + "'><body>back</body></message><a xmlns='urn:xmpp:sm:3' h='1'/>")
+	require.Equal(t, "hi", r.next().Child(component.NSClient, "body").Text())
+	require.True(t, r.next().Is(nsSM, "r"))
+	time.Sleep(3 * a.times.answerMax)
+	for range cap(a.toUs) {
+		require.Nil(t, <-a.toUs)
+	}
+	assert.Equal(t, "back", a.receive1(t).Body())
+	a.empties(t)
+	assert.Len(t, w.dialled(), 1)
+}
+
 // A peer that manages a stream which is for one direction has nothing to acknowledge, and may
 // say so.
 func TestNothingAcknowledged(t *testing.T) {

@@ -63,6 +63,8 @@ type stream struct {
 	heard time.Time
 	used  time.Time
 
+	handling bool // what was heard last
+
 	sess    *session // nil: there is none yet
 	managed bool     // by XEP-0198
 
@@ -155,9 +157,7 @@ func (st *stream) elements(ctx context.Context) (restart bool, err error) {
 		if err != nil && !tooLarge {
 			return false, err
 		}
-		st.mu.Lock()
-		st.heard = time.Now()
-		st.mu.Unlock()
+		st.hears(true)
 		if !st.initiator {
 			if st.isProven("") {
 				st.patience(ctx, st.g.times.silence)
@@ -169,12 +169,23 @@ func (st *stream) elements(ctx context.Context) (restart bool, err error) {
 		}
 		if tooLarge {
 			st.refuse(e, component.NewError(stanza.Modify, stanza.PolicyViolation, ""))
+			st.hears(false)
 			continue
 		}
-		if restart, err := st.element(ctx, e); restart || err != nil {
+		restart, err := st.element(ctx, e)
+		if restart || err != nil {
 			return restart, err
 		}
+		st.hears(false)
 	}
+}
+
+// hears notes that the peer is there, and if something that it sent is being handled: until that
+// is done, nothing more is heard of it.
+func (st *stream) hears(handles bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.heard, st.handling = time.Now(), handles
 }
 
 // element handles one element from the peer.
