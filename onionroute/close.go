@@ -51,6 +51,7 @@ func (st *stream) close(p *peer, why error) error {
 		if sess.resumable() && st.g.ending() {
 			return why
 		}
+		st.acknowledge(sess) // XEP-0198 §4: or the last of it could come too late
 	}
 	if err := st.c.finish(nil); err != nil {
 		return err

@@ -199,6 +199,31 @@ func TestReadToTheEndBothWays(t *testing.T) {
 	<-stopped
 }
 
+// Who has their stanzas acknowledged knows how many came by the stream when it ends.
+func TestAcknowledgedAtTheEnd(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
+	require.True(t, r.next().Is(nsBidi, "bidi"))
+	r.write(string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer)))
+	require.True(t, r.next().Is(nsSM, "enable"))
+	r.write("<enabled xmlns='urn:xmpp:sm:3'/><message from='bob@" + x + "' to='alice@" + a.m.Identity + "'><body>back</body></message>")
+	assert.Equal(t, "back", a.receive1(t).Body())
+	for acknowledged, asked := false, false; !acknowledged || !asked; {
+		e := r.next()
+		acknowledged, asked = acknowledged || e.AttrValue("h") == "1", asked || e.Is(nsSM, "r")
+	}
+	r.write("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+	a.empties(t)
+	stopped := make(chan struct{})
+	go func() { a.stop(); close(stopped) }()
+	require.Equal(t, "1", r.next().AttrValue("h"))
+	_, err := r.d.Next()
+	require.Equal(t, io.EOF, err)
+	r.write("</stream:stream>")
+	<-stopped
+}
+
 // What was written to such a peer waits for the next start, if the peer does not end the stream in
 // its turn: it is cut off, or stops too and has not read any more.
 func TestCutAtTheEnd(t *testing.T) {
