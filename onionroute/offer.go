@@ -229,7 +229,7 @@ func (p *peer) endSession(sess *session, why error) {
 		if i == 0 && errors.As(why, &received) {
 			it.tries++
 		}
-		if it.tries < maxTries && it.head.Kind != component.IQ {
+		if it.tries < maxTries && !it.head.IsRequest() {
 			again = append(again, it)
 		} else {
 			lost = append(lost, it)

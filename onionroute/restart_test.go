@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"mellium.im/xmpp/jid"
 
 	"github.com/allium-xmpp/allium/component"
 )
@@ -245,4 +246,43 @@ func TestCutAtTheEnd(t *testing.T) {
 		<-a.loaded
 		assert.Equal(t, says == "</stream:stream>", a.waits() == 0, says)
 	}
+}
+
+// What was written to a peer without stream management, and not asked about with success when the
+// stream broke off, goes out again, answers too; but requests are not made twice.
+func TestWrittenAgain(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example", quick)
+	var cut atomic.Bool
+	x := startRawServer(t, w, func(d dialback) dialback {
+		if d.name == "verify" && cut.CompareAndSwap(true, false) {
+			w.cut()
+		}
+		return d.answer(map[string]string{"result": "valid", "verify": "invalid"}[d.name])
+	})
+	x.got = make(chan string, 10)
+	bob := `bob\40` + x.name + "@onion.a.example"
+	says := func(s *component.Stanza, body string) {
+		require.NoError(t, a.HandleStanza(context.Background(), s))
+		require.Equal(t, body, <-x.got)
+	}
+	iq := func(typ string) *component.Stanza {
+		s := &component.Stanza{Kind: component.IQ, Type: typ, ID: typ, From: jid.MustParse("alice@a.example/c"), To: jid.MustParse(bob)}
+		return s.Add(component.NewElement(component.NSPing, "ping"))
+	}
+	says(message("alice@a.example", bob, "1"), "1")
+	a.empties(t)
+	cut.Store(true)
+	says(message("alice@a.example", bob, "2"), "2")
+	assert.Equal(t, "2", <-x.got)
+	a.empties(t)
+	cut.Store(true)
+	says(iq("result"), "")
+	assert.Empty(t, <-x.got)
+	a.empties(t)
+	cut.Store(true)
+	says(iq("get"), "")
+	assert.Equal(t, "error", a.receive1(t).Type)
+	says(message("alice@a.example", bob, "3"), "3")
+	a.silent(t)
 }
