@@ -32,6 +32,7 @@ func (st *stream) serve(ctx context.Context, direct bool) {
 	st.log.Debug("stream from a peer ended", "reason", err)
 	st.err = err
 	close(st.ended)
+	st.rested()
 	if name := st.peerName(); st.session() != nil && !st.g.dropped(name, st) {
 		return // the peer's goroutine has the last word
 	}

@@ -179,6 +179,28 @@ func TestReadToTheEnd(t *testing.T) {
 	<-stopped
 }
 
+// So it does when the stream ends because nothing came by it for long.
+func TestReadToTheEndOfSilence(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example", func(s *times) { s.silence = 200 * time.Millisecond })
+	x := startRawServer(t, w, believe)
+	r := x.proven(t, a)
+	says := "<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>under way</body></message>"
+	for range 5 {
+		r.write(says)
+		assert.Equal(t, "under way", a.receive1(t).Body())
+		time.Sleep(a.times.silence / 2)
+		r.write("<db:verify from='" + x.name + "' to='" + a.m.Identity + "' id='1'>key</db:verify>")
+		require.True(t, isDialback(r.next(), "verify"))
+	}
+	require.NotNil(t, r.next().Child(component.NSStreams, "connection-timeout"))
+	r.write(says + "</stream:stream>")
+	assert.Equal(t, "under way", a.receive1(t).Body())
+	for err := error(nil); err != io.EOF; _, err = r.d.Next() {
+		require.NoError(t, err)
+	}
+}
+
 // So it does if we have opened the stream, which goes both ways.
 func TestReadToTheEndBothWays(t *testing.T) {
 	w := newWire()

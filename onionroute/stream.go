@@ -65,6 +65,8 @@ type stream struct {
 
 	handling bool // what was heard last
 
+	resting *time.Timer // ends the stream, in order, when the peer has been silent for too long
+
 	sess    *session // nil: there is none yet
 	managed bool     // by XEP-0198
 
@@ -160,7 +162,7 @@ func (st *stream) elements(ctx context.Context) (restart bool, err error) {
 		st.hears(true)
 		if !st.initiator {
 			if st.isProven("") {
-				st.patience(ctx, st.g.times.silence)
+				st.rest(ctx)
 			} else if st.unproven++; st.unproven > maxUnproven {
 				return false, component.NewStreamError(condition.PolicyViolation, "too much before anything is proven")
 			} else {
@@ -363,15 +365,6 @@ func (st *stream) refuse(e *component.Element, why error) {
 	}
 	if err == nil && st.g.m.Serves(s.To.Domainpart()) {
 		st.g.answer(s, why)
-	}
-}
-
-// patience is how long the other side may be silent from now on. The end of the
-// program is not put off by it.
-func (st *stream) patience(ctx context.Context, d time.Duration) {
-	st.c.raw.SetReadDeadline(time.Now().Add(d))
-	if ctx.Err() != nil {
-		st.c.raw.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 

@@ -97,7 +97,7 @@ func (st *stream) verify(ctx context.Context, d dialback, pr pair) {
 	switch a.typ {
 	case "valid":
 		st.c.d.SetLimits(st.g.c.Authenticated)
-		st.patience(ctx, st.g.times.silence)
+		st.rest(ctx)
 		st.g.claim(st, st.g.m.At(pr.from))
 		st.c.reply(d.answer("valid").element())
 	case "invalid":
