@@ -180,6 +180,9 @@ func (st *stream) silent(now time.Time) bool {
 	if st.slowest > 0 {
 		late = now.Add(-min(max(10*st.slowest, t.answerMin), t.answerMax))
 	}
+	if st.sess != nil { // an answer to little tells nothing of how long much takes
+		late = late.Add(-time.Duration(st.sess.octets()) * time.Second / slowLink)
+	}
 	// What was heard or written meanwhile is a sign of life too. And when the host lets us wait, we
 	// do not hear the peer: who can resume the session loses nothing by another stream, others do.
 	if !st.heard.Before(late) || !st.wrote.Before(late) || st.handling && !st.trusted {

@@ -92,6 +92,7 @@ const (
 	laterDelay   = 50 * time.Millisecond
 
 	batchBytes   = 64 << 10  // octets in one write
+	slowLink     = 10 << 10  // octets a second that a stream carries at least
 	maxStanza    = 250_000   // octets to a peer; Prosody and Allium take 256 KiB and more
 	maxTries     = 3         // of one stanza, by streams that broke off
 	itemBytes    = 512       // that an item costs beside its XML

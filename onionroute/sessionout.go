@@ -88,6 +88,16 @@ func (s *session) open() (n int, last uint32) {
 	return len(s.unacked), s.out
 }
 
+// octets is how much is not acknowledged.
+func (s *session) octets() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, it := range s.unacked {
+		n += len(it.xml)
+	}
+	return n
+}
+
 // settled tells if all that was written is known to have arrived.
 func (s *session) settled() bool {
 	s.mu.Lock()
