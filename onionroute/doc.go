@@ -74,8 +74,9 @@
 // is none: so behind a batch such a question is asked, and its answer acknowledges the
 // batch. What was not acknowledged when a stream breaks off goes by the next one, and
 // can arrive twice then; but requests (IQ) are answered with an error rather than made
-// twice. Who writes to us by such a stream never asks what has arrived: so when we stop, it is
-// told first, and what it wrote until it ends the stream is read, for up to 3 s.
+// twice. Who writes to us by such a stream never asks what has arrived: so when we stop, or
+// the stream was silent for long or is one too many, it is told first, and what it wrote until
+// it ends the stream is read, for up to 3 s.
 //
 // # Who pays
 //

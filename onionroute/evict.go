@@ -2,6 +2,7 @@ package onionroute
 
 import (
 	"slices"
+	"time"
 
 	condition "mellium.im/xmpp/stream"
 
@@ -103,4 +104,21 @@ func (g *Gateway) leastWorth() (out *stream) {
 		return out
 	}
 	return g.oldest(func(o *stream) bool { return o.claimed == most })
+}
+
+// dismiss ends a stream that a peer has too many for. A server can have one for each pair of domains,
+// and what it writes until it knows, and ends the stream in its turn, is read where the stream cannot
+// be resumed. g.mu is held.
+func (g *Gateway) dismiss(in *stream) {
+	in.known, in.claimed = false, ""
+	g.wg.Go(func() {
+		in.c.hurry(time.Now().Add(closeTimeout))
+		if !in.isTrusted() && in.c.finish(component.NewStreamError(condition.ResourceConstraint, "too many streams")) == nil {
+			select {
+			case <-in.ended:
+			case <-time.After(closeTimeout):
+			}
+		}
+		in.c.abort()
+	})
 }

@@ -201,6 +201,20 @@ func TestReadToTheEndOfSilence(t *testing.T) {
 	}
 }
 
+// So it does when the peer has opened too many.
+func TestReadToTheEndOfTooMany(t *testing.T) {
+	w := newWire()
+	a := startServer(t, w, "a.example")
+	x := startRawServer(t, w, believe)
+	r := x.proven(t, a)
+	for range maxOfPeer {
+		x.proven(t, a)
+	}
+	require.NotNil(t, r.next().Child(component.NSStreams, "resource-constraint"))
+	r.write("<message from='bob@" + x.name + "' to='alice@" + a.m.Identity + "'><body>under way</body></message></stream:stream>")
+	assert.Equal(t, "under way", a.receive1(t).Body())
+}
+
 // So it does if we have opened the stream, which goes both ways.
 func TestReadToTheEndBothWays(t *testing.T) {
 	w := newWire()

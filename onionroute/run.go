@@ -338,7 +338,7 @@ func (g *Gateway) claim(in *stream, base string) {
 		in.rate.Store(p.rate)
 	}
 	if n > maxOfPeer {
-		g.evict(g.oldest(func(o *stream) bool { return o.claimed == base }))
+		g.dismiss(g.oldest(func(o *stream) bool { return o.claimed == base }))
 	}
 }
 
