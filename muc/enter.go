@@ -302,6 +302,7 @@ func (r *room) arrive(ses *session, s *component.Stanza, x *component.Element) {
 
 // welcome sends what somebody gets who enters, in the order of XEP-0045 §7.1.
 func (r *room) welcome(ses *session, s *component.Stanza, x *component.Element, codes []int) {
+	ses.missed = false // it begins anew
 	r.others(ses)
 	r.absent(ses)
 	own := notice{id: s.ID}

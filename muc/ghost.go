@@ -13,11 +13,11 @@ import (
 const ghostID = "still-there-"
 
 // pingSilent asks clients that have said nothing for a while if they are there (XEP-0045
-// §18.1.2).
+// §18.1.2), and those that missed something: there may be a way to them again.
 func (r *room) pingSilent(after time.Duration) {
 	for _, o := range r.list {
 		for _, ses := range o.sessions {
-			if longAgo(max(ses.seen, ses.asked), r.now, after) {
+			if ses.missed || longAgo(max(ses.seen, ses.asked), r.now, after) {
 				r.askIfThere(ses)
 			}
 		}

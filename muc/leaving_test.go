@@ -174,6 +174,35 @@ func TestMissedWhileHostWasAway(t *testing.T) {
 	}
 }
 
+// Who missed something and has come again of their own accord, as clients do whose host was started
+// again, knows all by then, and stays.
+func TestMissedAndCameAgain(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	w.away = hag
+	w.say(crone1, "coven", "m", "here")
+	w.away = ""
+	w.sv.Recheck()
+	w.settle()
+	ping := w.only(w.send(""), hag)
+	require.Contains(t, summary(w.enter(hag, "coven", "thirdwitch"), hag), "here")
+	require.Empty(t, w.iq(hag, witches, "result", ping.ID, ""))
+}
+
+// Who missed something because the host took too little is asked soon, also if they speak.
+func TestMissedAndSpeaks(t *testing.T) {
+	w := newWorld(t)
+	w.gather()
+	w.away = hag
+	w.say(crone1, "coven", "m", "here")
+	w.away = ""
+	require.NotEmpty(t, w.say(hag, "coven", "m", "there"))
+	w.sv.tick(time.Now())
+	w.settle()
+	ping := w.only(w.send(""), hag)
+	require.Equal(t, "presence unavailable thirdwitch none 307 333 110", summary(w.iq(hag, witches, "result", ping.ID, ""), hag))
+}
+
 // A clock that was put back does not keep a room from asking, nor in memory.
 func TestClockPutBack(t *testing.T) {
 	w := newWorld(t)
