@@ -118,7 +118,7 @@ func TestAliasErrors(t *testing.T) {
 		require.NoError(t, a.HandleStanza(ctx, message(from, talk, "hi")))
 		note(a.receive1(t))
 		for _, err := range []error{errUnreachable(), errExpired(time.Now(), &SOCKSError{socksNoDescriptor}), errNoSuchServer(), errTooMuch(), errNotKept(), errPrivate()} {
-			a.bounce(message(from, talk, ""), err)
+			a.bounce(&item{head: *message(from, talk, "")}, err, func() {})
 			back := a.receive1(t)
 			assert.ErrorIs(t, err, stanza.Error{Type: back.StanzaError().Type, Condition: back.StanzaError().Condition})
 			note(back)

@@ -281,17 +281,28 @@ func (g *Gateway) allowed(from jid.JID) bool {
 	return isService || isGateway || slices.Contains(g.c.Hosts, from.Domainpart())
 }
 
-// bounce answers a stanza, of which only the head was kept, with an error.
-func (g *Gateway) bounce(head *component.Stanza, err error) {
-	r := g.returned(head, err)
+// bounce answers an item with an error. done is called when whoever sent it has that, or nobody
+// can be told: until then it stays in the spool, whatever becomes of the host, or of us.
+func (g *Gateway) bounce(it *item, err error, done func()) {
+	r := g.returned(&it.head, err)
 	if r == nil {
+		done()
 		return
 	}
 	g.mu.Lock()
 	ctx := g.ctx
 	g.mu.Unlock()
-	if err := g.out.Send(context.WithoutCancel(ctx), r); err != nil {
+	if it.kept {
+		r.Taken = done
+	} else {
+		ctx = context.WithoutCancel(ctx)
+		defer done()
+	}
+	if err := g.out.Send(ctx, r); err != nil {
 		tell(g.log, slog.LevelWarn, "an error could not be returned to its sender", err)
+		if it.kept && ctx.Err() == nil {
+			done()
+		}
 	}
 }
 

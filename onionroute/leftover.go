@@ -78,11 +78,12 @@ func (g *Gateway) resume(items []*item) (good []*item, back []leftover) {
 		}
 		if may {
 			back = append(back, leftover{it, err})
+		} else {
+			out = append(out, it)
 		}
-		out = append(out, it)
 		return true
 	})
-	if n := len(out) - len(back); n > 0 {
+	if n := len(out); n > 0 {
 		g.log.Warn("what waited for peers is dropped, since those who sent it may not send by this server any more", "stanzas", n)
 	}
 	g.spool.remove(out, g.unwritten)
@@ -98,7 +99,7 @@ func (g *Gateway) giveBack(back []leftover, gone []acquaintance) {
 		}
 	}
 	for _, l := range back {
-		g.bounce(&l.it.head, l.err)
+		g.bounce(l.it, l.err, func() { g.spool.remove([]*item{l.it}, g.unwritten) })
 	}
 }
 

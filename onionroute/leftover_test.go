@@ -2,8 +2,10 @@ package onionroute
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -143,4 +145,44 @@ func TestProbesByAliasChangedMeanwhile(t *testing.T) {
 	a.start()
 	a.Recheck()
 	a.silent(t)
+}
+
+// Who sent what does not go out is told, also if the host is away for long, or the server ends
+// before the host has the error.
+func TestToldThatItDoesNotGoOut(t *testing.T) {
+	for _, away := range []bool{true, false} {
+		for _, before := range []bool{true, false} {
+			t.Run(fmt.Sprintf("away %v, before %v", away, before), func(t *testing.T) {
+				_, a, b, bob, _ := two(t, quick)
+				b.stop()
+				a.away.Store(away)
+				a.toUs = make(chan *component.Stanza)
+				send := func() {
+					require.NoError(t, a.HandleStanza(t.Context(), message("alice@a.example/x", bob, "hi")))
+				}
+				if before {
+					send()
+					a.stop()
+					a.config.Listed = true
+					a.start()
+				} else {
+					b.config.Listed = true
+					b.start()
+					send()
+					require.Eventually(t, func() bool { return a.isDown(b.m.Identity) && a.counted()[b.m.Identity+" queue"] == 0 }, 10*time.Second, time.Millisecond)
+				}
+				if !away {
+					a.spool.settled(t)
+					bury := a.kill(t)
+					a.receive1(t)
+					bury()
+					a.start()
+				}
+				got := a.receive1(t)
+				assert.Equal(t, []string{"error", "alice@a.example/x"}, []string{got.Type, got.To.String()})
+				a.empties(t)
+				require.Eventually(t, func() bool { items, err := a.spool.settled(t).items(); return err == nil && len(items) == 0 }, 5*time.Second, 10*time.Millisecond)
+			})
+		}
+	}
 }

@@ -233,18 +233,18 @@ func (p *peer) bounce(why func(*item) error) {
 	}
 	p.queue = kept
 	p.mu.Unlock()
-	p.release(out...)
 	for i, it := range out {
 		if it.head.Kind != component.Presence || it.kept || isJoin(&it.head) {
-			p.g.bounce(&it.head, errs[i])
+			p.giveUp([]*item{it}, errs[i])
+		} else {
+			p.release(it)
 		}
 	}
 }
 
 // giveUp answers items that are not in the queue with an error.
 func (p *peer) giveUp(items []*item, err error) {
-	p.release(items...)
 	for _, it := range items {
-		p.g.bounce(&it.head, err)
+		p.g.bounce(it, err, func() { p.release(it) })
 	}
 }

@@ -165,6 +165,7 @@ type server struct {
 	detach      func()       // is called when the gateway has ended, before it is closed
 	slow        bool         // the host takes a while to confirm
 	mortal      bool         // what is on its way to the host is lost in a crash
+	away        atomic.Bool  // the host has been away for long: it gets later what somebody waits for, and nothing else
 	lives       atomic.Int64 // odd: it is dead
 	toHost      chan underWay
 }
@@ -197,6 +198,9 @@ func (s *server) Send(ctx context.Context, st *component.Stanza) error {
 	taken := st.Taken
 	if taken == nil {
 		taken = func() {}
+		if s.away.Load() {
+			return component.ErrHostAway
+		}
 	}
 	if st.To.Domainpart() == s.c.Domain {
 		st.Taken = nil
