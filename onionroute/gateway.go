@@ -104,6 +104,8 @@ type Gateway struct {
 	ours      int             // peers that have parties
 	inbound   map[*stream]bool
 	verifying map[string]int // base → verifications under way
+
+	endRecheck context.CancelFunc // of the last Recheck
 }
 
 // NewGateway makes a Gateway that reaches peers by dialer.
@@ -149,7 +151,7 @@ func NewGateway(c Config, dialer Dialer, out component.Sender) (*Gateway, error)
 	}
 	g := &Gateway{c: c, m: m, named: named, dialer: dialer, out: out, guard: guard, log: c.Log, credentials: credentials, spool: spool,
 		secret: newSecret(), times: defaultTimes, passed: newPassed(), outages: newOutages(), quota: quota{users: map[string]int{}},
-		dialing: newTurns(maxDialing), loaded: make(chan struct{}), peers: map[string]*peer{}, stale: map[string]bool{}, counts: map[string]int{}, inbound: map[*stream]bool{}, verifying: map[string]int{}}
+		dialing: newTurns(maxDialing), loaded: make(chan struct{}), peers: map[string]*peer{}, stale: map[string]bool{}, counts: map[string]int{}, inbound: map[*stream]bool{}, verifying: map[string]int{}, endRecheck: func() {}}
 	g.order.Store(spool.newest)
 	g.strangerRate = g.newRate()
 	g.contacts = newContacts(spool, func(j jid.JID) bool { return slices.Contains(g.c.Hosts, j.Domainpart()) }, &g.c.bounds)

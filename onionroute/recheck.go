@@ -22,16 +22,25 @@ const (
 	probeWait = 10 * time.Second // until what the host says is no answer to a probe
 )
 
-// Recheck asks all these, and returns before they have answered.
+// Recheck asks all these, and returns before they have answered. What is still to be asked since
+// the last time is not asked any more.
 func (g *Gateway) Recheck() {
-	ctx := context.Background()
+	ctx, end := context.WithCancel(context.Background())
+	g.mu.Lock()
+	g.endRecheck()
+	g.endRecheck = end
+	g.mu.Unlock()
 	go func() {
 		<-g.loaded
+		out := senderFunc(func(_ context.Context, s *component.Stanza) error { return g.out.Send(ctx, s) })
 		for _, a := range g.contacts.probes(g.mayProbe) {
-			g.presence(a.from, a.to, stanza.ProbePresence, g.out)
+			if ctx.Err() != nil {
+				return
+			}
+			g.presence(a.from, a.to, stanza.ProbePresence, out)
 		}
 		for _, shown := range g.guard.masks.shownAvailable() {
-			if by := g.asker(shown); by != "" {
+			if by := g.asker(shown); by != "" && ctx.Err() == nil {
 				g.askIfThere(ctx, by, shown.who, component.IQ, string(stanza.GetIQ), component.NewElement(component.NSPing, "ping"))
 			}
 		}

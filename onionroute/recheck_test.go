@@ -3,6 +3,7 @@ package onionroute
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -123,4 +124,28 @@ func TestRecheckProbes(t *testing.T) {
 		assert.Equal(t, "probe", a.receive1(t).Type)
 	}
 	says(bob, "unsubscribed")
+}
+
+// Where the link to the host comes and goes, what was still to be asked before is not asked any
+// more: else more and more would wait for the host to take it.
+func TestRecheckOnceMore(t *testing.T) {
+	_, a, b, bob, _ := two(t, quick)
+	require.NoError(t, a.HandleStanza(t.Context(), presence("alice@a.example/x", bob, "")))
+	b.receive1(t)
+	a.toUs = make(chan *component.Stanza)
+	for range 20 {
+		a.Recheck()
+	}
+	n := 2
+	a.receive1(t)
+	a.receive1(t)
+	for more := true; more; {
+		select {
+		case <-a.toUs:
+			n++
+		case <-time.After(50 * time.Millisecond):
+			more = false
+		}
+	}
+	assert.Less(t, n, 10, "each time two are asked")
 }
