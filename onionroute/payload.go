@@ -1,6 +1,7 @@
 package onionroute
 
 import (
+	"cmp"
 	"encoding/xml"
 	"net/url"
 	"strings"
@@ -136,7 +137,7 @@ func (t translation) table(x, head *component.Element) {
 		}
 		for _, n := range n.Element.Nodes {
 			if n.Element != nil {
-				t.field(n.Element, types[n.Element.AttrValue("var")])
+				t.field(n.Element, cmp.Or(n.Element.AttrValue("type"), types[n.Element.AttrValue("var")]))
 			}
 		}
 	}

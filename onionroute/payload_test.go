@@ -36,6 +36,7 @@ func TestPayload(t *testing.T) {
 		`<x xmlns='jabber:x:data' type='form'><field type='jid-single' var='a'><option><value>{R}</value></option></field></x>`,
 		`<x xmlns='jabber:x:data' type='submit'><field var='hats#jid'><value>{H}</value></field><field var='muc#register_jid'><value>{B}</value></field></x>`,
 		`<x xmlns='jabber:x:data' type='result'> <field var='jid'><value>{R}</value></field><reported> <field var='note'/><field var='creator' type='jid-single'/><field var='hats#jid' type='jid-single'/></reported><item> <field var='note'><value>text {H}</value></field><field var='creator'><value>{H}</value></field><field var='hats#jid'><value>{B}</value></field></item></x>`,
+		`<x xmlns='jabber:x:data' type='result'><reported><field var='owner'/></reported><item><field var='owner' type='jid-single'><value>{H}</value></field></item></x>`,
 		`<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' type='submit'><field var='with'><value>{B}</value></field></x></query>`,
 		`<query xmlns='http://jabber.org/protocol/disco#items'><item jid='{R}' name='x'/><item jid='{B}'/><item jid='{G}'/></query>`,
 		`<addresses xmlns='http://jabber.org/protocol/address'><address type='to' jid='{H}'/><address uri='xmpp:{BU}'/></addresses>`,
