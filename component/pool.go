@@ -186,11 +186,12 @@ func (p *Pool) HandleStanza(ctx context.Context, s *Stanza) error {
 
 // evict detaches the domain that was not used for longest, of those that have not been
 // heard of and written to as well: neither strangers who have many names, nor a user who
-// writes to many that are not there, push out those that talk with each other.
+// writes to many that are not there, push out those that talk with each other. What the host
+// has not taken yet would be lost.
 func (p *Pool) evict() bool {
 	oldest := ""
 	for domain, l := range p.links {
-		if !(l.wanted && l.heard) && !l.kept && (oldest == "" || l.used.Before(p.links[oldest].used)) {
+		if !(l.wanted && l.heard) && !l.kept && l.link.out.empty() && (oldest == "" || l.used.Before(p.links[oldest].used)) {
 			oldest = domain
 		}
 	}
@@ -213,7 +214,7 @@ func (p *Pool) detachIdle(now time.Time) {
 	defer p.mu.Unlock()
 	for domain, l := range p.links {
 		idle := idleOthers
-		if l.wanted {
+		if l.wanted || !l.link.out.empty() {
 			idle = idleWanted
 		}
 		if !l.kept && now.Sub(l.used) > idle {

@@ -3,6 +3,7 @@ package component
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -29,7 +30,10 @@ func TestPool(t *testing.T) {
 	p := open()
 	assert.False(t, p.Has("friend.example"))
 	from := func(domain string) error {
-		return p.Send(t.Context(), &Stanza{Kind: Message, From: jid.MustParse("x@" + domain), To: jid.MustParse("alice@a.example")})
+		if err := p.Send(t.Context(), &Stanza{Kind: Message, From: jid.MustParse("x@" + domain), To: jid.MustParse("alice@a.example")}); err != nil {
+			return err
+		}
+		return p.links[domain].link.out.flush(io.Discard, false) // as if there were one
 	}
 	to := func(domain, typ string) error {
 		return p.HandleStanza(t.Context(), &Stanza{Kind: Message, Type: typ, From: jid.MustParse("alice@a.example"), To: jid.MustParse("x@" + domain)})
@@ -59,8 +63,9 @@ func TestPool(t *testing.T) {
 		require.NoError(t, p.Want(fmt.Sprintf("n%d.example", i)), "there is nobody")
 	}
 	assert.Contains(t, p.links, "friend.example")
-	for domain := range p.links {
+	for domain, l := range p.links {
 		require.NoError(t, p.Send(t.Context(), &Stanza{Kind: Presence, Type: "probe", From: jid.MustParse("x@" + domain), To: jid.MustParse("alice@a.example")}))
+		require.NoError(t, l.link.out.flush(io.Discard, false))
 	}
 	require.NoError(t, from("new.example"), "a probe is no sign that anybody is there")
 	for i := range poolSize - 2 {
@@ -68,6 +73,26 @@ func TestPool(t *testing.T) {
 		require.NoError(t, to(fmt.Sprintf("w%d.example", i), "chat"))
 	}
 	assert.ErrorIs(t, from("late.example"), stanza.Error{Condition: stanza.ResourceConstraint})
+}
+
+// What the host has not taken yet is not lost since somebody else comes, nor since it waits for long.
+func TestPoolHolds(t *testing.T) {
+	p, err := NewPool(LinkConfig{Server: "127.0.0.1:1", Log: slog.New(slog.DiscardHandler)}, HandlerFunc(nil), filepath.Join(t.TempDir(), "attached"))
+	require.NoError(t, err)
+	from := func(domain string) error {
+		return p.Send(t.Context(), &Stanza{Kind: Message, From: jid.MustParse("x@" + domain), To: jid.MustParse("alice@a.example")})
+	}
+	for i := range poolSize {
+		require.NoError(t, from(fmt.Sprintf("s%d.example", i)))
+	}
+	assert.ErrorIs(t, from("late.example"), stanza.Error{Condition: stanza.ResourceConstraint})
+	p.detachIdle(time.Now().Add(2 * idleOthers))
+	assert.Len(t, p.links, poolSize)
+	require.NoError(t, p.links["s7.example"].link.out.flush(io.Discard, false))
+	require.NoError(t, from("late.example"))
+	assert.NotContains(t, p.links, "s7.example")
+	p.detachIdle(time.Now().Add(2 * idleWanted))
+	assert.Empty(t, p.links)
 }
 
 // Run ends its links with itself, and those that come while it runs.
