@@ -415,6 +415,31 @@ func TestManyAnswersWhenFull(t *testing.T) {
 	}
 }
 
+// Who comes and goes in a room is written again when a connection is lost, in its order: those in
+// the room who are there still would never know.
+func TestCopiesOfPresenceAgain(t *testing.T) {
+	h := startRawHost(t)
+	l, _, _ := attach(t, h.ln.Addr().String(), "one.example.org", "x", component.NewRouter())
+	c := h.accept()
+	up(t, l)
+	to := component.NewRecipient(jid.MustParse("a@b"))
+	var copies []component.Copy
+	for _, typ := range []string{"", "unavailable"} {
+		s := &component.Stanza{Kind: component.Presence, Type: typ, From: jid.MustParse("room@one.example.org/nick")}
+		copies = append(copies, component.Copy{Draft: component.NewDraft(s, nil, nil, nil), To: &to})
+	}
+	l.SendCopies(t.Context(), copies, func(_ component.Copy, err error) { t.Error(err) })
+	for range 2 {
+		for _, typ := range []string{"", "unavailable"} {
+			assert.Equal(t, typ, c.next().Type)
+		}
+		require.NotNil(t, c.next().Child(component.NSPing, "ping"))
+		c.conn.Close()
+		c = h.accept()
+		c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	}
+}
+
 // Without a domain to ping, what is written counts as taken.
 func TestTakenWithoutPing(t *testing.T) {
 	h := startRawHost(t)
