@@ -38,10 +38,10 @@
 //
 // XEP-0114 has no acknowledgements. But Prosody and ejabberd handle what a component
 // sends in order, so a Link writes a ping (XEP-0199) behind a batch, and its answer, be it
-// a result or an error, confirms the batch. Until then the Link keeps messages, requests
-// for a subscription and what rooms tell of who comes and goes, and writes them again if
-// the connection is lost, before what came meanwhile. So the host gets each of them, in the order of its sender, and
-// after a break perhaps twice. Requests (IQ) are not made twice.
+// a result or an error, confirms the batch. Until then the Link keeps messages and
+// presence, and writes them again if the connection is lost, before what came meanwhile.
+// So the host gets each of them, in the order of its sender, and after a break perhaps
+// twice. Requests (IQ) are not made twice, and no room is entered twice.
 //
 // # XML
 //

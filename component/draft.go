@@ -31,7 +31,7 @@ func NewDraft(s *Stanza, before, full, after []byte) *Draft {
 // NewDraftFrom is NewDraft for who has the sender's address as text already.
 func NewDraftFrom(from string, s *Stanza, before, full, after []byte) *Draft {
 	name := s.Kind.String()
-	d := &Draft{to: 1 + len(name), domain: domainOf(from), again: s.Kind == Presence || newEntry(s).again}
+	d := &Draft{to: 1 + len(name), domain: domainOf(from), again: newEntry(s).again}
 	scratch := scratches.Get().(*[]byte)
 	b := append(append((*scratch)[:0], '<'), name...)
 	b = AppendAttr(b, "from", from)
@@ -259,8 +259,7 @@ func (r *Router) way(copies []Copy) (h Handler, link Sender, n int) {
 	return nil, link, n
 }
 
-// SendCopies writes copies as Send writes stanzas without Taken, but also presence is written
-// again: who is in a room hears of each change once, and of what follows from it.
+// SendCopies writes copies as Send writes stanzas without Taken.
 func (l *Link) SendCopies(ctx context.Context, copies []Copy, refused func(Copy, error)) {
 	if l.away() {
 		for _, c := range copies {

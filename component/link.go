@@ -198,9 +198,9 @@ func (l *Link) Run(ctx context.Context) error {
 }
 
 // Send writes the stanza to the host, by a buffer, which also holds what the host has
-// not confirmed yet. Messages and requests for a subscription that a lost connection
-// leaves unconfirmed are written again on the next one, before all else; they can reach
-// the host twice. Other stanzas can get lost with a connection.
+// not confirmed yet. Messages and presence that a lost connection leaves unconfirmed are
+// written again on the next one, before all else; they can reach the host twice. Requests,
+// their answers, probes, and presence that enters a room can get lost with a connection.
 //
 // A stanza without Taken waits for room in the buffer up to SendTimeout, and is refused
 // when the host has been away for longer than a restart takes (30 s). One with Taken

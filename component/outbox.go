@@ -66,17 +66,11 @@ type mark struct {
 }
 
 // newEntry is a stanza's entry. Messages and requests for a subscription are what a
-// person did, and must not get lost; a request (IQ) must not be made twice, and other
-// presence is out of date by then.
+// person did, and must not get lost; nor must presence, or who has gone would stay. A request
+// (IQ) must not be made twice, nor a room (XEP-0045 §7.2) be entered twice.
 func newEntry(s *Stanza) entry {
-	e := entry{taken: s.Taken, again: s.Kind == Message}
-	if s.Kind == Presence {
-		switch stanza.PresenceType(s.Type) {
-		case stanza.SubscribePresence, stanza.SubscribedPresence, stanza.UnsubscribePresence, stanza.UnsubscribedPresence:
-			e.again = true
-		}
-	}
-	return e
+	again := s.Kind == Message || s.Kind == Presence && s.Type != string(stanza.ProbePresence) && s.Child(nsMUC, "x") == nil
+	return entry{taken: s.Taken, again: again}
 }
 
 func newOutbox(limit int, ping func(id string) []byte) *outbox {

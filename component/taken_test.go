@@ -440,6 +440,35 @@ func TestCopiesOfPresenceAgain(t *testing.T) {
 	}
 }
 
+// So are contacts, but not who wants to enter a room of the host: they could get its history twice.
+func TestPresenceAgain(t *testing.T) {
+	h := startRawHost(t)
+	l, _, _ := attach(t, h.ln.Addr().String(), "one.example.org", "x", component.NewRouter())
+	c := h.accept()
+	up(t, l)
+	send := func(typ string, payload ...*component.Element) {
+		s := &component.Stanza{Kind: component.Presence, Type: typ, From: jid.MustParse("bob@one.example.org/x"), To: jid.MustParse("a@b")}
+		require.NoError(t, l.Send(t.Context(), s.Add(payload...)))
+	}
+	send("")
+	send("probe")
+	send("", component.NewElement("http://jabber.org/protocol/muc", "x"))
+	send("unavailable")
+	first, again := []string{"", "probe", "", "unavailable"}, []string{"", "unavailable"}
+	for _, want := range [][]string{first, again, again} {
+		for _, typ := range want {
+			s := c.next()
+			for s.Child(component.NSPing, "ping") != nil {
+				s = c.next()
+			}
+			assert.Equal(t, typ, s.Type)
+		}
+		c.conn.Close()
+		c = h.accept()
+		c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	}
+}
+
 // Without a domain to ping, what is written counts as taken.
 func TestTakenWithoutPing(t *testing.T) {
 	h := startRawHost(t)
