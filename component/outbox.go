@@ -99,6 +99,22 @@ func (o *outbox) put(ctx context.Context, xml []byte, e entry, timeout time.Dura
 	}
 }
 
+// squeeze appends one stanza where there is no room, up to as much again as the limit, and tells
+// if it did.
+func (o *outbox) squeeze(xml []byte, e entry) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.buf)-o.doneBytes+len(xml) > 2*o.limit {
+		return false
+	}
+	e.size = len(xml)
+	o.grow(e.size)
+	o.buf = append(o.buf, xml...)
+	o.entries = append(o.entries, e)
+	o.poke()
+	return true
+}
+
 // putCopies appends copies as put does stanzas, each by itself, and tells how many there
 // was room for. The next one is tooLong if it is longer than a stanza may be.
 func (o *outbox) putCopies(ctx context.Context, copies []Copy, maxStanza int, timeout time.Duration) (n int, tooLong bool) {

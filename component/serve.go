@@ -209,7 +209,11 @@ func (l *Link) answer(ctx context.Context, s *Stanza, err error) {
 		if r.From.Equal(jid.JID{}) {
 			r.From = l.addr
 		}
-		if err := l.Send(ctx, r); err != nil {
+		err := l.Send(ctx, r)
+		if s.Kind == Message && errors.Is(err, ErrHostAway) && l.out.squeeze(r.AppendXML(nil, NSAccept), newEntry(r)) {
+			return // or nobody would know that it was not delivered
+		}
+		if err != nil {
 			l.log.Warn("an error could not be returned to the host", "error", err)
 		}
 	}

@@ -415,6 +415,33 @@ func TestManyAnswersWhenFull(t *testing.T) {
 	}
 }
 
+// Nor are the errors lost by which a sender knows that a message was not delivered.
+func TestManyErrorsWhenFull(t *testing.T) {
+	h := startRawHost(t)
+	const n, room = 300, 200_000
+	l, err := component.NewLink(component.LinkConfig{Server: h.ln.Addr().String(), Domain: "one.example.org", Secret: "x", PingTo: "example.org",
+		Buffer: room, SendTimeout: time.Hour}, component.NewRouter())
+	require.NoError(t, err)
+	run(t, l)
+	c := h.accept()
+	up(t, l)
+	require.NoError(t, l.Send(t.Context(), numbered("a@b", 1, nil).Add(component.NewElement("x", strings.Repeat("x", room)))))
+	_, ping := c.until()
+	for range n {
+		c.write("<message id='i' from='a@example.org' to='x@one.example.org'><body>hi</body></message>")
+	}
+	c.answer(ping)
+	c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for got := 0; got < n; {
+		if s := c.next(); s.Child(component.NSPing, "ping") != nil {
+			c.answer(s)
+		} else {
+			require.Equal(t, "error", s.Type)
+			got++
+		}
+	}
+}
+
 // Who comes and goes in a room is written again when a connection is lost, in its order: those in
 // the room who are there still would never know.
 func TestCopiesOfPresenceAgain(t *testing.T) {
