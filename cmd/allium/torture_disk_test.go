@@ -29,6 +29,7 @@ func (w *torture) diskFull() {
 	a, b, f := w.nodes[0], w.nodes[1], w.flows[0]
 	filler := a.smallDisk(w)
 	b.stopAllium()
+	hangUp(a.watch(w)) // it may not have heard of that: what it writes to who is there is in memory alone
 	asked := make(chan struct{}, 1)
 	f.mu.Lock()
 	f.presence = func(s *component.Stanza) {
