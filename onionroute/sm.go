@@ -178,8 +178,10 @@ func (st *stream) acknowledge(sess *session) {
 
 // acked takes note of what the peer has handled.
 func (st *stream) acked(h uint32) error {
-	sess := st.session()
-	if sess == nil || !st.managed {
+	st.mu.Lock()
+	sess, managed := st.sess, st.managed
+	st.mu.Unlock()
+	if sess == nil || !managed {
 		return component.NewStreamError(condition.PolicyViolation, "no stream management")
 	}
 	items, ok := sess.acknowledged(h)

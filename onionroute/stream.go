@@ -161,12 +161,14 @@ func (st *stream) elements(ctx context.Context) (restart bool, err error) {
 		}
 		st.hears(true)
 		if !st.initiator {
-			if st.isProven("") {
-				st.rest(ctx)
-			} else if st.unproven++; st.unproven > maxUnproven {
-				return false, component.NewStreamError(condition.PolicyViolation, "too much before anything is proven")
-			} else {
+			if !st.isProven("") {
+				if st.unproven++; st.unproven > maxUnproven {
+					return false, component.NewStreamError(condition.PolicyViolation, "too much before anything is proven")
+				}
 				st.patience(ctx, st.g.times.auth-time.Since(st.since))
+			}
+			if st.isProven("") { // it may have become that meanwhile
+				st.rest(ctx)
 			}
 		}
 		if tooLarge {
