@@ -16,7 +16,7 @@ import (
 func TestSlowLink(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example", quick, func(s *times) {
-		s.tick, s.answerMin, s.answerMax = 10*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond
+		s.tick, s.answerMin, s.answerMax = 10*time.Millisecond, 500*time.Millisecond, time.Second
 	})
 	var long atomic.Bool
 	x := startRawServer(t, w, func(d dialback) dialback {

@@ -56,7 +56,7 @@ func TestTooLargeForPeers(t *testing.T) {
 // for a while then.
 func TestTooLargeFromPeer(t *testing.T) {
 	w := newWire()
-	a := startServer(t, w, "a.example", func(s *times) { s.element = 100 * time.Millisecond })
+	a := startServer(t, w, "a.example", func(s *times) { s.element = 500 * time.Millisecond })
 	x := startRawServer(t, w, believe)
 	r := x.proven(t, a)
 	head := " from='eve@" + x.name + "' to='alice@" + a.m.Identity + "'>"

@@ -146,7 +146,7 @@ func TestMisaddressed(t *testing.T) {
 func TestHostLetsWait(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example", quick, func(s *times) {
-		s.tick, s.answerMin, s.answerMax = 10*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond
+		s.tick, s.answerMin, s.answerMax = 10*time.Millisecond, 500*time.Millisecond, time.Second
 	})
 	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
 	require.True(t, r.next().Is(nsBidi, "bidi"))
@@ -158,7 +158,7 @@ func TestHostLetsWait(t *testing.T) {
 	r.write("<enabled xmlns='urn:xmpp:sm:3'/><message from='bob@" + x + "' to='alice@" + a.m.Identity + "'><body>back</body></message><a xmlns='urn:xmpp:sm:3' h='1'/>")
 	require.Equal(t, "hi", r.next().Child(component.NSClient, "body").Text())
 	require.True(t, r.next().Is(nsSM, "r"))
-	time.Sleep(3 * a.times.answerMax)
+	time.Sleep(2 * a.times.answerMax)
 	for range cap(a.toUs) {
 		require.Nil(t, <-a.toUs)
 	}
