@@ -51,9 +51,7 @@ func TestBidiWithOthers(t *testing.T) {
 	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
 	next, write := r.next, r.write
 	require.True(t, next().Is(nsBidi, "bidi"))
-	ask := parseDialback(next())
-	require.Equal(t, "result", ask.name)
-	write(string(ask.answer("valid").element().AppendXML(nil, component.NSServer)))
+	require.Equal(t, "result", r.believes().name)
 	require.True(t, next().Is(nsSM, "enable"))
 	write("<enabled xmlns='urn:xmpp:sm:3'/>")
 	require.Equal(t, "hi", next().Child(component.NSClient, "body").Text())
@@ -78,12 +76,11 @@ func TestBeforeManaged(t *testing.T) {
 	a := startServer(t, w, "a.example")
 	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
 	require.True(t, r.next().Is(nsBidi, "bidi"))
-	valid := string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer))
 	says := func(body string) {
 		r.write("<message from='bob@" + x + "' to='alice@" + a.m.Identity + "'><body>" + body + "</body></message>")
 		require.Equal(t, body, a.receive1(t).Body())
 	}
-	r.write(valid)
+	r.believes()
 	require.True(t, r.next().Is(nsSM, "enable"))
 	says("before")
 	r.write("<message from='bob@" + x + "' to='alice@" + a.m.Identity + "' id='" + strings.Repeat("x", component.MaxID+1) + "'/><enabled xmlns='urn:xmpp:sm:3'/>")
@@ -110,7 +107,7 @@ func TestMisaddressed(t *testing.T) {
 	a := startServer(t, w, "a.example")
 	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
 	require.True(t, r.next().Is(nsBidi, "bidi"))
-	r.write(string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer)))
+	r.believes()
 	require.True(t, r.next().Is(nsSM, "enable"))
 	r.write("<enabled xmlns='urn:xmpp:sm:3'/>")
 	require.Equal(t, "hi", r.next().Child(component.NSClient, "body").Text())
@@ -150,7 +147,7 @@ func TestHostLetsWait(t *testing.T) {
 	})
 	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
 	require.True(t, r.next().Is(nsBidi, "bidi"))
-	r.write(string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer)))
+	r.believes()
 	require.True(t, r.next().Is(nsSM, "enable"))
 	for range cap(a.toUs) {
 		a.toUs <- nil
@@ -188,7 +185,7 @@ func TestManagesNothingAfterAll(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example")
 	_, r := isCalled(t, w, a, "<sm xmlns='urn:xmpp:sm:3'/>")
-	r.write(string(parseDialback(r.next()).answer("valid").element().AppendXML(nil, component.NSServer)))
+	r.believes()
 	require.True(t, r.next().Is(nsSM, "enable"))
 	r.write("<failed xmlns='urn:xmpp:sm:3'><unexpected-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>")
 	require.Equal(t, "hi", r.next().Child(component.NSClient, "body").Text())

@@ -63,6 +63,13 @@ func (r *raw) greet(from, to string) {
 	require.True(r.t, r.next().Is(component.NSStream, "features"))
 }
 
+// believes reads who we say that we are, and answers that we are.
+func (r *raw) believes() dialback {
+	d := parseDialback(r.next())
+	r.write(string(d.answer("valid").element().AppendXML(nil, component.NSServer)))
+	return d
+}
+
 // fails reads up to the end of the stream, which must be by that error.
 func (r *raw) fails(condition string) {
 	r.t.Helper()
