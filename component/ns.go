@@ -13,6 +13,5 @@ const (
 	NSDiscoInfo = "http://jabber.org/protocol/disco#info"
 	NSDiscoItem = "http://jabber.org/protocol/disco#items"
 	NSPing      = "urn:xmpp:ping"
-
-	nsMUC = "http://jabber.org/protocol/muc"
+	NSMUC       = "http://jabber.org/protocol/muc"
 )

@@ -69,7 +69,7 @@ type mark struct {
 // person did, and must not get lost; nor must presence, or who has gone would stay. A request
 // (IQ) must not be made twice, nor a room (XEP-0045 §7.2) be entered twice.
 func newEntry(s *Stanza) entry {
-	again := s.Kind == Message || s.Kind == Presence && s.Type != string(stanza.ProbePresence) && s.Child(nsMUC, "x") == nil
+	again := s.Kind == Message || s.Kind == Presence && s.Type != string(stanza.ProbePresence) && s.Child(NSMUC, "x") == nil
 	return entry{taken: s.Taken, again: again}
 }
 
@@ -80,17 +80,13 @@ func newOutbox(limit int, ping func(id string) []byte) *outbox {
 // put appends one stanza. It waits for room until ctx is done, and not longer than
 // timeout unless that is 0, and tells if there was room.
 func (o *outbox) put(ctx context.Context, xml []byte, e entry, timeout time.Duration) bool {
-	e.size = len(xml)
 	wait := patience{timeout: timeout}
 	defer wait.stop()
 	for {
 		o.mu.Lock()
-		if o.fits(e.size) {
-			o.grow(e.size)
-			o.buf = append(o.buf, xml...)
-			o.entries = append(o.entries, e)
+		if o.fits(len(xml)) {
+			o.append(xml, e)
 			o.mu.Unlock()
-			o.poke()
 			return true
 		}
 		if !wait.forRoom(ctx, o) {
@@ -107,12 +103,17 @@ func (o *outbox) squeeze(xml []byte, e entry) bool {
 	if len(o.buf)-o.doneBytes+len(xml) > 2*o.limit {
 		return false
 	}
+	o.append(xml, e)
+	return true
+}
+
+// append appends one stanza. It is called with mu held.
+func (o *outbox) append(xml []byte, e entry) {
 	e.size = len(xml)
 	o.grow(e.size)
 	o.buf = append(o.buf, xml...)
 	o.entries = append(o.entries, e)
 	o.poke()
-	return true
 }
 
 // putCopies appends copies as put does stanzas, each by itself, and tells how many there

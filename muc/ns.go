@@ -4,7 +4,7 @@ import "github.com/allium-xmpp/allium/component"
 
 // Namespaces that this package reads or writes.
 const (
-	NSMUC         = "http://jabber.org/protocol/muc"
+	NSMUC         = component.NSMUC
 	NSUser        = "http://jabber.org/protocol/muc#user"
 	NSAdmin       = "http://jabber.org/protocol/muc#admin"
 	NSOwner       = "http://jabber.org/protocol/muc#owner"

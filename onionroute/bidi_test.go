@@ -42,17 +42,24 @@ func isCalled(t *testing.T, w *wire, a *server, features string) (name string, r
 	return id.Name(), r
 }
 
+// isAskedToManage is such a server with bidi (XEP-0288) and stream management (XEP-0198), which
+// is asked for that now.
+func isAskedToManage(t *testing.T, w *wire, a *server) (name string, r *raw) {
+	name, r = isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
+	require.True(t, r.next().Is(nsBidi, "bidi"))
+	require.Equal(t, "result", r.believes().name)
+	require.True(t, r.next().Is(nsSM, "enable"))
+	return name, r
+}
+
 // A server without a chain that has bidi (XEP-0288) and stream management (XEP-0198): it
 // answers by the stream that we opened, only for the domains that it is reached by, and
 // what it acknowledges is done with.
 func TestBidiWithOthers(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example")
-	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
+	x, r := isAskedToManage(t, w, a)
 	next, write := r.next, r.write
-	require.True(t, next().Is(nsBidi, "bidi"))
-	require.Equal(t, "result", r.believes().name)
-	require.True(t, next().Is(nsSM, "enable"))
 	write("<enabled xmlns='urn:xmpp:sm:3'/>")
 	require.Equal(t, "hi", next().Child(component.NSClient, "body").Text())
 	require.True(t, next().Is(nsSM, "r"))
@@ -74,14 +81,11 @@ func TestBidiWithOthers(t *testing.T) {
 func TestBeforeManaged(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example")
-	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
-	require.True(t, r.next().Is(nsBidi, "bidi"))
+	x, r := isAskedToManage(t, w, a)
 	says := func(body string) {
 		r.write("<message from='bob@" + x + "' to='alice@" + a.m.Identity + "'><body>" + body + "</body></message>")
 		require.Equal(t, body, a.receive1(t).Body())
 	}
-	r.believes()
-	require.True(t, r.next().Is(nsSM, "enable"))
 	says("before")
 	r.write("<message from='bob@" + x + "' to='alice@" + a.m.Identity + "' id='" + strings.Repeat("x", component.MaxID+1) + "'/><enabled xmlns='urn:xmpp:sm:3'/>")
 	says("behind")
@@ -105,10 +109,7 @@ func TestBeforeManaged(t *testing.T) {
 func TestMisaddressed(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example")
-	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
-	require.True(t, r.next().Is(nsBidi, "bidi"))
-	r.believes()
-	require.True(t, r.next().Is(nsSM, "enable"))
+	x, r := isAskedToManage(t, w, a)
 	r.write("<enabled xmlns='urn:xmpp:sm:3'/>")
 	require.Equal(t, "hi", r.next().Child(component.NSClient, "body").Text())
 	require.True(t, r.next().Is(nsSM, "r"))
@@ -145,10 +146,7 @@ func TestHostLetsWait(t *testing.T) {
 	a := startServer(t, w, "a.example", quick, func(s *times) {
 		s.tick, s.answerMin, s.answerMax = 10*time.Millisecond, 500*time.Millisecond, time.Second
 	})
-	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
-	require.True(t, r.next().Is(nsBidi, "bidi"))
-	r.believes()
-	require.True(t, r.next().Is(nsSM, "enable"))
+	x, r := isAskedToManage(t, w, a)
 	for range cap(a.toUs) {
 		a.toUs <- nil
 	}

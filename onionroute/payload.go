@@ -71,7 +71,7 @@ var places = map[xml.Name]place{
 }
 
 const (
-	nsMUC     = "http://jabber.org/protocol/muc" // XEP-0045
+	nsMUC     = component.NSMUC // XEP-0045
 	nsMUCUser = "http://jabber.org/protocol/muc#user"
 	nsData    = "jabber:x:data"
 )

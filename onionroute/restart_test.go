@@ -240,10 +240,7 @@ func TestReadToTheEndBothWays(t *testing.T) {
 func TestAcknowledgedAtTheEnd(t *testing.T) {
 	w := newWire()
 	a := startServer(t, w, "a.example")
-	x, r := isCalled(t, w, a, "<bidi xmlns='urn:xmpp:features:bidi'/><sm xmlns='urn:xmpp:sm:3'/>")
-	require.True(t, r.next().Is(nsBidi, "bidi"))
-	r.believes()
-	require.True(t, r.next().Is(nsSM, "enable"))
+	x, r := isAskedToManage(t, w, a)
 	r.write("<enabled xmlns='urn:xmpp:sm:3'/><message from='bob@" + x + "' to='alice@" + a.m.Identity + "'><body>back</body></message>")
 	assert.Equal(t, "back", a.receive1(t).Body())
 	for acknowledged, asked := false, false; !acknowledged || !asked; {
